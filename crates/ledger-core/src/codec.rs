@@ -1,0 +1,129 @@
+//! The only bytes: everything that is hashed, signed, stored or sent is encoded here.
+//!
+//! bincode with fixed-width little-endian integers; lengths are u64, enum tags u32. Decoding is strict: the length is
+//! checked before anything is allocated, nothing may follow the value, and the value encoded again must give the
+//! input. So one value has one encoding, and ids cannot be malleated.
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+pub use bincode::de::Decoder as InputReader;
+pub use bincode::enc::Encoder as OutputWriter;
+pub use bincode::error::{DecodeError as DecodeFailure, EncodeError as EncodeFailure};
+pub use bincode::{Decode, Encode};
+
+/// What decoding may claim in memory, in bytes.
+///
+/// bincode counts `length * size_of::<T>()`, which is up to 16 times the encoded length, and the largest input (an
+/// answer of `sync`) has 2 MiB. An input's own length is checked before.
+const MEMORY_LIMIT: usize = 32 * 1024 * 1024;
+
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<MEMORY_LIMIT>> =
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<MEMORY_LIMIT>();
+
+/// Why bytes are not the encoding of a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// Longer than this kind of input may be.
+    #[error("{length} bytes are more than the {limit} allowed")]
+    TooLong {
+        /// Bytes received.
+        length: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// A tag of an enum that this version does not know: a newer version may be in use.
+    #[error("tag {tag} is unknown to this version")]
+    UnknownTag {
+        /// The tag found.
+        tag: u32,
+    },
+    /// Not an encoding of such a value, or not the only one.
+    #[error("not a well-formed encoding")]
+    Malformed,
+}
+
+/// The one encoding of `value`.
+pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
+    bincode::encode_to_vec(value, CONFIG).expect("writing to memory cannot fail, and no type refuses to be encoded")
+}
+
+/// The length of the one encoding of `value`, in bytes.
+pub fn encoded_len<T: Encode>(value: &T) -> usize {
+    let mut counter = Counter(0);
+    bincode::encode_into_writer(value, &mut counter, CONFIG).expect("counting cannot fail");
+    counter.0
+}
+
+struct Counter(usize);
+
+impl bincode::enc::write::Writer for Counter {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeFailure> {
+        self.0 += bytes.len();
+        Ok(())
+    }
+}
+
+/// Decodes the whole of `bytes`, which may be at most `limit` long.
+///
+/// # Errors
+/// [`CodecError::TooLong`] before anything is allocated; [`CodecError::UnknownTag`] where a newer version may have
+/// written it; [`CodecError::Malformed`] for everything else, trailing bytes and other encodings of the same value too.
+pub fn decode<T: Encode + Decode<()>>(bytes: &[u8], limit: usize) -> Result<T, CodecError> {
+    if bytes.len() > limit {
+        return Err(CodecError::TooLong { length: bytes.len(), limit });
+    }
+    let (value, used): (T, usize) = bincode::decode_from_slice(bytes, CONFIG).map_err(|failure| match failure {
+        DecodeFailure::UnexpectedVariant { found, .. } => CodecError::UnknownTag { tag: found },
+        _ => CodecError::Malformed,
+    })?;
+    if used != bytes.len() {
+        return Err(CodecError::Malformed);
+    }
+    let mut compare = Compare(bytes);
+    bincode::encode_into_writer(&value, &mut compare, CONFIG).map_err(|_| CodecError::Malformed)?;
+    if compare.0.is_empty() { Ok(value) } else { Err(CodecError::Malformed) }
+}
+
+/// Compares what is written with what is expected, without a second copy.
+struct Compare<'a>(&'a [u8]);
+
+impl bincode::enc::write::Writer for Compare<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeFailure> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(EncodeFailure::Other("differs"))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Encode, Decode)]
+    enum Sample {
+        Numbers(Vec<u16>),
+        Flag(bool),
+    }
+
+    #[test]
+    fn a_value_has_one_encoding_and_it_is_fixed_width_little_endian() {
+        let bytes = encode(&Sample::Numbers(vec![1, 258]));
+        assert_eq!(bytes, [0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 1]);
+        assert_eq!(encoded_len(&Sample::Numbers(vec![1, 258])), bytes.len());
+        assert_eq!(decode(&bytes, 16), Ok(Sample::Numbers(vec![1, 258])));
+    }
+
+    #[test]
+    fn what_is_not_that_encoding_is_refused() {
+        let bytes = encode(&Sample::Flag(true));
+        assert_eq!(decode::<Sample>(&bytes, 4), Err(CodecError::TooLong { length: 5, limit: 4 }));
+        assert_eq!(decode::<Sample>(&[&bytes[..], &[0]].concat(), 99), Err(CodecError::Malformed));
+        assert_eq!(decode::<Sample>(&bytes[..4], 99), Err(CodecError::Malformed));
+        assert_eq!(decode::<Sample>(&[1, 0, 0, 0, 2], 99), Err(CodecError::Malformed));
+        assert_eq!(decode::<Sample>(&[7, 0, 0, 0], 99), Err(CodecError::UnknownTag { tag: 7 }));
+    }
+
+    #[test]
+    fn a_length_that_was_only_claimed_allocates_nothing() {
+        let claimed = [&[0; 4][..], &(1u64 << 40).to_le_bytes(), &[0; 8]].concat();
+        assert_eq!(decode::<Sample>(&claimed, 99), Err(CodecError::Malformed));
+    }
+}

@@ -1,0 +1,371 @@
+//! What things are called: stations, records, batches, blocks, federations, and the text ids of users and content.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::codec::{Decode, DecodeFailure, Encode, InputReader};
+use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
+
+/// Why a text is not what it should name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// An id must have 1 to 128 bytes.
+    #[error("is empty: give it 1 to {MAX_ID_BYTES} bytes")]
+    Empty,
+    /// Longer than the limit, in bytes of UTF-8.
+    #[error("has {bytes} bytes: at most {limit} are allowed")]
+    TooLong {
+        /// Bytes that it has.
+        bytes: usize,
+        /// Bytes that it may have.
+        limit: usize,
+    },
+    /// Control characters could forge log lines and terminal output.
+    #[error("holds a control character: remove it")]
+    ControlCharacter,
+    /// Not the 64 hex digits of a hash.
+    #[error("is not a hash: give 64 hex digits")]
+    NotAHash,
+    /// Not a libp2p peer id of an Ed25519 key.
+    #[error("is not a station id: give a peer id that starts with 12D3KooW")]
+    NotAStation,
+    /// Not `STATION.SEQUENCE.INDEX`.
+    #[error("is not a record id: give STATION.SEQUENCE.INDEX, such as 12D3KooW....17.3")]
+    NotARecord,
+}
+
+/// Checks `text` against the rule for ids and names: UTF-8 without control characters.
+fn check_text(text: &str, limit: usize) -> Result<(), IdError> {
+    if text.len() > limit {
+        return Err(IdError::TooLong { bytes: text.len(), limit });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(IdError::ControlCharacter);
+    }
+    Ok(())
+}
+
+/// Defines a validated text type: its rule runs when it is made and when it is decoded.
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, empty: $empty:expr, limit: $limit:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes `text` as given: no trimming, no case folding.
+            ///
+            /// # Errors
+            /// [`IdError`] if it is empty where it may not be, too long, or holds a control character.
+            pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
+                let text = text.into();
+                if text.is_empty() && !$empty {
+                    return Err(IdError::Empty);
+                }
+                check_text(&text, $limit)?;
+                Ok(Self(text))
+            }
+
+            /// The text as given.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl<C> Decode<C> for $name {
+            fn decode<R: InputReader<Context = C>>(input: &mut R) -> Result<Self, DecodeFailure> {
+                Self::new(String::decode(input)?).map_err(|_| DecodeFailure::Other(concat!(stringify!($name), " breaks its rule")))
+            }
+        }
+    };
+}
+
+text!(
+    /// The id of a user, a content, a creator or an action: 1..=128 bytes of UTF-8 without control characters.
+    Id, empty: false, limit: MAX_ID_BYTES
+);
+text!(
+    /// What a user action was about: as an [`Id`], but it may be empty.
+    Target, empty: true, limit: MAX_ID_BYTES
+);
+text!(
+    /// What a station or a federation calls itself: 0..=64 bytes of UTF-8 without control characters.
+    Name, empty: true, limit: MAX_NAME_BYTES
+);
+
+/// Defines a 32-byte hash with its own type, shown and read as 64 hex digits.
+macro_rules! hash {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// 32 zeros: "none" where the protocol has no option.
+            pub const ZERO: Self = Self([0; 32]);
+
+            /// Takes the 32 bytes as they are.
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 32 bytes.
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                parse_hex32(text).map(Self)
+            }
+        }
+    };
+}
+
+fn parse_hex32(text: &str) -> Result<[u8; 32], IdError> {
+    let digits = text.as_bytes();
+    if digits.len() != 64 {
+        return Err(IdError::NotAHash);
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let high = (pair[0] as char).to_digit(16).ok_or(IdError::NotAHash)?;
+        let low = (pair[1] as char).to_digit(16).ok_or(IdError::NotAHash)?;
+        *byte = u8::try_from(high * 16 + low).map_err(|_| IdError::NotAHash)?;
+    }
+    Ok(bytes)
+}
+
+hash!(
+    /// The tagged hash of a block's header: what `previous` names.
+    BlockHash
+);
+hash!(
+    /// The tagged hash of a batch's hash and signature: what a block's Merkle tree holds.
+    BatchId
+);
+hash!(
+    /// The tagged hash of a record at its place: a leaf of its batch's Merkle tree.
+    RecordHash
+);
+hash!(
+    /// The hash of a federation's genesis block. Part of everything that its stations sign.
+    FederationId
+);
+
+/// A station: its Ed25519 public key, shown as the libp2p peer id of that key.
+///
+/// `StationId` <-> `PeerId` is lossless: the peer id is the identity multihash of the key's protobuf.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct StationId([u8; 32]);
+
+/// What precedes the 32 key bytes in a peer id: identity multihash of 36 bytes, protobuf key type 1, 32 bytes.
+const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+
+impl StationId {
+    /// 32 zeros: genesis' producer.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// Takes an Ed25519 public key as it is; whether it can verify anything shows when it is used.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The Ed25519 public key.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for StationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut peer_id = [0; 38];
+        peer_id[..6].copy_from_slice(&PEER_ID_PREFIX);
+        peer_id[6..].copy_from_slice(&self.0);
+        f.write_str(&bs58::encode(peer_id).into_string())
+    }
+}
+
+impl fmt::Debug for StationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StationId({self})")
+    }
+}
+
+impl FromStr for StationId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        // 38 bytes make at most 52 base58 digits; longer input is not decoded at all.
+        if text.len() > 52 {
+            return Err(IdError::NotAStation);
+        }
+        let bytes = bs58::decode(text).into_vec().map_err(|_| IdError::NotAStation)?;
+        let key = bytes.strip_prefix(&PEER_ID_PREFIX).ok_or(IdError::NotAStation)?;
+        key.try_into().map(Self).map_err(|_| IdError::NotAStation)
+    }
+}
+
+/// Defines a counter that only steps by checked arithmetic.
+macro_rules! counter {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// The first one.
+            pub const ZERO: Self = Self(0);
+
+            /// The one with this number.
+            pub const fn new(number: u64) -> Self {
+                Self(number)
+            }
+
+            /// Its number.
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+
+            /// The one after it; `None` at the end of the number range, which a hostile peer may claim.
+            pub const fn next(self) -> Option<Self> {
+                match self.0.checked_add(1) {
+                    Some(number) => Some(Self(number)),
+                    None => None,
+                }
+            }
+
+            /// The one before it; `None` for the first.
+            pub const fn previous(self) -> Option<Self> {
+                match self.0.checked_sub(1) {
+                    Some(number) => Some(Self(number)),
+                    None => None,
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0)
+            }
+        }
+    };
+}
+
+counter!(
+    /// A block's distance from genesis, which has height 0. Shown as `index`.
+    Height
+);
+counter!(
+    /// A batch's number in its station's log, from 0.
+    Sequence
+);
+
+/// A record's place: the station that wrote it, the batch's sequence, the index in the batch.
+///
+/// Shown as `12D3KooW....17.3`. It is found through the station's log, so no index by hash is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct RecordId {
+    /// Whose log it stands in.
+    pub station: StationId,
+    /// The number of its batch in that log.
+    pub sequence: Sequence,
+    /// Its index in that batch, from 0.
+    pub index: u16,
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.station, self.sequence, self.index)
+    }
+}
+
+impl FromStr for RecordId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let mut parts = text.splitn(3, '.');
+        let mut part = || parts.next().ok_or(IdError::NotARecord);
+        let (station, sequence, index) = (part()?, part()?, part()?);
+        let id = Self {
+            station: station.parse().map_err(|_| IdError::NotARecord)?,
+            sequence: Sequence::new(sequence.parse().map_err(|_| IdError::NotARecord)?),
+            index: index.parse().map_err(|_| IdError::NotARecord)?,
+        };
+        // One record has one name: `+3` and `03` are refused.
+        if id.to_string() == text { Ok(id) } else { Err(IdError::NotARecord) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_station_is_shown_as_the_peer_id_of_its_key_and_read_back() {
+        // The key and peer id of libp2p's own test vectors for Ed25519 identities.
+        let station = StationId::from_bytes([7; 32]);
+        let shown = station.to_string();
+        assert!(shown.starts_with("12D3KooW"), "{shown}");
+        assert_eq!(shown.parse(), Ok(station));
+        assert_eq!("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N".parse::<StationId>(), Err(IdError::NotAStation));
+    }
+
+    #[test]
+    fn a_record_has_one_name() {
+        let id = RecordId { station: StationId::from_bytes([9; 32]), sequence: Sequence::new(17), index: 3 };
+        let shown = id.to_string();
+        assert!(shown.ends_with(".17.3"));
+        assert_eq!(shown.parse(), Ok(id));
+        for wrong in [
+            shown.replace(".17.", ".017."),
+            shown.replace(".3", ".+3"),
+            shown.replace(".3", ".3.1"),
+            shown.replace(".3", ""),
+        ] {
+            assert_eq!(wrong.parse::<RecordId>(), Err(IdError::NotARecord), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ids_are_kept_as_given_within_their_bounds() {
+        assert_eq!(Id::new(" Ä ").map(|id| id.to_string()), Ok(" Ä ".to_owned()));
+        assert_eq!(Id::new(""), Err(IdError::Empty));
+        assert!(Target::new("").is_ok());
+        assert!(Id::new("x".repeat(128)).is_ok());
+        assert_eq!(Id::new("x".repeat(129)), Err(IdError::TooLong { bytes: 129, limit: 128 }));
+        for control in ["a\nb", "\u{7f}", "\u{85}"] {
+            assert_eq!(Id::new(control), Err(IdError::ControlCharacter));
+        }
+        assert_eq!(Name::new("é".repeat(33)), Err(IdError::TooLong { bytes: 66, limit: 64 }));
+    }
+}

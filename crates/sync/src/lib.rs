@@ -1,0 +1,1 @@
+//! How two stations become equal.
