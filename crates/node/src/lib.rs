@@ -1,1 +1,4 @@
 //! The daemon.
+
+pub mod network;
+pub mod ticket;
