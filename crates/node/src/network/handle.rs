@@ -267,8 +267,8 @@ impl NetworkHandle {
         self.ask(|respond_to| Command::Listeners { respond_to }).await.unwrap_or_default()
     }
 
-    /// Lets answers under way leave, closes all connections, writes the address book; returns when all that is done,
-    /// after at most about a second. Requests of ours that are open end with an error.
+    /// Lets answers and messages under way leave, closes all connections, writes the address book; returns when all
+    /// that is done, after about a second at most. Requests of ours that are open end with an error.
     pub async fn stop(&self) {
         self.ask(|respond_to| Command::Stop { respond_to }).await;
     }

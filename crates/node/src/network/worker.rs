@@ -40,8 +40,12 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two writings of the address book, at least.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long `stop` waits for answers under way, and then for connections to close.
+/// How long `stop` waits for answers under way, and then for connections to close, at most.
 const DRAIN: Duration = Duration::from_millis(500);
+
+/// Between the last answer or message and the closing of connections. A peer that reads both at once drops the stream
+/// with the connection, unread.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// Who waits for the outcome of a dial.
 type Asked = oneshot::Sender<Result<StationId, DialError>>;
@@ -366,26 +370,28 @@ impl Worker {
         self.book.save_if_due(&mut self.peers, now);
     }
 
-    /// Lets answers under way leave, then closes all connections, each for [`DRAIN`] at most.
+    /// Lets answers and messages under way leave, then closes all connections.
     async fn drain(&mut self) {
-        let deadline = tokio::time::sleep(DRAIN);
-        tokio::pin!(deadline);
-        while !self.answering.is_empty() {
-            tokio::select! {
-                event = self.swarm.select_next_some() => self.on_swarm_event(event),
-                Some(answer) = self.answers.next() => self.on_answer(answer),
-                () = &mut deadline => break,
-            }
+        self.serve_until(DRAIN, |worker| worker.answering.is_empty()).await;
+        if !self.links.is_empty() {
+            self.serve_until(LINGER, |_| false).await;
         }
         for station in self.links.stations() {
             // An error means that it is gone already, which is what we want.
             let _ = self.swarm.disconnect_peer_id(peer_of(station));
         }
-        deadline.as_mut().reset(tokio::time::Instant::now() + DRAIN);
-        while !self.links.is_empty() {
+        self.serve_until(DRAIN, |worker| worker.links.is_empty()).await;
+    }
+
+    /// Keeps the swarm going, without commands, until it is `done` or the time is up.
+    async fn serve_until(&mut self, time: Duration, done: impl Fn(&Self) -> bool) {
+        let time_is_up = tokio::time::sleep(time);
+        tokio::pin!(time_is_up);
+        while !done(self) {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
-                () = &mut deadline => break,
+                Some(answer) = self.answers.next() => self.on_answer(answer),
+                () = &mut time_is_up => return,
             }
         }
     }

@@ -68,7 +68,8 @@ async fn everyone_hears_everyone(stations: u8) {
     }
     let ids: Vec<StationId> = nodes.iter().map(Node::id).collect();
     for node in &mut nodes {
-        for other in ids.iter().filter(|id| **id != node.handle.station()) {
+        let own = node.id();
+        for other in ids.iter().filter(|id| **id != own) {
             node.subscribed(*other).await;
         }
     }

@@ -37,12 +37,16 @@ async fn a_request_that_is_too_large_is_refused_and_its_sender_named() {
     let mut node = Node::start(1).await;
     let mut peer = rude(Names::of(FEDERATION).sync);
     peer.dial(node.listening.clone()).expect("an address");
-    peer.behaviour_mut().sync.send_request(&peer_of(node.id()), Ok(vec![0; MAX_REQUEST_BYTES + 1]));
     let failure = async {
         loop {
-            let event = peer.select_next_some().await;
-            if let SwarmEvent::Behaviour(RudeEvent::Sync(session::Event::OutboundFailure { error, .. })) = event {
-                return session::failure(error);
+            match peer.select_next_some().await {
+                SwarmEvent::ConnectionEstablished { peer_id, .. } => {
+                    peer.behaviour_mut().sync.send_request(&peer_id, Ok(vec![0; MAX_REQUEST_BYTES + 1]));
+                }
+                SwarmEvent::Behaviour(RudeEvent::Sync(session::Event::OutboundFailure { error, .. })) => {
+                    return session::failure(error);
+                }
+                _ => {}
             }
         }
     };
