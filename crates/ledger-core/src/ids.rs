@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::codec::{Decode, DecodeFailure, Encode, InputReader};
+use crate::codec::{Decode, Encode, decode_through};
 use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
 
 /// Why a text is not what it should name.
@@ -86,11 +86,7 @@ macro_rules! text {
             }
         }
 
-        impl<C> Decode<C> for $name {
-            fn decode<R: InputReader<Context = C>>(input: &mut R) -> Result<Self, DecodeFailure> {
-                Self::new(String::decode(input)?).map_err(|_| DecodeFailure::Other(concat!(stringify!($name), " breaks its rule")))
-            }
-        }
+        decode_through!($name, String, |text: String| <$name>::new(text).ok(), concat!(stringify!($name), " breaks its rule"));
     };
 }
 
