@@ -69,9 +69,9 @@ step_deny() {
 
 step_release() { cargo build --release --locked; }
 
-step_demo() { cargo run --release --locked --quiet -- demo; }
+step_demo() { cargo run --release -- demo; }
 
-step_readme() { scripts/readme.sh; }
+step_readme() { python3 scripts/readme.py; }
 
 step_real_ratings() {
     if [[ -n ${QFZZ_RATINGS:-} ]]; then
