@@ -10,8 +10,10 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+# No __pycache__ beside the scripts.
+export PYTHONDONTWRITEBYTECODE=1
 
-# A directory of its own keeps a user's configuration and a running daemon out of the tests.
+# What points the commands at a user's own daemon stays out of the tests.
 unset "${!QFZZ_API@}" "${!QFZZ_DATA_DIR@}"
 
 needs() {

@@ -36,8 +36,8 @@ class Failed(Exception):
 def blocks(text):
     """The shell blocks of a page as (mark, commands); a block without a known mark is an error."""
     found = []
-    for info, body in re.findall(r"^```(sh\b[^\n]*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
-        mark = info.removeprefix("sh").strip()
+    for info, body in re.findall(r"^```((?:sh|bash|shell|console)\b[^\n]*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+        mark = info.removeprefix("sh ").strip()
         if mark not in ("run", "daemon", "check"):
             raise Failed(f"a block is marked `{info}`: say run, daemon or check")
         commands = body.replace("\\\n", " ").splitlines()
@@ -201,7 +201,7 @@ def main():
     try:
         found = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
         walk(found, (ROOT / "scripts/check.sh").read_text(encoding="utf-8"))
-    except Failed as failure:
+    except (Failed, subprocess.TimeoutExpired) as failure:
         print(f"readme: {failure}", file=sys.stderr)
         return 1
     print(f"readme: {sum(len(commands) for _, commands in found)} commands hold")
