@@ -48,7 +48,12 @@ step_scripts() {
     python3 -m unittest discover --start-directory scripts
 }
 
+# The tests of real processes take the program that is released, instead of building one more.
 step_tests() {
+    local QFZZ_BIN
+    QFZZ_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/qfzz
+    export QFZZ_BIN
+    step_release || return
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --locked --workspace --profile ci
     else
@@ -84,7 +89,7 @@ step_real_ratings() {
 }
 
 steps=(
-    tools format fence ledger_core_alone sync_alone clippy scripts tests doc_tests docs deny release demo readme
+    tools format fence ledger_core_alone sync_alone clippy scripts deny docs release tests doc_tests demo readme
     real_ratings
 )
 
