@@ -1,1 +1,4 @@
 //! The daemon.
+
+pub mod api;
+pub mod events;
