@@ -246,13 +246,10 @@ mod tests {
         for text in ["", "{", "{} {}", "{'a':1}", "{\"a\":1,}", "nonsense"] {
             assert!(matches!(refused(text), ObjectError::NotJson { .. }), "{text}");
         }
-        for number in ["NaN", "Infinity", "-Infinity", "+1", ".5", "01", "0x1"] {
+        for number in ["NaN", "Infinity", "-Infinity", "+1", ".5", "1.", "-", "nan"] {
             let error = refused(&format!("{{\"trust_delta\":{number}}}"));
-            assert!(
-                matches!(&error, ObjectError::NotJson { field: Some(field), .. } if field == "trust_delta")
-                    || number == "01",
-                "{number}: {error:?}"
-            );
+            let named = matches!(&error, ObjectError::NotJson { field: Some(field), .. } if field == "trust_delta");
+            assert!(named, "{number}: {error:?}");
         }
         assert_eq!(refused(r#"{"a":1,"b":2,"\u0061":3}"#), ObjectError::Duplicate { field: "a".to_owned() });
     }
