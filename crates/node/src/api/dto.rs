@@ -216,10 +216,9 @@ pub struct Trust {
     pub score: Score,
     /// At the head, the same on every node.
     pub confirmed_score: Score,
-    /// Records on the chain that count: actions of a user, verifications and reports of a content, those of all its
-    /// contents for a creator.
+    /// What `score` rests on: actions of a user, verifications and reports of a content or of a creator's contents.
     pub evidence: u64,
-    /// Pending records that count in `score`.
+    /// Pending records about the subject, which count in `score` only.
     pub pending: u64,
     /// The head.
     pub head: Head,
@@ -281,6 +280,12 @@ pub struct ContentTrust {
     /// What the station said about it that added it first; `None` if nobody added it.
     #[serde(serialize_with = "metadata_or_null")]
     pub metadata: Option<Metadata>,
+    /// When it was first named; `None` if it never was.
+    #[serde(serialize_with = "text_or_null")]
+    pub created_at: Option<Timestamp>,
+    /// When that last changed.
+    #[serde(serialize_with = "text_or_null")]
+    pub updated_at: Option<Timestamp>,
 }
 
 /// How far a creator is trusted.

@@ -24,7 +24,7 @@ use super::routes::{self, App};
 /// How long to wait before accepting again when the system has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes of a request's head, at most; more gives 431.
+/// Bytes of a request's head from which hyper may refuse it with 431; it may read up to twice as much first.
 const HEAD_BYTES: usize = 64 * 1024;
 
 /// What a caller may cost.

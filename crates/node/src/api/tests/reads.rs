@@ -78,6 +78,7 @@ async fn trust_is_shown_with_at_most_six_decimals() {
     let content = api.get(&format!("/v1/trust/content?content_id=c%2F1&creator_id=m&station={station}")).await.json();
     assert_eq!((&content["content_id"], &content["station_id"]), (&json!("c/1"), &json!(station.to_string())));
     assert_eq!((&content["verifications"], &content["metadata"]), (&json!(4), &json!({"tags": ["original"]})));
+    assert_eq!((&content["created_at"], &content["updated_at"]), (&json!("2026-01-25T10:00:00.000Z"), &Value::Null));
     assert_eq!((&content["band"], &content["initial_score"]), (&json!("high"), &json!(0.5)));
 }
 
