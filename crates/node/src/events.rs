@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, StationId};
+use qfzz_sync::report::SyncReport;
 use tokio::sync::broadcast;
 
 /// Something that happened, after it was on disk.
@@ -43,29 +44,6 @@ pub enum Event {
     },
     /// A synchronisation with one peer ended.
     Sync(SyncReport),
-}
-
-/// What one `sync_with` did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyncReport {
-    /// With whom.
-    pub peer: StationId,
-    /// Blocks taken over.
-    pub blocks: u64,
-    /// Batches taken over, in blocks and pending.
-    pub batches: u64,
-    /// Records in those batches.
-    pub records: u64,
-    /// Bytes received.
-    pub bytes_in: u64,
-    /// Bytes sent.
-    pub bytes_out: u64,
-    /// Own blocks given up; 0 where the chain was only extended.
-    pub reorg_depth: u64,
-    /// How long it took, in milliseconds.
-    pub elapsed_ms: u64,
-    /// What the peer did wrong, or why it ended early; `None` if all went well.
-    pub fault: Option<String>,
 }
 
 /// An event with its number: 1, 2, 3, ... since the node's start.

@@ -2,6 +2,7 @@
 //!
 //! Hashes, ids and times are texts, bytes are hex, scores are JSON numbers written from their integers.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use qfzz_ledger_core::header::{Difficulty, Work};
@@ -11,13 +12,13 @@ use qfzz_ledger_core::ids::{
 use qfzz_ledger_core::record::{Metadata, Subject};
 use qfzz_ledger_core::score::{Band, Score};
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::global_trust as combined;
+use qfzz_sync::report::SyncReport;
 use serde::Serialize;
 use serde::ser::{Error, Serializer};
 use serde_json::value::RawValue;
 
 use super::json::canonical_object;
-use super::port::Policy;
-use crate::events::SyncReport;
 
 /// Writes a value as the text it is shown as.
 pub(super) fn text<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {
@@ -306,42 +307,12 @@ pub struct CreatorTrust {
 pub struct GlobalTrust {
     /// About whom or what.
     pub subject: Subject,
-    /// The combined score; 0.5 where nobody has an opinion.
-    pub score: Score,
-    /// How it was combined.
-    pub policy: Policy,
-    /// The stations that have an opinion or were named, heaviest first, at most 256.
-    pub stations: Vec<Voice>,
-    /// Stations beyond those listed.
-    pub more: u64,
-    /// The share of the asked stations' weight that has an opinion.
-    pub coverage: Score,
-    /// How much the answer rests on, and how well the opinions agree.
-    pub confidence: Score,
+    /// The combined score, and what it rests on.
+    pub combined: combined::GlobalTrust,
+    /// The newest batch known of each station that has a part in it.
+    pub newest: BTreeMap<StationId, LogHead>,
     /// The head it was computed at.
     pub head: Head,
-}
-
-/// One station's part in a combined score.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Voice {
-    /// Which station.
-    #[serde(serialize_with = "text")]
-    pub station_id: StationId,
-    /// Its opinion; 0.5 if it has none.
-    #[serde(serialize_with = "number")]
-    pub score: Score,
-    /// The records that its opinion rests on; 0: it has no voice.
-    pub evidence: u64,
-    /// What its opinion weighs.
-    #[serde(serialize_with = "number")]
-    pub weight: Score,
-    /// Its newest batch known.
-    pub head: Option<LogHead>,
-    /// Whether its opinion is as fresh as was asked for.
-    pub answered: bool,
-    /// Why it counts or does not: `counted`, `no_opinion`.
-    pub why: &'static str,
 }
 
 /// The newest batch of a station's log.
@@ -353,6 +324,22 @@ pub struct LogHead {
     /// Its id.
     #[serde(serialize_with = "text")]
     pub batch_id: BatchId,
+}
+
+/// One station's part in a combined score.
+#[derive(Serialize)]
+struct ShownVoice<'a> {
+    #[serde(serialize_with = "text")]
+    station_id: StationId,
+    #[serde(serialize_with = "number")]
+    score: Score,
+    evidence: u64,
+    #[serde(serialize_with = "number")]
+    weight: Score,
+    head: Option<&'a LogHead>,
+    /// Whether the opinion is as fresh as was asked for: always, while no station is asked at once.
+    answered: bool,
+    why: &'static str,
 }
 
 impl Serialize for GlobalTrust {
@@ -371,8 +358,8 @@ impl Serialize for GlobalTrust {
             #[serde(serialize_with = "text")]
             band: Band,
             policy: &'static str,
-            stations: &'a [Voice],
-            more: u64,
+            stations: Vec<ShownVoice<'a>>,
+            more: usize,
             #[serde(serialize_with = "number")]
             coverage: Score,
             #[serde(serialize_with = "number")]
@@ -386,8 +373,18 @@ impl Serialize for GlobalTrust {
             }
             Subject::Creator(creator) => ("creator", None, None, Some(creator.as_str())),
         };
-        let Self { score, policy, ref stations, more, coverage, confidence, head, .. } = *self;
-        let (band, policy) = (score.band(), policy.as_str());
+        let combined::GlobalTrust { score, policy, ref voices, more, coverage, confidence } = self.combined;
+        let shown = |voice: &combined::Voice| ShownVoice {
+            station_id: voice.station,
+            score: voice.score,
+            evidence: voice.evidence,
+            weight: voice.weight,
+            head: self.newest.get(&voice.station),
+            answered: true,
+            why: voice.why.as_str(),
+        };
+        let (band, policy, head) = (score.band(), policy.as_str(), self.head);
+        let stations = voices.iter().map(shown).collect();
         Shown { kind, user_id, content_id, creator_id, score, band, policy, stations, more, coverage, confidence, head }
             .serialize(to)
     }
@@ -432,7 +429,7 @@ pub struct Verification {
 
 /// A sync report, as shown.
 #[derive(Serialize)]
-pub(super) struct ShownReport<'a> {
+pub(super) struct ShownReport {
     #[serde(serialize_with = "text")]
     peer: StationId,
     blocks: u64,
@@ -442,14 +439,14 @@ pub(super) struct ShownReport<'a> {
     bytes_out: u64,
     reorg_depth: u64,
     elapsed_ms: u64,
-    fault: Option<&'a str>,
+    fault: Option<String>,
 }
 
-impl<'a> From<&'a SyncReport> for ShownReport<'a> {
-    fn from(report: &'a SyncReport) -> Self {
+impl From<&SyncReport> for ShownReport {
+    fn from(report: &SyncReport) -> Self {
         let SyncReport { peer, blocks, batches, records, bytes_in, bytes_out, reorg_depth, elapsed_ms, ref fault } =
             *report;
-        let fault = fault.as_deref();
+        let fault = fault.as_ref().map(ToString::to_string);
         Self { peer, blocks, batches, records, bytes_in, bytes_out, reorg_depth, elapsed_ms, fault }
     }
 }

@@ -3,6 +3,7 @@
 //! Every answer fixes one head first and shows the state at it. What a caller drops (a client that hangs up) may be
 //! abandoned, except [`Station::submit`]: what it was given is stored whole or not at all.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -11,6 +12,10 @@ use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Id, Name, RecordId, StationId};
 use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::time::Timestamp;
+#[cfg(doc)]
+use qfzz_sync::global_trust::MAX_LISTED;
+use qfzz_sync::global_trust::Policy;
+use qfzz_sync::report::SyncReport;
 use tokio::sync::broadcast;
 
 use super::block::{Block, FoundRecord};
@@ -18,7 +23,7 @@ use super::dto::{
     ContentTrust, CreatorTrust, Dialled, GlobalTrust, Peer, Readiness, Receipt, StationInfo, Statistics, Status,
     UserTrust, Verification,
 };
-use crate::events::{Numbered, SyncReport};
+use crate::events::Numbered;
 
 /// Blocks of the best chain, by rising height.
 pub type BlockStream = BoxStream<'static, Result<Block, PortError>>;
@@ -83,44 +88,15 @@ pub enum BlockAt {
     Hash(BlockHash),
 }
 
-/// How opinions are combined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// The arithmetic mean of the opinions of the stations that have one.
-    Mean,
-}
-
-impl Policy {
-    /// Those that exist in this version.
-    pub const ALL: &[Self] = &[Self::Mean];
-
-    /// Its name in the API, the configuration and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Mean => "mean",
-        }
-    }
-
-    /// The policy with this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|policy| policy.as_str() == name)
-    }
-}
-
 /// A question about global trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobalQuery {
     /// About whom or what.
     pub subject: Subject,
-    /// Whose opinions to combine, at most [`GlobalQuery::MAX_NODES`]; `None`: all that have one.
-    pub nodes: Option<Vec<StationId>>,
+    /// Whose opinions to combine, at most [`MAX_LISTED`]; `None`: all that take part.
+    pub nodes: Option<BTreeSet<StationId>>,
     /// How to combine them; `None`: as configured.
     pub policy: Option<Policy>,
-}
-
-impl GlobalQuery {
-    /// Stations that one question may name, at most: as many as an answer lists.
-    pub const MAX_NODES: usize = 256;
 }
 
 /// The node, as the API sees it. Clones are the same node.

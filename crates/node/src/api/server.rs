@@ -102,7 +102,8 @@ impl Handle {
     }
 
     /// Takes no more requests, ends the event streams, lets open requests end within [`Limits::stop_time`], cuts
-    /// off those that don't, and returns when nothing of it runs any more.
+    /// off those that don't, and returns when no connection is left. What a bulk request has handed to the station by
+    /// then, the station stores or refuses.
     pub async fn stop(self) {
         self.stop.cancel();
         if let Err(error) = self.task.await {

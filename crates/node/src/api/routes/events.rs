@@ -63,7 +63,7 @@ impl Listener {
 fn written(id: u64, event: &Event) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(untagged)]
-    enum Data<'a> {
+    enum Data {
         Block {
             #[serde(serialize_with = "text")]
             hash: BlockHash,
@@ -87,7 +87,7 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
             peer_id: StationId,
             connected: bool,
         },
-        Sync(ShownReport<'a>),
+        Sync(ShownReport),
     }
     let (name, data) = match event {
         Event::Block { hash, index, records } => {

@@ -62,7 +62,7 @@ pub(super) async fn stations<S: Station>(State(app): State<App<S>>) -> Result<Re
 pub(super) async fn sync<S: Station>(State(app): State<App<S>>, request: Request) -> Result<Response, Problem> {
     let body = body::read(request, JSON, BODY_BYTES, app.limits.body_time).await?;
     let reports = app.station.sync(address(&body, "peer")?).await?;
-    let shown: Vec<ShownReport<'_>> = reports.iter().map(ShownReport::from).collect();
+    let shown: Vec<ShownReport> = reports.iter().map(ShownReport::from).collect();
     Ok(ok(&shown))
 }
 

@@ -1,13 +1,16 @@
 //! How far users, contents and creators are trusted: by the ledger, by one station, globally.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::record::Subject;
+use qfzz_sync::global_trust::{MAX_LISTED, Policy};
 
 use super::{App, id, ok};
-use crate::api::port::{GlobalQuery, Policy, Station};
+use crate::api::port::{GlobalQuery, Station};
 use crate::api::problem::{Code, Problem, quoted};
 use crate::api::query::{Query, Segment};
 
@@ -92,28 +95,25 @@ fn refuse_live(query: &Query) -> Result<(), Problem> {
     }
 }
 
-/// The stations named, each once.
-fn nodes(query: &Query) -> Result<Option<Vec<StationId>>, Problem> {
+/// The stations named, each once, as many as an answer lists.
+fn nodes(query: &Query) -> Result<Option<BTreeSet<StationId>>, Problem> {
     let Some(text) = query.optional("nodes") else { return Ok(None) };
-    let mut nodes = Vec::new();
-    for name in text.split(',') {
-        let node = read_station("nodes", name)?;
-        if !nodes.contains(&node) {
-            nodes.push(node);
-        }
-        if nodes.len() > GlobalQuery::MAX_NODES {
-            let detail = format!("`nodes` names more than {} stations: name fewer", GlobalQuery::MAX_NODES);
-            return Err(Problem::of_field("nodes", Code::BadParameter, detail));
-        }
+    let nodes = text.split(',').map(|name| read_station("nodes", name)).collect::<Result<BTreeSet<_>, _>>()?;
+    if nodes.len() > MAX_LISTED {
+        let detail = format!("`nodes` names more than {MAX_LISTED} stations: name fewer");
+        return Err(Problem::of_field("nodes", Code::BadParameter, detail));
     }
     Ok(Some(nodes))
 }
 
 fn policy(query: &Query) -> Result<Option<Policy>, Problem> {
     let Some(name) = query.optional("policy") else { return Ok(None) };
-    Policy::named(name).map(Some).ok_or_else(|| {
-        let known: Vec<_> = Policy::ALL.iter().map(|policy| policy.as_str()).collect();
-        let detail = format!("the policy {} does not exist in this version: use {}", quoted(name), known.join(", "));
+    name.parse().map(Some).map_err(|_| {
+        let detail = format!(
+            "the policy {} does not exist in this version: use {}",
+            quoted(name),
+            Policy::ALL.map(Policy::as_str).join(", ")
+        );
         Problem::of_field("policy", Code::UnknownPolicy, detail)
     })
 }

@@ -1,6 +1,7 @@
 //! Server-sent events.
 
 use futures::Stream;
+use qfzz_sync::report::Fault;
 
 use super::*;
 use crate::events::Event;
@@ -52,8 +53,8 @@ async fn each_kind_of_event_is_told_with_its_number() {
         (Event::Record { record_id }, format!("event: record\ndata: {{\"record_id\":\"{station}.17.3\"}}")),
         (Event::Peer { station, connected: false }, format!("event: peer\ndata: {{\"peer_id\":\"{station}\",\"connected\":false}}")),
         (
-            Event::Sync(SyncReport { fault: Some("two\nlines".to_owned()), ..report() }),
-            format!("event: sync\ndata: {{\"peer\":\"{station}\",\"blocks\":1,\"batches\":2,\"records\":3,\"bytes_in\":4,\"bytes_out\":5,\"reorg_depth\":6,\"elapsed_ms\":7,\"fault\":\"two\\nlines\"}}"),
+            Event::Sync(SyncReport { fault: Some(Fault::Withheld), ..report() }),
+            format!("event: sync\ndata: {{\"peer\":\"{station}\",\"blocks\":1,\"batches\":2,\"records\":3,\"bytes_in\":4,\"bytes_out\":5,\"reorg_depth\":6,\"elapsed_ms\":7,\"fault\":\"does not give what it says it has\"}}"),
         ),
     ]) {
         api.fake.0.events.publish(event);

@@ -21,6 +21,8 @@ use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequ
 use qfzz_ledger_core::record::{Metadata, Record};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::global_trust as combined;
+use qfzz_sync::report::SyncReport;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,12 +33,12 @@ use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
     ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics,
-    Status, Trouble, Trust, UserTrust, Verification, Voice,
+    Status, Trouble, Trust, UserTrust, Verification,
 };
-use super::port::{BlockAt, BlockStream, GlobalQuery, Policy, PortError, Station};
+use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use super::server::{Handle, Limits, start};
 use super::token::Token;
-use crate::events::{Events, Numbered, SyncReport};
+use crate::events::{Events, Numbered};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -295,23 +297,26 @@ impl Station for Fake {
 
     async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {
         self.obey().await?;
-        let voice = |station_id| Voice {
-            station_id,
+        let nodes: Vec<_> = query.nodes.map_or_else(|| vec![self.0.key.station()], |nodes| nodes.into_iter().collect());
+        let voice = |station: &StationId| combined::Voice {
+            station: *station,
             score: Score::HALF,
             evidence: 1,
             weight: Score::ONE,
-            head: Some(LogHead { sequence: Sequence::ZERO, batch_id: BatchId::ZERO }),
-            answered: true,
-            why: "counted",
+            why: combined::Why::Counted,
         };
+        let log_head = LogHead { sequence: Sequence::ZERO, batch_id: BatchId::ZERO };
         Ok(GlobalTrust {
             subject: query.subject,
-            score: Score::HALF,
-            policy: query.policy.unwrap_or(Policy::Mean),
-            stations: query.nodes.unwrap_or_else(|| vec![self.0.key.station()]).into_iter().map(voice).collect(),
-            more: 0,
-            coverage: Score::ONE,
-            confidence: "0.2".parse().expect("a score"),
+            combined: combined::GlobalTrust {
+                score: Score::HALF,
+                policy: query.policy.unwrap_or_default(),
+                voices: nodes.iter().map(voice).collect(),
+                more: 0,
+                coverage: Score::ONE,
+                confidence: "0.2".parse().expect("a score"),
+            },
+            newest: nodes.into_iter().map(|station| (station, log_head)).collect(),
             head: self.head(),
         })
     }
