@@ -93,12 +93,13 @@ fn many_lines_go_in_few_requests_and_come_back_in_order() {
             format!("{{\"kind\":\"content_verified\",\"content_id\":\"member_{n}\",\"creator_id\":\"member_{n}\"}}\n")
         })
         .collect();
-    let ran = run_with_input(&fake.path(), &["record", "--from", "-"], input.as_bytes()).expect(0);
+    let file = fake.path().join("records");
+    std::fs::write(&file, input).expect("written");
+    let ran = fake.run(&["record", "--from", file.to_str().expect("UTF-8")]).expect(0);
     let expected: String = (0..35_592).map(|n| format!("S.0.{n}\n")).collect();
     assert!(ran.stdout == expected, "out of order, or not all: {} lines", ran.stdout.lines().count());
     assert_eq!(ran.stderr, "");
-    let requests = fake.asked().len();
-    assert!(requests <= 60, "{requests} requests");
+    assert_eq!(fake.asked().len(), 9, "chunks of 4,096 lines");
 }
 
 #[test]
@@ -136,6 +137,31 @@ fn a_failure_in_the_middle_says_how_far_it_came() {
     assert!(acknowledged > 0 && acknowledged < 20_000);
     let told = format!("{acknowledged} records before line {} are stored", acknowledged + 1);
     assert!(ran.stderr.contains(&told), "{told}: {}", ran.stderr);
+}
+
+#[test]
+fn what_was_acknowledged_before_an_answer_broke_off_is_printed() {
+    let fake = Fake::start(|_| Reply {
+        status: 200,
+        body: b"{\"record_id\":\"S.0.0\"}\n{\"code\":\"not_json\",\"detail\":\"x\"}\n{\"record_id\":\"S.".to_vec(),
+        cut: true,
+    });
+    let file = fake.path().join("four");
+    std::fs::write(&file, b"{\"kind\":\"a\"}\n".repeat(4)).expect("written");
+    let ran = fake.run(&["record", "--from", file.to_str().expect("UTF-8")]).expect(4);
+    assert_eq!(ran.stdout, "S.0.0\n");
+    assert!(ran.stderr.contains("1 records before line 3 are stored"), "{ran:?}");
+}
+
+#[test]
+fn a_busy_daemon_is_asked_again() {
+    let (asked, stored) = (AtomicU64::new(0), AtomicU64::new(0));
+    let fake = Fake::start(move |request| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 | 1 => Reply::problem(503, "busy", "too many bulk requests"),
+        _ => store(request, &stored),
+    });
+    let ran = run_with_input(&fake.path(), &["record", "--from", "-"], b"{\"kind\":\"a\"}\n").expect(0);
+    assert_eq!((ran.stdout.as_str(), fake.asked().len()), ("S.0.0\n", 3));
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn without_a_daemon_every_question_exits_4_and_says_how_to_start_it() {
         &["mine"],
         &["chain", "stats"],
     ];
-    let start = format!("qfzz --data-dir {} run", dir.path().display());
+    let start = format!("qfzz run --data-dir {}", dir.path().display());
     for arguments in questions {
         let failed = run(dir.path(), arguments).expect(4);
         assert!(failed.stdout.is_empty() && failed.stderr.contains(&start), "{arguments:?}: {failed:?}");
@@ -76,7 +76,7 @@ fn a_refusal_is_shown_with_its_detail_and_code_and_404_is_not_found() {
         "/v1/chain" => Reply::ok(json!({ "total_records": 0, "pending_records": 1 })),
         _ => Reply { status: 404, body: b"<html>some other server</html>".to_vec(), cut: false },
     });
-    let refused = fake.run(&["--json", "record", "u", "rating", "--delta", "0.5"]).expect(1);
+    let refused = fake.run(&["--json", "record", "u", "rating", "--delta", "0.5"]).expect(2);
     assert!(refused.stderr.contains("`trust_delta`") && refused.stderr.contains("[wrong_delta]"), "{refused:?}");
     assert!(refused.stdout.is_empty());
     let missing = fake.run(&["chain", "block", "99"]).expect(3);
@@ -194,12 +194,13 @@ fn mine_says_so_when_nothing_is_pending() {
 #[test]
 fn an_invalid_chain_exits_5() {
     for (is_valid, code) in [(true, 0), (false, 5)] {
-        let fake = Fake::start(move |_| {
-            Reply::ok(json!({ "is_valid": is_valid, "chain_length": 4, "head": { "index": 3, "hash": "00" } }))
-        });
+        let problem = (!is_valid).then_some("block 4: the seal is wrong");
+        let fake = Fake::start(move |_| Reply::ok(json!({ "valid": is_valid, "blocks": 4, "problem": problem })));
         assert_eq!(fake.run(&["--json", "chain", "verify"]).expect(code).json()["is_valid"], is_valid);
         let plain = fake.run(&["chain", "verify"]).expect(code);
-        assert_eq!(plain.stdout.contains("valid: 4 blocks"), is_valid, "{plain:?}");
+        assert_eq!(plain.stdout, if is_valid { "valid: 4 blocks\n" } else { "" });
+        assert_eq!(plain.stderr.contains("(block 4: the seal is wrong)"), !is_valid, "{plain:?}");
+        assert_eq!(fake.asked()[0], "GET /v1/chain/verify");
     }
 }
 

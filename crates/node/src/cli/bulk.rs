@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -20,6 +21,10 @@ const MAX_CHUNK_LINES: usize = 4_096;
 /// Bytes of one line, at most. A record with full ids and metadata takes some 10 KiB even where JSON escapes all.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
+/// How long to ask again while the daemon is busy, and how long to wait before each time.
+const BUSY_TIME: Duration = Duration::from_secs(30);
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
 /// Lines that are read ahead of what is sent: one chunk.
 const READ_AHEAD: usize = MAX_CHUNK_LINES;
 
@@ -34,17 +39,37 @@ struct Line {
 /// Why a line is not even sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum BadLine {
-    #[error("line_too_long: has over {MAX_LINE_BYTES} bytes: shorten it")]
+    #[error("the line has over {MAX_LINE_BYTES} bytes: shorten it")]
     TooLong,
-    #[error("not_json: is not UTF-8: convert it")]
+    #[error("the line is not UTF-8: convert it")]
     NotUtf8,
 }
 
+impl BadLine {
+    /// The code that the daemon has for it.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::TooLong => "line_too_long",
+            Self::NotUtf8 => "not_json",
+        }
+    }
+}
+
+/// How the lines come.
+#[derive(Clone, Copy)]
+enum Supply {
+    /// All are there, so chunks are full.
+    Ready,
+    /// Somebody may still be writing: what is there is sent, and nobody waits for a full chunk.
+    Live,
+}
+
 /// What became of the lines so far.
-#[derive(Default)]
 struct Count {
     stored: u64,
     refused: u64,
+    /// The number of the first line of which nothing is known.
+    next: u64,
 }
 
 /// Stores the records of a file, or of standard input if `from` is `-`.
@@ -54,16 +79,16 @@ pub(super) async fn record_from(client: &Client, from: &str, out: &mut Output) -
         let path = path.clone();
         move |source| Failure::File { doing, path, source }
     };
-    let input: Box<dyn Read + Send> = match from {
-        "-" => Box::new(io::stdin()),
-        _ => Box::new(File::open(&path).map_err(failed("open"))?),
+    let (input, supply): (Box<dyn Read + Send>, _) = match from {
+        "-" => (Box::new(io::stdin()), Supply::Live),
+        _ => (Box::new(File::open(&path).map_err(failed("open"))?), Supply::Ready),
     };
     let (lines, from_reader) = mpsc::channel(READ_AHEAD);
     // A thread of its own: a read from a terminal or pipe cannot be cancelled, and must not hold up the end.
     std::thread::spawn(move || {
         read_lines(BufReader::with_capacity(256 * 1024, input), |line| lines.blocking_send(line).is_ok())
     });
-    store_all(client, from_reader, out).await?.map_err(failed("read"))
+    store_all(client, from_reader, supply, out).await?.map_err(failed("read"))
 }
 
 /// Stores the same record several times.
@@ -77,7 +102,7 @@ pub(super) async fn record_times(client: &Client, record: &Value, times: u64, ou
             }
         }
     };
-    let ((), stored) = tokio::join!(make, store_all(client, from_maker, out));
+    let ((), stored) = tokio::join!(make, store_all(client, from_maker, Supply::Ready, out));
     stored?.expect("nothing is read");
     Ok(())
 }
@@ -135,19 +160,19 @@ fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
 async fn store_all(
     client: &Client,
     mut lines: mpsc::Receiver<io::Result<Line>>,
+    supply: Supply,
     out: &mut Output,
 ) -> Result<io::Result<()>, Failure> {
-    let mut count = Count::default();
+    let mut count = Count { stored: 0, refused: 0, next: 1 };
     let mut results = Results { printed: 0 };
     let mut broken = Ok(());
-    while let Some(chunk) = next_chunk(&mut lines, &mut broken).await {
-        let first = chunk.first().map_or(0, |line| line.number);
+    while let Some(chunk) = next_chunk(&mut lines, supply, &mut broken).await {
         if let Err(failure) = store_chunk(client, chunk, &mut count, &mut results, out).await {
             results.end(out)?;
             return Err(match count.stored {
                 // Nothing was stored before it: the failure says it all, unless the answer was lost.
                 0 if !matches!(failure, Failure::BrokeOff { .. } | Failure::BadAnswer { .. }) => failure,
-                stored => Failure::Interrupted { stored, line: first, failure: Box::new(failure) },
+                stored => Failure::Interrupted { stored, line: count.next, failure: Box::new(failure) },
             });
         }
     }
@@ -158,12 +183,16 @@ async fn store_all(
     }
     match count {
         Count { refused: 0, .. } => Ok(Ok(())),
-        Count { refused, stored } => Err(Failure::BadLines { refused, lines: refused + stored }),
+        Count { refused, stored, .. } => Err(Failure::BadLines { refused, lines: refused + stored }),
     }
 }
 
-/// Waits for a line and takes what else is there already, so that a slow input is not kept waiting for a full chunk.
-async fn next_chunk(lines: &mut mpsc::Receiver<io::Result<Line>>, broken: &mut io::Result<()>) -> Option<Vec<Line>> {
+/// The next lines, as many as make a chunk or, of a live input, as are there; `None` at the end.
+async fn next_chunk(
+    lines: &mut mpsc::Receiver<io::Result<Line>>,
+    supply: Supply,
+    broken: &mut io::Result<()>,
+) -> Option<Vec<Line>> {
     let mut chunk = Vec::new();
     let mut bytes = 0;
     let mut next = lines.recv().await;
@@ -180,7 +209,10 @@ async fn next_chunk(lines: &mut mpsc::Receiver<io::Result<Line>>, broken: &mut i
         if chunk.len() == MAX_CHUNK_LINES || bytes >= MAX_CHUNK_BYTES {
             break;
         }
-        next = lines.try_recv().ok();
+        next = match supply {
+            Supply::Ready => lines.recv().await,
+            Supply::Live => lines.try_recv().ok(),
+        };
     }
     (!chunk.is_empty()).then_some(chunk)
 }
@@ -199,22 +231,18 @@ async fn store_chunk(
         body.push(b'\n');
         sent += 1;
     }
-    let answers = if sent == 0 { Vec::new() } else { client.post_lines(&["v1", "records", "bulk"], body).await? };
-    if answers.len() != sent {
-        let why = format!("it has {} lines for {sent} records", answers.len());
-        return Err(Failure::BadAnswer { why });
+    let (answers, end) = if sent == 0 { (Vec::new(), Ok(())) } else { send(client, body).await? };
+    if answers.len() > sent || (answers.len() < sent && end.is_ok()) {
+        return Err(Failure::BadAnswer { why: format!("it has {} lines for {sent} records", answers.len()) });
     }
     let mut answers = answers.into_iter();
     for line in chunk {
         let answer = match line.text {
-            Ok(_) => answers.next().unwrap_or_default(),
-            Err(why) => {
-                let (code, detail) = why
-                    .to_string()
-                    .split_once(": ")
-                    .map_or_else(Default::default, |(code, detail)| (code.to_owned(), format!("the line {detail}")));
-                json!({ "code": code, "detail": detail })
-            }
+            Ok(_) => match answers.next() {
+                Some(answer) => answer,
+                None => break,
+            },
+            Err(why) => json!({ "code": why.code(), "detail": why.to_string() }),
         };
         if answer["record_id"].is_string() {
             count.stored += 1;
@@ -223,9 +251,24 @@ async fn store_chunk(
             let detail = answer["detail"].as_str().map_or_else(|| "refused".to_owned(), clean);
             notice(format_args!("line {}: {detail} [{}]", line.number, show(&answer, "code")));
         }
+        count.next = line.number + 1;
         results.print(line.number, answer, out)?;
     }
-    out.flush()
+    out.flush()?;
+    end
+}
+
+/// Sends a chunk; waits while the daemon is busy with others'.
+async fn send(client: &Client, body: Vec<u8>) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
+    let give_up = Instant::now() + BUSY_TIME;
+    loop {
+        match client.post_lines(&["v1", "records", "bulk"], body.clone()).await {
+            Err(Failure::Refused { status: 503, code, .. }) if code == "busy" && Instant::now() < give_up => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// The results as they are printed: ids of what was stored, or one JSON array of all.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{Output, items, notice, short, show};
+use super::output::{Output, clean, items, notice, short, show};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ChainCommand {
@@ -74,17 +74,18 @@ async fn stats(client: &Client, out: &mut Output) -> Result<(), Failure> {
 }
 
 async fn verify(client: &Client, out: &mut Output) -> Result<(), Failure> {
-    let stats = client.get(&["v1", "chain"], &[]).await?;
-    let is_valid = stats["is_valid"] == Value::Bool(true);
-    let value = json!({ "is_valid": is_valid, "chain_length": stats["chain_length"], "head": stats["head"] });
-    out.result(&value, |out| {
-        if is_valid {
-            let blocks = show(&stats, "chain_length");
-            out.line(format_args!("valid: {blocks} blocks, head {}", show_place(&stats["head"])))?;
-        }
-        Ok(())
+    let mut verification = client.get_slow(&["v1", "chain", "verify"]).await?;
+    let is_valid = verification["valid"] == Value::Bool(true);
+    if let Value::Object(members) = &mut verification {
+        // As the figures call it.
+        members.insert("is_valid".to_owned(), is_valid.into());
+    }
+    out.result(&verification, |out| match is_valid {
+        true => out.line(format_args!("valid: {} blocks", show(&verification, "blocks"))),
+        false => Ok(()),
     })?;
-    if is_valid { Ok(()) } else { Err(Failure::ChainInvalid) }
+    let problem = verification["problem"].as_str().map(clean);
+    if is_valid { Ok(()) } else { Err(Failure::ChainInvalid { problem }) }
 }
 
 /// A head, in full.

@@ -63,6 +63,11 @@ impl Client {
         self.json(self.send(request).await?).await
     }
 
+    /// GETs the JSON at `path`, however long it takes to make.
+    pub(super) async fn get_slow(&self, path: &[&str]) -> Result<Value, Failure> {
+        self.json(self.get_stream(path).await?).await
+    }
+
     /// GETs what is at `path`, to be read piece by piece.
     pub(super) async fn get_stream(&self, path: &[&str]) -> Result<Response, Failure> {
         let request = self.request(Method::GET, path, &[], Patience::Long)?;
@@ -82,13 +87,22 @@ impl Client {
         self.json(response).await.map(Some)
     }
 
-    /// POSTs JSON lines to `path` and returns the lines that come back.
-    pub(super) async fn post_lines(&self, path: &[&str], lines: Vec<u8>) -> Result<Vec<Value>, Failure> {
+    /// POSTs JSON lines to `path` and returns the lines that come back, up to where the answer broke off, and if so why.
+    pub(super) async fn post_lines(
+        &self,
+        path: &[&str],
+        lines: Vec<u8>,
+    ) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
         let request = self.request(Method::POST, path, &[], Patience::Long)?;
         let request = request.header(header::CONTENT_TYPE, "application/x-ndjson").body(lines);
-        let answer = self.whole(self.send(request).await?).await?;
-        let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).map_err(unreadable)).collect()
+        let response = self.send(request).await?;
+        let mut answer = Vec::new();
+        let end = self.read_into(response, &mut answer).await;
+        // What follows the last line feed is a line that broke off, or nothing.
+        let whole = answer.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let lines = answer[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines: Result<_, _> = lines.map(|line| serde_json::from_slice(line).map_err(unreadable)).collect();
+        Ok((lines?, end))
     }
 
     /// The next piece of a streamed answer; `None` at its end.
@@ -147,15 +161,21 @@ impl Client {
         serde_json::from_slice(&self.whole(response).await?).map_err(unreadable)
     }
 
-    async fn whole(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
+    async fn whole(&self, response: Response) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
+        self.read_into(response, &mut bytes).await?;
+        Ok(bytes)
+    }
+
+    /// Reads all of an answer; `bytes` holds what came, also where it broke off.
+    async fn read_into(&self, mut response: Response, bytes: &mut Vec<u8>) -> Result<(), Failure> {
         while let Some(piece) = self.piece(&mut response).await? {
             if bytes.len() + piece.as_ref().len() > MAX_ANSWER {
                 return Err(Failure::BadAnswer { why: format!("it has over {} MiB", MAX_ANSWER / (1024 * 1024)) });
             }
             bytes.extend_from_slice(piece.as_ref());
         }
-        Ok(bytes)
+        Ok(())
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
@@ -187,7 +207,7 @@ fn innermost(error: &dyn Error) -> String {
 pub(super) fn start_command(dir: &DataDir) -> String {
     match DataDir::of_platform() {
         Ok(default) if default == *dir => "qfzz run".to_owned(),
-        _ => format!("qfzz --data-dir {} run", dir.path().display()),
+        _ => format!("qfzz run --data-dir {}", dir.path().display()),
     }
 }
 

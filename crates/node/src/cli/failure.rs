@@ -63,8 +63,8 @@ pub(super) enum Failure {
     Refused { status: u16, code: String, detail: String, token_file: PathBuf },
     #[error("the score {score} is below {threshold}")]
     BelowThreshold { score: Score, threshold: Score },
-    #[error("the chain does not verify: run `qfzz sync`; if it stays so, restart the daemon, which checks its store")]
-    ChainInvalid,
+    #[error("the chain does not verify{}: run `qfzz sync`; if it stays so, restart the daemon, which checks its store", problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default())]
+    ChainInvalid { problem: Option<String> },
     #[error("{refused} of {lines} lines were not stored")]
     BadLines { refused: u64, lines: u64 },
     #[error(
@@ -95,8 +95,10 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Usage { .. } | Self::NotInThisVersion { .. } | Self::Genesis(_) => exit::USAGE,
             Self::Refused { status: 404, .. } => exit::NOT_FOUND,
+            // What was asked is wrong in itself, such as a delta that is not the action's.
+            Self::Refused { status: 400 | 422, .. } => exit::USAGE,
             Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
-            Self::BelowThreshold { .. } | Self::ChainInvalid => exit::NOT_VERIFIED,
+            Self::BelowThreshold { .. } | Self::ChainInvalid { .. } => exit::NOT_VERIFIED,
             Self::Interrupted { failure, .. } => failure.exit_code(),
             Self::DataDir(_)
             | Self::Initialised { .. }
