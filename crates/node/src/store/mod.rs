@@ -1,0 +1,5 @@
+//! The store.
+mod frame;
+mod journal;
+mod redo;
+mod view;
