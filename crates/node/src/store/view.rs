@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -29,6 +30,9 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Readings that a reader makes while commits come in between, before it takes its turn with the writer.
 const FREE_READINGS: u32 = 3;
+
+/// How long opening waits for the database's lock: sled's threads may hold it for a moment after it was closed.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Views that were set aside and are kept for inspection, at most.
 const KEPT_ASIDE: usize = 2;
@@ -165,7 +169,7 @@ impl View {
     /// [`ViewError::Damaged`] if not; the caller sets it aside ([`set_aside`]) and rebuilds it.
     pub(super) fn open(dir: &Path) -> Result<Self, ViewError> {
         guarded(|| {
-            let tree = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
+            let tree = open_tree(dir)?;
             let shared =
                 Shared { tree, moves: AtomicU64::new(0), turn: RwLock::new(()), failed: AtomicBool::new(false) };
             let reader = ViewReader { shared: Arc::new(shared) };
@@ -250,6 +254,17 @@ impl View {
         done?;
         self.standing = standing;
         Ok(())
+    }
+}
+
+fn open_tree(dir: &Path) -> Result<sled::Db, ViewError> {
+    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match config.open().map_err(ViewError::from) {
+            Err(ViewError::InUse) if Instant::now() < deadline => std::thread::sleep(LOCK_PATIENCE / 200),
+            opened => return opened,
+        }
     }
 }
 
