@@ -8,7 +8,7 @@ use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
 use crate::ids::{BatchId, BlockHash, FederationId, Height, Id, Name, RecordHash, Sequence, StationId};
 use crate::limits::{
     MAX_ACTIONS, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_BLOCK_BATCHES, MAX_BODY_BYTES, MAX_FOUNDERS,
-    MAX_PARAMETERS_BYTES,
+    MAX_PARAMETERS_BYTES, MIN_BATCH_BYTES,
 };
 use crate::pow::NonceSearch;
 use crate::score::{Delta, Score};
@@ -189,7 +189,7 @@ impl Parameters {
         }
         let Limits { batch_records, batch_bytes, block_batches, body_bytes } = self.limits;
         let within = (1..=MAX_BATCH_RECORDS).contains(&batch_records)
-            && (1..=MAX_BATCH_BYTES).contains(&batch_bytes)
+            && (MIN_BATCH_BYTES..=MAX_BATCH_BYTES).contains(&batch_bytes)
             && (1..=MAX_BLOCK_BATCHES).contains(&block_batches)
             && (batch_bytes..=MAX_BODY_BYTES).contains(&body_bytes);
         if within { Ok(()) } else { Err(GenesisError::Limits) }
