@@ -216,3 +216,6 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
     let path = path.to_path_buf();
     |source| StoreError::Io { path, source }
 }
+
+#[cfg(test)]
+mod tests;

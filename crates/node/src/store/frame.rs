@@ -92,13 +92,10 @@ impl FrameHeader {
 
     /// Reads it back; `None` if `bytes` are not a frame's header at this place.
     pub(super) fn decode(bytes: &[u8; FRAME_HEADER_BYTES as usize], salt: u64, offset: u32) -> Option<Self> {
-        let header = Self {
-            length: le_u32(bytes),
-            synced: le_u32(&bytes[4..]),
-            checksum: le_u32(&bytes[8..]),
-            kind: bytes[12],
-        };
-        let whole = header.length <= MAX_ENTRY_BYTES && le_u32(&bytes[13..]) == header_checksum(salt, offset, &bytes[..13]);
+        let header =
+            Self { length: le_u32(bytes), synced: le_u32(&bytes[4..]), checksum: le_u32(&bytes[8..]), kind: bytes[12] };
+        let whole =
+            header.length <= MAX_ENTRY_BYTES && le_u32(&bytes[13..]) == header_checksum(salt, offset, &bytes[..13]);
         whole.then_some(header)
     }
 

@@ -265,9 +265,7 @@ impl Group<'_> {
             .ok_or(JournalError::EntryTooLarge { bytes: bytes.len() })?;
         let journal = &mut *self.journal;
         let offset = journal.length;
-        let end = offset
-            .checked_add(FRAME_HEADER_BYTES + length)
-            .ok_or(JournalError::Full { file: journal.number })?;
+        let end = offset.checked_add(FRAME_HEADER_BYTES + length).ok_or(JournalError::Full { file: journal.number })?;
         let header = FrameHeader::of(kind, bytes, length, journal.synced);
         self.buffer.extend_from_slice(&header.encode(journal.file.salt, offset));
         self.buffer.extend_from_slice(bytes);
@@ -505,13 +503,7 @@ impl Frames {
 }
 
 /// Where the last whole group of file `number` ends, if what follows can be a torn tail.
-fn whole_groups(
-    path: &Path,
-    file: &OpenFile,
-    number: u32,
-    length: u64,
-    known: Position,
-) -> Result<u32, JournalError> {
+fn whole_groups(path: &Path, file: &OpenFile, number: u32, length: u64, known: Position) -> Result<u32, JournalError> {
     let mut frames = Frames::start(path, file, FILE_HEADER_BYTES, length)?;
     let mut whole = FILE_HEADER_BYTES;
     let torn = loop {
@@ -540,7 +532,8 @@ fn synced_later(path: &Path, file: &OpenFile, offset: u32, length: u64) -> Resul
     reader.seek(SeekFrom::Start(u64::from(offset))).map_err(at(path))?;
     let mut window = VecDeque::with_capacity(FRAME_HEADER_BYTES as usize);
     let rest = length.saturating_sub(u64::from(offset));
-    for (byte, end) in BufReader::with_capacity(WRITE_BUFFER_BYTES, reader).take(rest).bytes().zip(u64::from(offset) + 1..)
+    for (byte, end) in
+        BufReader::with_capacity(WRITE_BUFFER_BYTES, reader).take(rest).bytes().zip(u64::from(offset) + 1..)
     {
         window.push_back(byte.map_err(at(path))?);
         if window.len() < FRAME_HEADER_BYTES as usize {

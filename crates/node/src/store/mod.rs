@@ -107,8 +107,7 @@ pub trait StoreRead: LedgerRead {
 
     /// What `read` makes of the store between two commits, never of half a commit.
     ///
-    /// `read` may run several times and should be short: in the last resort the next commit waits for it. It must not
-    /// call this again.
+    /// `read` may run several times and should be short: in the last resort the next commit waits for it.
     ///
     /// # Errors
     /// Those of `read`; [`StoreError`] if a commit failed.

@@ -23,11 +23,13 @@ pub struct StoreReader {
     view: ViewReader,
     side: SideReader,
     station: StationId,
+    /// Inside a consistent reading, where another one has nothing to add.
+    within: bool,
 }
 
 impl StoreReader {
     pub(super) fn new(entries: Entries, view: ViewReader, side: SideReader, station: StationId) -> Self {
-        Self { entries, view, side, station }
+        Self { entries, view, side, station, within: false }
     }
 
     /// The federation's rules.
@@ -37,7 +39,7 @@ impl StoreReader {
 
     /// A block that was connected is found through the view, one that was kept in its file. A block that is being
     /// connected is in the view before its file goes.
-    fn find_block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, StoreError> {
+    pub(super) fn find_block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, StoreError> {
         if let Some(at) = self.view.block_at(hash)? {
             return Ok(Some(self.entries.block(at.place, hash)?.0));
         }
@@ -109,18 +111,20 @@ impl StoreRead for StoreReader {
     }
 
     fn side_headers(&self) -> Result<Vec<(BlockHash, SealedHeader)>, StoreError> {
-        let mut headers = self.side.headers(&self.entries.rules)?;
-        for (key, value) in self.view.all(&[schema::BLOCK])? {
-            let wrong = || ViewError::damaged(Damage::Meaning);
-            let hash = schema::hash_of_block_key(&key).ok_or_else(wrong)?;
-            let at = BlockAt::decode(&value).map_err(|_| wrong())?;
-            if !self.view.is_best(at.height, &hash)? {
-                headers.push((hash, self.entries.block_entry(at.place, &hash)?.sealed));
+        self.consistent(|store| {
+            let mut headers = store.side.headers(&store.entries.rules)?;
+            for (key, value) in store.view.all(&[schema::BLOCK])? {
+                let wrong = || ViewError::damaged(Damage::Meaning);
+                let hash = schema::hash_of_block_key(&key).ok_or_else(wrong)?;
+                let at = BlockAt::decode(&value).map_err(|_| wrong())?;
+                if !store.view.is_best(at.height, &hash)? {
+                    headers.push((hash, store.entries.block_entry(at.place, &hash)?.sealed));
+                }
             }
-        }
-        headers.sort_by_key(|(hash, sealed)| (sealed.header.index, *hash));
-        headers.dedup_by_key(|(hash, _)| *hash);
-        Ok(headers)
+            headers.sort_by_key(|(hash, sealed)| (sealed.header.index, *hash));
+            headers.dedup_by_key(|(hash, _)| *hash);
+            Ok(headers)
+        })
     }
 
     fn batch(&self, station: &StationId, sequence: Sequence) -> Result<Option<StoredBatch>, StoreError> {
@@ -141,13 +145,16 @@ impl StoreRead for StoreReader {
     }
 
     fn consistent<T, E: From<StoreError>>(&self, mut read: impl FnMut(&Self) -> Result<T, E>) -> Result<T, E> {
+        if self.within {
+            return read(self);
+        }
+        let within = Self { within: true, ..self.clone() };
         let mut answer = None;
-        self.view
-            .consistent(|_| {
-                answer = Some(read(self));
-                Ok::<(), ViewError>(())
-            })
-            .map_err(|error| E::from(StoreError::from(error)))?;
-        answer.expect("a consistent reading ran at least once")
+        let undisturbed = self.view.consistent(|_| {
+            answer = Some(read(&within));
+            Ok::<(), ViewError>(())
+        });
+        undisturbed.map_err(|error| E::from(StoreError::from(error)))?;
+        answer.expect("an undisturbed reading was made")
     }
 }

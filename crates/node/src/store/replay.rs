@@ -18,9 +18,7 @@ use super::draft::Draft;
 use super::entries::Entries;
 use super::journal::{Entry, Journal, Place, Position};
 use super::lookup::Lookup;
-use super::schema::{
-    BATCH_ENTRY, BLOCK_ENTRY, BlockAt, BlockEntry, FEDERATION_ENTRY, Link, OWN_BATCH_ENTRY, Own,
-};
+use super::schema::{BATCH_ENTRY, BLOCK_ENTRY, BlockAt, BlockEntry, FEDERATION_ENTRY, Link, OWN_BATCH_ENTRY, Own};
 use super::view::{Damage, View, ViewError};
 
 /// Bytes of changes that a replay collects before they are written to the view.
@@ -86,12 +84,7 @@ impl Beyond {
 ///
 /// # Errors
 /// [`StoreError`]. What does not fit together ([`StoreError::is_disagreement`]) may do so from an empty view.
-pub(super) fn replay(
-    view: &mut View,
-    end: Position,
-    entries: &Entries,
-    station: StationId,
-) -> Result<u64, StoreError> {
+pub(super) fn replay(view: &mut View, end: Position, entries: &Entries, station: StationId) -> Result<u64, StoreError> {
     let from = view.position();
     let mut beyond = Beyond::default();
     for entry in entries.journal.replay(from, end) {
@@ -175,12 +168,7 @@ fn take_off(draft: &mut Draft, path: &Path, entries: &Entries) -> Result<(), Sto
 }
 
 /// What a replay passes by: this station's batches that are not on the best chain, and the blocks that left it.
-fn add_pending(
-    draft: &mut Draft,
-    beyond: &Beyond,
-    entries: &Entries,
-    station: StationId,
-) -> Result<(), StoreError> {
+fn add_pending(draft: &mut Draft, beyond: &Beyond, entries: &Entries, station: StationId) -> Result<(), StoreError> {
     let next = match draft.state(&Key::Station(station))? {
         Some(Value::Station(state)) => state.next,
         Some(_) => return Err(ViewError::damaged(Damage::Meaning).into()),

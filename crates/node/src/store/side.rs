@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{MAX_BLOCK_BYTES, SealedHeader, SignedBlock, VerifiedBlock};
@@ -40,7 +41,7 @@ impl Side {
     /// Opens the directory, makes it where there is none, and removes what is not the whole file of a block.
     pub(super) fn open(dir: &Path, rules: &Rules) -> Result<Self, SideError> {
         std::fs::create_dir_all(dir).map_err(at(dir))?;
-        let mut side = Self { reader: SideReader { dir: dir.to_path_buf() }, kept: HashSet::new() };
+        let mut side = Self { reader: SideReader { dir: dir.into() }, kept: HashSet::new() };
         for entry in std::fs::read_dir(dir).map_err(at(dir))? {
             let entry = entry.map_err(at(dir))?;
             let block = match hash_of(&entry.file_name()) {
@@ -85,7 +86,7 @@ impl Side {
 /// Reads blocks off the best chain, from any thread.
 #[derive(Clone)]
 pub(super) struct SideReader {
-    dir: PathBuf,
+    dir: Arc<Path>,
 }
 
 impl SideReader {

@@ -64,7 +64,9 @@ pub enum ViewError {
         damage: Damage,
     },
     /// A key or value above its limit; nothing was written.
-    #[error("view: an entry of {key_bytes} and {value_bytes} bytes is above the limits of {MAX_KEY_BYTES} and {MAX_VALUE_BYTES}")]
+    #[error(
+        "view: an entry of {key_bytes} and {value_bytes} bytes is above the limits of {MAX_KEY_BYTES} and {MAX_VALUE_BYTES}"
+    )]
     TooLarge {
         /// Bytes of the key.
         key_bytes: usize,

@@ -20,7 +20,8 @@ impl Bench {
         let mut group = self.journal.begin().unwrap();
         for _ in 0..count {
             let number = self.written.len();
-            let entry = Entry { kind: 1 + (number % 3) as u8, bytes: format!("entry {number}").repeat(1 + number % 5).into() };
+            let entry =
+                Entry { kind: 1 + (number % 3) as u8, bytes: format!("entry {number}").repeat(1 + number % 5).into() };
             let place = group.push(entry.kind, &entry.bytes).unwrap();
             self.written.push((place, entry));
         }

@@ -47,7 +47,10 @@ fn a_view_is_opened_as_it_was_left() {
     let view = View::open(dir.path()).unwrap();
     assert_eq!(view.position(), position(104));
     assert_eq!(content(&view.reader()), merged(&all));
-    assert_eq!(view.reader().get(&key(1)).unwrap(), merged(&all).into_iter().find(|(k, _)| *k == key(1)).map(|(_, v)| v));
+    assert_eq!(
+        view.reader().get(&key(1)).unwrap(),
+        merged(&all).into_iter().find(|(k, _)| *k == key(1)).map(|(_, v)| v)
+    );
     assert_eq!(view.reader().shared.tree.scan_prefix([0]).count(), 1, "only the standing is left");
 }
 
@@ -151,7 +154,11 @@ fn a_flipped_bit_in_any_file_never_gives_a_wrong_entry() {
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
-    entries.filter(|entry| entry.metadata().unwrap().len() > 0).filter(|e| e.path().is_file()).map(|e| e.file_name().into()).collect()
+    entries
+        .filter(|entry| entry.metadata().unwrap().len() > 0)
+        .filter(|e| e.path().is_file())
+        .map(|e| e.file_name().into())
+        .collect()
 }
 
 fn copy_view(from: &Path, to: &Path) {
