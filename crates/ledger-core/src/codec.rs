@@ -4,6 +4,8 @@
 //! checked before anything is allocated, nothing may follow the value, and the value encoded again must give the
 //! input. So one value has one encoding, and ids cannot be malleated.
 
+/// For the derives of other crates: `#[bincode(crate = "qfzz_ledger_core::codec::bincode")]`.
+pub use bincode;
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::error::{DecodeError, EncodeError};
 pub use bincode::{Decode, Encode};

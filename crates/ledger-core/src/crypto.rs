@@ -37,6 +37,8 @@ pub enum Tag {
     Reveal,
     /// The parent's draw and a reveal: the block's draw.
     Draw,
+    /// Stations and where their logs end: what two stations compare before they exchange what is pending.
+    Pending,
 }
 
 impl Tag {
@@ -52,6 +54,7 @@ impl Tag {
             Self::Rank => "qfzz/rank/1",
             Self::Reveal => "qfzz/reveal/1",
             Self::Draw => "qfzz/draw/1",
+            Self::Pending => "qfzz/pending/1",
         }
     }
 }

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use crate::batch::VerifiedBatch;
-use crate::federation::Limits;
+use crate::codec::{Decode, Encode, encode};
+use crate::crypto::{Tag, TaggedHash};
+use crate::federation::{Limits, Rules};
 use crate::ids::{BatchId, Sequence, StationId};
 use crate::limits::{MAX_PENDING_BYTES, MAX_PENDING_PER_STATION};
 use crate::record::Subject;
@@ -14,7 +16,7 @@ use crate::state::PendingRecord;
 use crate::time::Timestamp;
 
 /// Where a station's log goes on after the chain: the next sequence, and the batch that it follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LogEnd {
     /// The sequence expected next.
     pub next: Sequence,
@@ -139,6 +141,15 @@ impl Mempool {
     /// Stations with batches that wait, each with its last one, in order of their ids.
     pub fn log_ends(&self) -> BTreeMap<StationId, LogEnd> {
         self.logs.keys().filter_map(|station| Some((*station, self.log_end(station)?))).collect()
+    }
+
+    /// A digest of what waits: stations in order of their ids, each with where its log ends. Two pools with the same
+    /// digest hold the same.
+    pub fn digest(&self, rules: &Rules) -> [u8; 32] {
+        let hash = TaggedHash::new(Tag::Pending, &rules.federation(), &[]);
+        let ends = self.log_ends();
+        let encoded: Vec<u8> = ends.iter().flat_map(|(station, end)| encode(&(*station, end.next, end.last))).collect();
+        hash.hash(&[&encoded])
     }
 
     /// What waits of one station from `from` on, in order.
