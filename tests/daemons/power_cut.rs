@@ -67,11 +67,10 @@ fn ten_power_cuts_that_drop_every_unsynced_page_lose_nothing_that_was_acknowledg
     let (mut witness, began) = (Witness::default(), Instant::now());
     for round in 1..=ROUNDS {
         let load = load(&daemon, &mut dice);
-        mount.cut_power();
-        // Also what it acknowledges after the cut counts: a daemon whose disk is gone acknowledges nothing.
+        witness.promise(mount.cut_power(|| load.acknowledged()));
         let (status, _) = daemon.wait_end(END_LIMIT);
         assert_eq!(status.code(), Some(1), "round {round}: a failed commit stops the node");
-        witness.promise(load.stop().0);
+        load.stop();
 
         drop(mount);
         mount = image.mount();
@@ -90,7 +89,7 @@ fn the_simulated_cut_drops_what_was_not_synced_and_keeps_what_was() {
     let mut synced = File::create(mount.path().join("synced")).expect("the disk is writable");
     synced.write_all(b"kept").and_then(|()| synced.sync_all()).expect("the disk is writable");
     fs::write(mount.path().join("unsynced"), b"lost").expect("the disk is writable");
-    mount.cut_power();
+    mount.cut_power(|| ());
     assert!(fs::write(mount.path().join("later"), b"refused").is_err());
     drop(mount);
     let mount = image.mount();

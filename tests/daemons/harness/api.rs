@@ -128,7 +128,8 @@ impl Api {
     #[track_caller]
     pub fn get(&self, path: &str) -> Value {
         match self.try_get(path) {
-            Ok(answer) => answer.success(),
+            Ok(answer) if (200..300).contains(&answer.status) => answer.json(),
+            Ok(answer) => panic!("GET {path}: {answer:?}"),
             Err(error) => panic!("GET {path}: {error:?}"),
         }
     }

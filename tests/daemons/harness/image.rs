@@ -3,16 +3,21 @@
 //! Needs root, a loop device and e2fsprogs, util-linux and Python 3, which Debian and Ubuntu have.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 /// Asks ext4 to stop as if the power went: no dirty page and no part of its journal is written any more.
 ///
 /// This is the ioctl `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, which the file systems' own tests use.
+/// It is ready when it has said so, and acts on the next line: the moment is the caller's.
 const CUT_POWER: &str = "import fcntl, os, struct, sys
-fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+directory = os.open(sys.argv[1], os.O_RDONLY)
+print('ready', flush=True)
+sys.stdin.readline()
+fcntl.ioctl(directory, 0x8004587d, struct.pack('I', 2))";
 
 /// Bytes of an image. It is sparse: a copy takes what is used.
 const IMAGE_BYTES: u64 = 256 * 1024 * 1024;
@@ -94,12 +99,24 @@ impl Mount {
         done
     }
 
-    /// Cuts the power: what was not synced is lost, and every access fails from now on.
+    /// Cuts the power right after `last` was done: what is not synced is lost, and every access fails from then on.
+    ///
+    /// What `last` sees as synced is on the disk. What a process believes to have synced afterwards need not be: a sync
+    /// that is under way when ext4 stops may return success.
     ///
     /// # Panics
     /// If ext4 refuses.
-    pub fn cut_power(&self) {
-        run("python3", &["-c", CUT_POWER, text(&self.point)]);
+    pub fn cut_power<T>(&self, last: impl FnOnce() -> T) -> T {
+        let mut command = Command::new("python3");
+        command.args(["-c", CUT_POWER, text(&self.point)]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut switch = command.spawn().expect("python3 can be started");
+        let mut ready = [0; 6];
+        switch.stdout.as_mut().expect("stdout is piped").read_exact(&mut ready).expect("it says that it is ready");
+        let done = last();
+        switch.stdin.as_mut().expect("stdin is piped").write_all(b"cut\n").expect("it reads a line");
+        let status = switch.wait().expect("a child can be waited for");
+        assert!(status.success(), "ext4 did not stop: {status}");
+        done
     }
 }
 
