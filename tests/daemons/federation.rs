@@ -1,9 +1,9 @@
 //! Daemons that join by address, agree, catch up and find each other again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use qfzz_tests::harness::{Daemon, Recipe, alone, beside_others, millionths, wait_for};
+use qfzz_tests::harness::{Acknowledged, Daemon, Dice, Load, Plan, Recipe, alone, beside_others, millionths, wait_for};
 use serde_json::{Value, json};
 
 /// Within which a record reaches every station, and a block confirms it everywhere.
@@ -225,6 +225,66 @@ fn after_a_restart_of_all_they_find_each_other_again_by_themselves() {
     }
     println!("together again after {:?}", restarted.elapsed());
     stations[1].api().mine().expect("records are pending");
+    await_one_head(&stations);
+}
+
+#[test]
+fn a_station_killed_under_load_returns_and_all_agree_on_what_it_said() {
+    let _turn = beside_others();
+    let first = Recipe::new("first").found("returns", &Load::INIT_FLAGS);
+    let second = Recipe::new("second").join(&first.address());
+    let mut stations = [first, second];
+    await_synced(&stations);
+    let mut dice = Dice::from_environment(6);
+    let plan = Plan { clients: 8, bulk_every: 8, bulk_records: 20, mine_every: Some(25) };
+    let mut acknowledged = Vec::new();
+    for _ in 0..3 {
+        let load = Load::start(stations[1].api(), &plan, &mut dice);
+        wait_for("the load is acknowledged", PATIENCE, || match load.count() {
+            count if count > 200 => Ok(()),
+            count => Err(format!("{count} acknowledged")),
+        });
+        stations[1].kill();
+        let (more, refused) = load.stop();
+        assert!(refused.is_empty(), "{refused:?}");
+        acknowledged.extend(more);
+        stations[1].start();
+    }
+    let last =
+        stations[1].api().record(&json!({ "kind": "content_verified", "content_id": "last", "creator_id": "b" }));
+    wait_for("all is on the chain", PATIENCE, || {
+        stations[1].api().mine();
+        let pending = stations[1].api().get("/v1/chain")["pending_records"].clone();
+        if pending == 0 { Ok(()) } else { Err(pending.to_string()) }
+    });
+    await_record(&stations[0], &last, &["confirmed", "final"], PATIENCE);
+    await_one_head(&stations);
+    // On the chain that the other station holds stands what the clients of this one were promised.
+    let blocks = stations[0].api().blocks(0);
+    let records = blocks.iter().flat_map(|block| block["records"].as_array().expect("a block has records"));
+    let on_chain: BTreeMap<&str, &Value> =
+        records.map(|record| (record["record_id"].as_str().expect("a record has an id"), record)).collect();
+    for Acknowledged { id, record } in &acknowledged {
+        let shown = on_chain.get(id.as_str()).unwrap_or_else(|| panic!("{id} is not on the chain"));
+        for field in ["kind", "user_id", "action", "content_id", "creator_id"] {
+            assert_eq!(record[field], shown[field], "{field} of {id}");
+        }
+    }
+    println!("3 kills: all {} acknowledged ids are on the chain of the other station", acknowledged.len());
+}
+
+#[test]
+fn stations_also_join_over_quic() {
+    let _turn = beside_others();
+    let quic = "/ip4/127.0.0.1/udp/0/quic-v1";
+    let first = Recipe::new("first").listen(quic).found("quic", &[]);
+    assert!(first.address().ends_with("/quic-v1"), "{}", first.address());
+    let second = Recipe::new("second").listen(quic).join(&first.address());
+    let stations = [first, second];
+    await_synced(&stations);
+    let id = stations[1].api().record(&json!({ "kind": "content_verified", "content_id": "a", "creator_id": "b" }));
+    await_record(&stations[0], &id, &["pending"], PATIENCE);
+    stations[0].api().mine().expect("a record is pending");
     await_one_head(&stations);
 }
 
