@@ -4,10 +4,10 @@
 //! checked before anything is allocated, nothing may follow the value, and the value encoded again must give the
 //! input. So one value has one encoding, and ids cannot be malleated.
 
+/// For the derives of other crates: `#[bincode(crate = "qfzz_ledger_core::codec::bincode")]`.
+pub use bincode;
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
-pub use bincode::de::Decoder as InputReader;
-pub use bincode::enc::Encoder as OutputWriter;
-pub use bincode::error::{DecodeError as DecodeFailure, EncodeError as EncodeFailure};
+use bincode::error::{DecodeError, EncodeError};
 pub use bincode::{Decode, Encode};
 
 /// What decoding may claim in memory, in bytes.
@@ -18,6 +18,23 @@ const MEMORY_LIMIT: usize = 32 * 1024 * 1024;
 
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<MEMORY_LIMIT>> =
     bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<MEMORY_LIMIT>();
+
+/// Decodes a type through another: what is read must pass the type's own rule.
+macro_rules! decode_through {
+    ($name:ty, $wire:ty, $make:expr, $why:expr) => {
+        impl<C> bincode::Decode<C> for $name {
+            fn decode<R: bincode::de::Decoder<Context = C>>(
+                input: &mut R,
+            ) -> Result<Self, bincode::error::DecodeError> {
+                let make = $make;
+                let checked: Option<Self> = make(<$wire>::decode(input)?);
+                checked.ok_or(bincode::error::DecodeError::Other($why))
+            }
+        }
+        bincode::impl_borrow_decode!($name);
+    };
+}
+pub(crate) use decode_through;
 
 /// Why bytes are not the encoding of a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +73,7 @@ pub fn encoded_len<T: Encode>(value: &T) -> usize {
 struct Counter(usize);
 
 impl bincode::enc::write::Writer for Counter {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeFailure> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.0 += bytes.len();
         Ok(())
     }
@@ -72,7 +89,7 @@ pub fn decode<T: Encode + Decode<()>>(bytes: &[u8], limit: usize) -> Result<T, C
         return Err(CodecError::TooLong { length: bytes.len(), limit });
     }
     let (value, used): (T, usize) = bincode::decode_from_slice(bytes, CONFIG).map_err(|failure| match failure {
-        DecodeFailure::UnexpectedVariant { found, .. } => CodecError::UnknownTag { tag: found },
+        DecodeError::UnexpectedVariant { found, .. } => CodecError::UnknownTag { tag: found },
         _ => CodecError::Malformed,
     })?;
     if used != bytes.len() {
@@ -87,8 +104,8 @@ pub fn decode<T: Encode + Decode<()>>(bytes: &[u8], limit: usize) -> Result<T, C
 struct Compare<'a>(&'a [u8]);
 
 impl bincode::enc::write::Writer for Compare<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeFailure> {
-        self.0 = self.0.strip_prefix(bytes).ok_or(EncodeFailure::Other("differs"))?;
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(EncodeError::Other("differs"))?;
         Ok(())
     }
 }

@@ -18,6 +18,9 @@ pub const MAX_BATCH_RECORDS: u16 = 256;
 /// Bytes of an encoded signed batch, at most. Below [`MAX_GOSSIP_BYTES`], so that every batch can be gossiped.
 pub const MAX_BATCH_BYTES: u32 = 60 * 1024;
 
+/// The least that a federation may allow a batch, in bytes: an introduction and the longest record fit.
+pub const MIN_BATCH_BYTES: u32 = 8 * 1024;
+
 /// Batches in one block, at most: their ids (32 bytes each) fit one announcement.
 pub const MAX_BLOCK_BATCHES: u32 = 1_536;
 

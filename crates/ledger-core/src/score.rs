@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::codec::{Decode, DecodeFailure, Encode, InputReader};
+use crate::codec::{Encode, decode_through};
 
 /// One whole in millionths.
 pub const ONE: u32 = 1_000_000;
@@ -106,11 +106,7 @@ impl FromStr for Score {
     }
 }
 
-impl<C> Decode<C> for Score {
-    fn decode<R: InputReader<Context = C>>(input: &mut R) -> Result<Self, DecodeFailure> {
-        Self::from_millionths(u32::decode(input)?).map_err(|_| DecodeFailure::Other("score out of range"))
-    }
-}
+decode_through!(Score, u32, |millionths| Score::from_millionths(millionths).ok(), "score out of range");
 
 /// How far an action moves a user's score: -1_000_000..=1_000_000 millionths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
@@ -152,11 +148,7 @@ impl FromStr for Delta {
     }
 }
 
-impl<C> Decode<C> for Delta {
-    fn decode<R: InputReader<Context = C>>(input: &mut R) -> Result<Self, DecodeFailure> {
-        Self::from_millionths(i32::decode(input)?).map_err(|_| DecodeFailure::Other("delta out of range"))
-    }
-}
+decode_through!(Delta, i32, |millionths| Delta::from_millionths(millionths).ok(), "delta out of range");
 
 /// What a score means to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

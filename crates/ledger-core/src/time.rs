@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use crate::codec::{Decode, DecodeFailure, Encode, InputReader};
+use crate::codec::{Encode, decode_through};
 
 /// The last millisecond of the year 9999: what RFC 3339 can show.
 const MAX_MILLIS: i64 = 253_402_300_799_999;
@@ -82,11 +82,7 @@ impl FromStr for Timestamp {
     }
 }
 
-impl<C> Decode<C> for Timestamp {
-    fn decode<R: InputReader<Context = C>>(input: &mut R) -> Result<Self, DecodeFailure> {
-        Self::from_millis(i64::decode(input)?).map_err(|_| DecodeFailure::Other("time out of range"))
-    }
-}
+decode_through!(Timestamp, i64, |millis| Timestamp::from_millis(millis).ok(), "time out of range");
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,429 @@
+//! A federation's parameters, its genesis, and the [`Rules`] that follow from both (protocol, section 4).
+
+use std::collections::BTreeMap;
+
+use crate::codec::{self, CodecError, Decode, Encode, decode, encode};
+use crate::crypto::{Tag, TaggedHash};
+use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
+use crate::ids::{BatchId, BlockHash, FederationId, Height, Id, Name, RecordHash, Sequence, StationId};
+use crate::limits::{
+    MAX_ACTIONS, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_BLOCK_BATCHES, MAX_BODY_BYTES, MAX_FOUNDERS,
+    MAX_PARAMETERS_BYTES, MIN_BATCH_BYTES,
+};
+use crate::pow::NonceSearch;
+use crate::score::{Delta, Score};
+use crate::time::Timestamp;
+
+/// The version of the protocol that this program speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// How a federation's stations sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum SignatureScheme {
+    /// Ed25519, 64 bytes, verified strictly.
+    Ed25519,
+    /// Ed25519, then ML-DSA-65.
+    Hybrid,
+}
+
+/// Who may publish and produce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Admission {
+    /// Any key.
+    Open,
+    /// The founders, and whom they admit on chain.
+    Roster,
+}
+
+/// Whether the founders vote on checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Finality {
+    /// The most work wins, however deep.
+    Off,
+    /// Casper FFG among the founders.
+    On,
+}
+
+/// A founder: a station that genesis names.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Founder {
+    /// Its key.
+    pub station: StationId,
+    /// The hash of its ML-DSA key, exactly under [`SignatureScheme::Hybrid`].
+    pub ml_dsa_key_hash: Option<[u8; 32]>,
+}
+
+/// Which datasets may be registered.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DatasetRules {
+    /// The licences that are accepted, in ascending order.
+    pub licenses: Vec<Id>,
+    /// The lowest quality that is accepted.
+    pub min_quality: Score,
+}
+
+/// Limits that bind validity; none may pass the protocol's own ([`crate::limits`]).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Limits {
+    /// Records in a batch.
+    pub batch_records: u16,
+    /// Bytes of an encoded signed batch.
+    pub batch_bytes: u32,
+    /// Batches in a block.
+    pub block_batches: u32,
+    /// Bytes of a block's body.
+    pub body_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            batch_records: MAX_BATCH_RECORDS,
+            batch_bytes: MAX_BATCH_BYTES,
+            block_batches: MAX_BLOCK_BATCHES,
+            body_bytes: MAX_BODY_BYTES,
+        }
+    }
+}
+
+/// What the stations of a federation agree on before they agree on anything else.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Parameters {
+    /// What the federation calls itself.
+    pub name: Name,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol_version: u32,
+    /// When it was founded: genesis' timestamp.
+    pub created_at: Timestamp,
+    /// Zero hex digits that every block's hash starts with.
+    pub difficulty: Difficulty,
+    /// How its stations sign.
+    pub signatures: SignatureScheme,
+    /// Who may take part.
+    pub admission: Admission,
+    /// 1..=64 stations, each once, in ascending order.
+    pub founders: Vec<Founder>,
+    /// Whether founders vote on checkpoints.
+    pub finality: Finality,
+    /// Each action and its delta, in ascending order of the action.
+    pub actions: Vec<(Id, Delta)>,
+    /// Which datasets may be registered.
+    pub datasets: DatasetRules,
+    /// Limits that bind validity.
+    pub limits: Limits,
+}
+
+/// The guide's actions, with their deltas in millionths, in ascending order.
+const GUIDE_ACTIONS: [(&str, i32); 5] = [
+    ("connection", 50_000),
+    ("dataset_verification", 0),
+    ("interaction", 10_000),
+    ("rating", 30_000),
+    ("verification", 20_000),
+];
+
+/// The licences accepted by default (SPDX), in ascending order.
+const DEFAULT_LICENSES: [&str; 7] =
+    ["CC-BY-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "CC-BY-SA-4.0", "CC0-1.0", "MIT", "PDDL-1.0"];
+
+impl Parameters {
+    /// An open federation with the guide's actions and default difficulty, founded by one station.
+    pub fn new(name: Name, founder: StationId, created_at: Timestamp) -> Self {
+        let id = |text: &str| Id::new(text).expect("the default ids are valid");
+        let delta = |millionths| Delta::from_millionths(millionths).expect("the default deltas are in range");
+        Self {
+            name,
+            protocol_version: PROTOCOL_VERSION,
+            created_at,
+            difficulty: Difficulty::DEFAULT,
+            signatures: SignatureScheme::Ed25519,
+            admission: Admission::Open,
+            founders: vec![Founder { station: founder, ml_dsa_key_hash: None }],
+            finality: Finality::Off,
+            actions: GUIDE_ACTIONS.iter().map(|(name, millionths)| (id(name), delta(*millionths))).collect(),
+            datasets: DatasetRules {
+                licenses: DEFAULT_LICENSES.iter().map(|name| id(name)).collect(),
+                min_quality: Score::ZERO,
+            },
+            limits: Limits::default(),
+        }
+    }
+
+    /// Sets the delta of an action, keeping the table in order.
+    pub fn set_action(&mut self, action: Id, delta: Delta) {
+        match self.actions.binary_search_by(|(name, _)| name.cmp(&action)) {
+            Ok(at) => self.actions[at].1 = delta,
+            Err(at) => self.actions.insert(at, (action, delta)),
+        }
+    }
+
+    /// Names one more founder, keeping the list in order; no effect if it is one already.
+    pub fn add_founder(&mut self, station: StationId) {
+        if let Err(at) = self.founders.binary_search_by(|founder| founder.station.cmp(&station)) {
+            self.founders.insert(at, Founder { station, ml_dsa_key_hash: None });
+        }
+    }
+
+    fn check(&self) -> Result<(), GenesisError> {
+        if self.protocol_version != PROTOCOL_VERSION {
+            return Err(GenesisError::Version { found: self.protocol_version });
+        }
+        if self.signatures == SignatureScheme::Hybrid {
+            return Err(GenesisError::NotInThisVersion { feature: "signatures `hybrid`" });
+        }
+        if self.admission == Admission::Roster {
+            return Err(GenesisError::NotInThisVersion { feature: "admission `roster`" });
+        }
+        if self.finality == Finality::On {
+            return Err(GenesisError::NotInThisVersion { feature: "finality" });
+        }
+        if self.founders.is_empty() || self.founders.len() > MAX_FOUNDERS {
+            return Err(GenesisError::FounderCount { found: self.founders.len() });
+        }
+        let ascending_founders = self.founders.is_sorted_by(|a, b| a.station < b.station);
+        let scheme_fits = self.founders.iter().all(|founder| founder.ml_dsa_key_hash.is_none());
+        let ascending_actions = self.actions.is_sorted_by(|a, b| a.0 < b.0) && self.actions.len() <= MAX_ACTIONS;
+        let ascending_licenses = self.datasets.licenses.is_sorted_by(|a, b| a < b);
+        if !(ascending_founders && scheme_fits && ascending_actions && ascending_licenses) {
+            return Err(GenesisError::NotCanonical);
+        }
+        let Limits { batch_records, batch_bytes, block_batches, body_bytes } = self.limits;
+        let within = (1..=MAX_BATCH_RECORDS).contains(&batch_records)
+            && (MIN_BATCH_BYTES..=MAX_BATCH_BYTES).contains(&batch_bytes)
+            && (1..=MAX_BLOCK_BATCHES).contains(&block_batches)
+            && (batch_bytes..=MAX_BODY_BYTES).contains(&body_bytes);
+        if within { Ok(()) } else { Err(GenesisError::Limits) }
+    }
+}
+
+/// Why parameters or a genesis cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    /// The bytes are not a genesis.
+    #[error("the genesis cannot be read: {0}")]
+    Codec(#[from] CodecError),
+    /// Made for another version of the protocol.
+    #[error("the federation speaks protocol version {found}, this program {PROTOCOL_VERSION}: update qfzz")]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+    /// It asks for something that this version has not got.
+    #[error("this version of qfzz has no {feature}: update qfzz, or use another federation")]
+    NotInThisVersion {
+        /// The feature's name.
+        feature: &'static str,
+    },
+    /// No founder, or too many.
+    #[error("{found} founders: name 1 to {MAX_FOUNDERS}")]
+    FounderCount {
+        /// Founders named.
+        found: usize,
+    },
+    /// Founders, actions or licences are not in ascending order, stand twice, or do not fit the signature scheme.
+    #[error("founders, actions or licences are not in their one order")]
+    NotCanonical,
+    /// Limits of zero, or beyond the protocol's.
+    #[error("the limits are outside what the protocol allows")]
+    Limits,
+    /// The encoded parameters are too long.
+    #[error("the parameters take {bytes} bytes: at most {MAX_PARAMETERS_BYTES} are allowed; name fewer actions")]
+    TooLong {
+        /// Bytes that they take.
+        bytes: usize,
+    },
+    /// The nonce does not give the genesis hash enough zero digits.
+    #[error("the genesis has no proof of work")]
+    Work,
+}
+
+/// A federation's parameters and the nonce that seals them: what `/qfzz/genesis/1` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Genesis {
+    /// What the federation agreed on.
+    pub parameters: Parameters,
+    /// The first nonce, counted from 0, that meets the difficulty.
+    pub nonce: u64,
+}
+
+impl Genesis {
+    /// Finds the nonce for `parameters`.
+    ///
+    /// # Errors
+    /// [`GenesisError`] where the parameters are not valid.
+    pub fn mine(parameters: Parameters) -> Result<Self, GenesisError> {
+        parameters.check()?;
+        let bytes = codec::encoded_len(&parameters);
+        if bytes > MAX_PARAMETERS_BYTES {
+            return Err(GenesisError::TooLong { bytes });
+        }
+        let mut search = NonceSearch::new(&FederationId::ZERO, header(&parameters, 0));
+        loop {
+            if let Some((header, _)) = search.run(u32::MAX) {
+                return Ok(Self { parameters, nonce: header.nonce });
+            }
+        }
+    }
+
+    /// The encoding that stations exchange: at most 64 KiB and a nonce.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads what [`Genesis::encode`] gave; checked when [`Rules`] are made of it.
+    ///
+    /// # Errors
+    /// [`CodecError`] where the bytes are not that.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        decode(bytes, MAX_PARAMETERS_BYTES + 8)
+    }
+
+    /// The genesis block's header: index 0, zeros for previous, producer and reveal, the parameters' hash as root.
+    pub fn header(&self) -> BlockHeader {
+        header(&self.parameters, self.nonce)
+    }
+
+    /// The federation's id: the genesis block's hash.
+    pub fn id(&self) -> FederationId {
+        let hash = TaggedHash::new(Tag::Block, &FederationId::ZERO, &[]).hash(&[&encode(&self.header())]);
+        FederationId::from_bytes(hash)
+    }
+}
+
+fn header(parameters: &Parameters, nonce: u64) -> BlockHeader {
+    BlockHeader {
+        version: BLOCK_VERSION,
+        difficulty: parameters.difficulty,
+        index: Height::ZERO,
+        previous: BlockHash::ZERO,
+        merkle_root: TaggedHash::new(Tag::Genesis, &FederationId::ZERO, &[]).hash(&[&encode(parameters)]),
+        batch_count: 0,
+        body_bytes: 0,
+        timestamp: parameters.created_at,
+        producer: StationId::ZERO,
+        reveal: [0; 32],
+        nonce,
+    }
+}
+
+/// Everything that validity depends on beside the chain: a checked genesis, and the federation's hash functions.
+#[derive(Clone)]
+pub struct Rules {
+    genesis: Genesis,
+    id: FederationId,
+    actions: BTreeMap<Id, Delta>,
+    batch: TaggedHash,
+    batch_id: TaggedHash,
+    block: TaggedHash,
+    seal: TaggedHash,
+    rank: TaggedHash,
+    draw: TaggedHash,
+}
+
+impl Rules {
+    /// Checks a genesis and prepares its rules.
+    ///
+    /// # Errors
+    /// [`GenesisError`] where a parameter is not valid, the proof of work is missing, or this version lacks something
+    /// that the federation uses.
+    pub fn new(genesis: Genesis) -> Result<Self, GenesisError> {
+        genesis.parameters.check()?;
+        let id = genesis.id();
+        if !genesis.parameters.difficulty.is_met_by(&BlockHash::from_bytes(*id.as_bytes())) {
+            return Err(GenesisError::Work);
+        }
+        let hash = |tag| TaggedHash::new(tag, &id, &[]);
+        Ok(Self {
+            actions: genesis.parameters.actions.iter().cloned().collect(),
+            batch: hash(Tag::Batch),
+            batch_id: hash(Tag::BatchId),
+            block: hash(Tag::Block),
+            seal: hash(Tag::Seal),
+            rank: hash(Tag::Rank),
+            draw: hash(Tag::Draw),
+            genesis,
+            id,
+        })
+    }
+
+    /// The genesis that these rules follow from.
+    pub const fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// The parameters in genesis.
+    pub const fn parameters(&self) -> &Parameters {
+        &self.genesis.parameters
+    }
+
+    /// The limits that bind validity.
+    pub const fn limits(&self) -> &Limits {
+        &self.genesis.parameters.limits
+    }
+
+    /// The federation's id.
+    pub const fn federation(&self) -> FederationId {
+        self.id
+    }
+
+    /// The genesis block's hash: the federation's id.
+    pub const fn genesis_hash(&self) -> BlockHash {
+        BlockHash::from_bytes(*self.id.as_bytes())
+    }
+
+    /// The delta of an action; `None` where the table has no such action.
+    pub fn delta_of(&self, action: &Id) -> Option<Delta> {
+        self.actions.get(action).copied()
+    }
+
+    /// The action table, in ascending order.
+    pub const fn actions(&self) -> &BTreeMap<Id, Delta> {
+        &self.actions
+    }
+
+    /// What a batch's author signs, given the encoded header.
+    pub fn batch_hash(&self, encoded_header: &[u8]) -> [u8; 32] {
+        self.batch.hash(&[encoded_header])
+    }
+
+    /// The id of the batch with this hash and signature.
+    pub fn batch_id(&self, batch_hash: &[u8; 32], signature: &[u8]) -> BatchId {
+        BatchId::from_bytes(self.batch_id.hash(&[batch_hash, signature]))
+    }
+
+    /// The hash function for the records of one batch.
+    pub fn record_hasher(&self, station: &StationId, sequence: Sequence) -> RecordHasher {
+        let context: [&[u8]; 2] = [station.as_bytes(), &sequence.get().to_le_bytes()];
+        RecordHasher(TaggedHash::new(Tag::Record, &self.id, &context))
+    }
+
+    /// The hash of a block that is not genesis.
+    pub fn block_hash(&self, header: &BlockHeader) -> BlockHash {
+        BlockHash::from_bytes(self.block.hash(&[&encode(header)]))
+    }
+
+    /// What a block's producer signs.
+    pub fn seal_digest(&self, block: &BlockHash) -> [u8; 32] {
+        self.seal.hash(&[block.as_bytes()])
+    }
+
+    /// Slot order and tie-break: the lower, the earlier.
+    pub fn rank(&self, previous: &BlockHash, producer: &StationId) -> [u8; 32] {
+        self.rank.hash(&[previous.as_bytes(), producer.as_bytes()])
+    }
+
+    /// The draw of a block, from its parent's draw and its reveal. The draw of genesis is its hash.
+    pub fn draw(&self, parent: &[u8; 32], reveal: &[u8; 32]) -> [u8; 32] {
+        self.draw.hash(&[parent, reveal])
+    }
+}
+
+/// Hashes the records of one batch.
+pub struct RecordHasher(TaggedHash);
+
+impl RecordHasher {
+    /// The hash of an encoded record at `index` of the batch.
+    pub fn hash(&self, index: u16, encoded_record: &[u8]) -> RecordHash {
+        RecordHash::from_bytes(self.0.hash(&[&index.to_le_bytes(), encoded_record]))
+    }
+}

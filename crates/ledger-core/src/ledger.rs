@@ -1,0 +1,668 @@
+//! The ledger: chain, trust state and pool of one station, changed only by [`Transition`]s.
+//!
+//! It decides and does no I/O: it reads what was committed through [`LedgerRead`], and returns each change as one
+//! value for the store. Until the store reports a transition as committed, its changes are read from an overlay.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::batch::{BatchError, SignedBatch, VerifiedBatch};
+use crate::block::{Announcement, BlockError, SealedHeader, VerifiedBlock, batches_root};
+use crate::chain::{Chain, ChainError, Path};
+use crate::federation::Rules;
+use crate::header::{BLOCK_VERSION, BlockHeader};
+use crate::held::Held;
+use crate::ids::{BatchId, BlockHash, Height, Sequence, StationId};
+use crate::limits::{MAX_CLOCK_SKEW_MS, MAX_SEQUENCE_AHEAD};
+use crate::mempool::{Inserted, LogEnd, Mempool};
+use crate::overlay::{LedgerRead, Overlay};
+use crate::own_log::OwnLog;
+use crate::record::{Record, Subject};
+use crate::reveal::RevealStep;
+use crate::severity::Severity;
+use crate::state::{
+    ChainState, ConnectError, Layer, PendingRecord, ReadError, StateRead, StationState, Undo, Writes, chain_state,
+    connect, station_state,
+};
+use crate::time::Timestamp;
+
+/// The only change that the store ever writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Counts from 1 since the ledger was opened; commits happen in this order.
+    pub number: u64,
+    /// Batches that this station signed, or learnt of its own log.
+    pub own_batches: Vec<VerifiedBatch>,
+    /// Verified blocks off the best chain.
+    pub kept: Vec<VerifiedBlock>,
+    /// Blocks off the best chain that are forgotten.
+    pub dropped: Vec<BlockHash>,
+    /// Blocks that leave the best chain, highest first.
+    pub reverted: Vec<BlockHash>,
+    /// Blocks that join the best chain, lowest first, each with what takes it back.
+    pub connected: Vec<(VerifiedBlock, Undo)>,
+    /// Whether `writes` are the whole trust state, not changes of it.
+    pub replaces_state: bool,
+    /// The trust state's new values, after all of this.
+    pub writes: Writes,
+    /// The head after all of this.
+    pub head: BlockHash,
+    /// The head's height.
+    pub height: Height,
+}
+
+impl Transition {
+    /// Whether the head changes.
+    pub fn moves_head(&self) -> bool {
+        !self.connected.is_empty()
+    }
+}
+
+/// What became of a batch that somebody sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchOutcome {
+    /// It waits for a block now, and so do those that waited for it.
+    Added {
+        /// The batches added, in order; this one first.
+        batches: Vec<VerifiedBatch>,
+        /// What has to be stored: batches of this station's own log.
+        transition: Option<Box<Transition>>,
+    },
+    /// It is known, or its place is taken.
+    Known,
+    /// It waits for what is before it, from this sequence on.
+    Gap {
+        /// The first batch missing.
+        from: Sequence,
+    },
+    /// It is dated more than 120 s ahead of the local clock, and waits.
+    Ahead,
+    /// Its sequence is more than 1,024 ahead of the next one.
+    TooFar,
+    /// It does not link to its station's log as known here.
+    Unlinked,
+    /// The pool is full.
+    Full,
+    /// It is not valid by itself.
+    Invalid(BatchError),
+}
+
+/// Why a block was not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlockRefusal {
+    /// It is not valid by itself.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// It does not fit the chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// It, or an ancestor of it, does not fit the state.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+impl BlockRefusal {
+    /// Who is at fault.
+    pub const fn severity(&self) -> Severity {
+        match self {
+            Self::Block(error) => error.severity(),
+            Self::Chain(error) => error.severity(),
+            Self::Connect(error) => error.severity(),
+        }
+    }
+}
+
+/// What taking in blocks changed.
+#[derive(Clone, Debug, Default)]
+pub struct BlocksOutcome {
+    /// The changes, in order.
+    pub transitions: Vec<Transition>,
+    /// The first block that was refused, and why; blocks after it were not looked at.
+    pub refused: Option<(BlockHash, BlockRefusal)>,
+}
+
+/// A block without its nonce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// The header, with nonce 0.
+    pub header: BlockHeader,
+    /// The body.
+    pub batches: Vec<VerifiedBatch>,
+}
+
+/// Why there is no block to mine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoBlock {
+    /// No record waits.
+    #[error("no records are pending")]
+    NothingPending,
+    /// The station's reveal chain is used up.
+    #[error("this station's reveal chain is used up: it can produce no more blocks in this federation")]
+    RevealsUsedUp,
+}
+
+/// What stands in a block that was announced, as far as it is known here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Assembled {
+    /// All of it.
+    Block(VerifiedBlock),
+    /// Batches are missing, by their index in the block.
+    Missing(Vec<u32>),
+}
+
+/// A transition's writes while blocks are being added to it.
+#[derive(Default)]
+struct Group {
+    kept: Vec<VerifiedBlock>,
+    dropped: Vec<BlockHash>,
+    connected: Vec<(VerifiedBlock, Undo)>,
+    writes: Writes,
+}
+
+/// The ledger of one station. See the module.
+pub struct Ledger<R> {
+    rules: Arc<Rules>,
+    read: Overlay<R>,
+    chain: Chain,
+    pool: Mempool,
+    held: Held,
+    own: OwnLog,
+    number: u64,
+}
+
+impl<R: LedgerRead> Ledger<R> {
+    /// Takes up what the store holds: the headers of the best chain above genesis, lowest first; those off it, parents
+    /// before children; this station's batches that are not on the chain, in order.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn open(
+        rules: Arc<Rules>,
+        store: R,
+        own: OwnLog,
+        best: impl IntoIterator<Item = (BlockHash, BlockHeader)>,
+        side: impl IntoIterator<Item = (BlockHash, BlockHeader)>,
+        own_pending: impl IntoIterator<Item = VerifiedBatch>,
+        now: Timestamp,
+    ) -> Result<Self, ReadError> {
+        let mut chain = Chain::new(&rules);
+        for (hash, header) in best {
+            chain.insert(hash, &header);
+            chain.adopt(&Path { fork: header.previous, blocks: vec![hash] });
+        }
+        for (hash, header) in side {
+            if chain.contains(&header.previous) && !chain.contains(&hash) {
+                chain.insert(hash, &header);
+            }
+        }
+        let pool = Mempool::new(own.station());
+        let mut ledger = Self { rules, read: Overlay::new(store), chain, pool, held: Held::default(), own, number: 0 };
+        for batch in own_pending {
+            let end = ledger.chain_end(&batch.station())?;
+            ledger.pool.insert(batch, end, now);
+        }
+        Ok(ledger)
+    }
+
+    /// The federation's rules.
+    pub const fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// The tree of known blocks.
+    pub const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// What waits for a block.
+    pub const fn pool(&self) -> &Mempool {
+        &self.pool
+    }
+
+    /// Batches that wait for their predecessor or the clock.
+    pub const fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// This station's own log.
+    pub const fn own(&self) -> &OwnLog {
+        &self.own
+    }
+
+    /// The trust state and blocks, with what is on its way to the store.
+    pub const fn read(&self) -> &Overlay<R> {
+        &self.read
+    }
+
+    /// The head's state.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn chain_state(&self) -> Result<ChainState, ReadError> {
+        chain_state(&self.read, &self.rules)
+    }
+
+    /// Where a station's log ends on the chain.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn chain_end(&self, station: &StationId) -> Result<LogEnd, ReadError> {
+        let state = station_state(&self.read, station)?;
+        Ok(state.map_or(LogEnd::EMPTY, |StationState { next, last, .. }| LogEnd { next, last }))
+    }
+
+    /// Where a station's log ends, with what is pending.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn log_end(&self, station: &StationId) -> Result<LogEnd, ReadError> {
+        match self.pool.log_end(station) {
+            Some(end) => Ok(end),
+            None => self.chain_end(station),
+        }
+    }
+
+    /// Records about `subject` that wait for a block, in pool order.
+    pub fn pending_about(&self, subject: &Subject) -> Vec<PendingRecord<'_>> {
+        self.pool.records_about(subject)
+    }
+
+    /// The store holds everything up to transition `number` now.
+    pub fn committed(&mut self, number: u64) {
+        self.read.committed(number);
+    }
+
+    /// Signs `records`, valid by themselves, as the next batches of this station's log. Without records it signs the
+    /// introduction if there is none yet; `None` if nothing had to be signed.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn sign(&mut self, records: Vec<Record>, now: Timestamp) -> Result<Option<Transition>, ReadError> {
+        let station = self.own.station();
+        let end = self.log_end(&station)?;
+        let batches = self.own.sign(&self.rules, end, self.chain.head(), now, records);
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        let chain_end = self.chain_end(&station)?;
+        for batch in &batches {
+            self.pool.insert(batch.clone(), chain_end, now);
+        }
+        Ok(Some(self.transition_of_own(batches)))
+    }
+
+    fn transition_of_own(&mut self, own_batches: Vec<VerifiedBatch>) -> Transition {
+        Transition { own_batches, ..self.next_transition(Group::default()) }
+    }
+
+    fn next_transition(&mut self, group: Group) -> Transition {
+        self.number += 1;
+        Transition {
+            number: self.number,
+            own_batches: Vec::new(),
+            kept: group.kept,
+            dropped: group.dropped,
+            reverted: Vec::new(),
+            connected: group.connected,
+            replaces_state: false,
+            writes: group.writes,
+            head: self.chain.head(),
+            height: self.chain.height(),
+        }
+    }
+
+    /// Takes in a batch that somebody sent, cheap checks first: sequence within 1,024 of the next, not known, then
+    /// what [`SignedBatch::verify`] checks.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn add_batch(&mut self, batch: SignedBatch, now: Timestamp) -> Result<BatchOutcome, ReadError> {
+        let (station, sequence) = batch.place();
+        let next = self.log_end(&station)?.next;
+        if sequence.get() > next.get().saturating_add(MAX_SEQUENCE_AHEAD) {
+            return Ok(BatchOutcome::TooFar);
+        }
+        if sequence < next {
+            return Ok(BatchOutcome::Known);
+        }
+        match batch.verify(&self.rules) {
+            Ok(batch) => self.add_verified(batch, now),
+            Err(error) => Ok(BatchOutcome::Invalid(error)),
+        }
+    }
+
+    /// Takes in a batch that was verified.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn add_verified(&mut self, batch: VerifiedBatch, now: Timestamp) -> Result<BatchOutcome, ReadError> {
+        let station = batch.station();
+        if batch.header().created_at > now.saturating_add(MAX_CLOCK_SKEW_MS) {
+            self.held.insert(batch, now);
+            return Ok(BatchOutcome::Ahead);
+        }
+        let chain_end = self.chain_end(&station)?;
+        match self.pool.insert(batch.clone(), chain_end, now) {
+            Inserted::Added => {}
+            Inserted::Known | Inserted::Taken => return Ok(BatchOutcome::Known),
+            Inserted::Unlinked => return Ok(BatchOutcome::Unlinked),
+            Inserted::Full => return Ok(BatchOutcome::Full),
+            Inserted::Gap { from } => {
+                self.held.insert(batch, now);
+                return Ok(BatchOutcome::Gap { from });
+            }
+        }
+        let mut batches = vec![batch];
+        while let Some(next) = batches.last().and_then(|last| last.sequence().next())
+            && let Some(held) = self.held.take(&station, next)
+            && held.header().created_at <= now.saturating_add(MAX_CLOCK_SKEW_MS)
+            && self.pool.insert(held.clone(), chain_end, now) == Inserted::Added
+        {
+            batches.push(held);
+        }
+        let is_own = station == self.own.station();
+        let transition = is_own.then(|| Box::new(self.transition_of_own(batches.clone())));
+        Ok(BatchOutcome::Added { batches, transition })
+    }
+
+    /// Tries again what waited for the clock or its predecessor; drops what waited too long.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn retry_held(&mut self, now: Timestamp) -> Result<Vec<BatchOutcome>, ReadError> {
+        self.held.expire(now);
+        let mut outcomes = Vec::new();
+        for (batch, since) in self.held.take_all() {
+            let next = self.log_end(&batch.station())?.next;
+            let is_due = batch.header().created_at <= now.saturating_add(MAX_CLOCK_SKEW_MS);
+            if batch.sequence() > next || (batch.sequence() == next && !is_due) {
+                self.held.put_back(batch, since);
+            } else if batch.sequence() == next {
+                outcomes.push(self.add_verified(batch, now)?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Checks an announcement as far as it can be checked without the body: rules 1 to 4 and the seal, the ids of 6,
+    /// and where the parent is the head also the reveal of 5.
+    ///
+    /// # Errors
+    /// [`BlockRefusal`].
+    pub fn check_announcement(&self, announced: &Announcement, now: Timestamp) -> Result<BlockHash, BlockRefusal> {
+        let hash = announced.check_alone(&self.rules)?;
+        let header = &announced.sealed.header;
+        self.chain.check(&hash, header, now)?;
+        if header.previous == self.chain.head() {
+            let producer = header.producer;
+            let known = station_state(&self.read, &producer).map_err(ConnectError::from)?.map(|state| state.reveal);
+            let introduced = announced.introduction.as_ref().and_then(|(batch, _)| batch.introduction.as_ref());
+            let last = known.or(introduced.map(|it| it.reveal_commitment));
+            let last = last.ok_or(ConnectError::Introduction { block: hash, producer })?;
+            if RevealStep::new(&self.rules.federation(), &producer).of(&header.reveal) != last {
+                return Err(ConnectError::Reveal { block: hash, producer }.into());
+            }
+        }
+        Ok(hash)
+    }
+
+    /// Puts an announced block together from the pool and `extra` batches.
+    ///
+    /// # Errors
+    /// [`BlockError`]: only its producer is answerable for the body.
+    pub fn assemble(
+        &self,
+        announced: &Announcement,
+        extra: &BTreeMap<BatchId, VerifiedBatch>,
+    ) -> Result<Assembled, BlockError> {
+        let mut batches = Vec::with_capacity(announced.batch_ids.len());
+        let mut missing = Vec::new();
+        for (index, id) in (0..).zip(&announced.batch_ids) {
+            match extra.get(id).or_else(|| self.pool.by_id(id)) {
+                Some(batch) => batches.push(batch.clone()),
+                None => missing.push(index),
+            }
+        }
+        if !missing.is_empty() {
+            return Ok(Assembled::Missing(missing));
+        }
+        VerifiedBlock::assemble(&self.rules, announced.sealed.clone(), batches).map(Assembled::Block)
+    }
+
+    /// Takes in verified blocks, parents before children. What extends the head is connected in one transition, each
+    /// reorganisation is one of its own, and what is not better is kept off the best chain.
+    ///
+    /// # Errors
+    /// [`ReadError`]; a block that is refused is in the outcome.
+    pub fn add_blocks(&mut self, blocks: Vec<VerifiedBlock>, now: Timestamp) -> Result<BlocksOutcome, ReadError> {
+        let mut outcome = BlocksOutcome::default();
+        let mut group = Group::default();
+        for block in blocks {
+            let hash = block.hash();
+            if self.chain.contains(&hash) {
+                continue;
+            }
+            if let Err(error) = self.chain.check(&hash, block.header(), now) {
+                outcome.refused = Some((hash, error.into()));
+                break;
+            }
+            let head = self.chain.head();
+            self.chain.insert(hash, block.header());
+            let refused = if block.header().previous == head {
+                self.extend(block, &mut group, now)?
+            } else if self.is_better_than_head(&hash) {
+                self.read.put_block(self.number + 1, block);
+                self.flush(&mut group, &mut outcome);
+                self.reorganise(&hash, &mut outcome, now)?
+            } else {
+                self.read.put_block(self.number + 1, block.clone());
+                group.kept.push(block);
+                None
+            };
+            if let Some((failed, error)) = refused {
+                group.dropped.extend(self.chain.reject(&failed));
+                outcome.refused = Some((failed, error.into()));
+                break;
+            }
+        }
+        group.dropped.extend(self.chain.prune());
+        self.flush(&mut group, &mut outcome);
+        Ok(outcome)
+    }
+
+    fn is_better_than_head(&self, hash: &BlockHash) -> bool {
+        let tip = |hash| self.chain.tip(&self.rules, hash);
+        matches!((tip(hash), tip(&self.chain.head())), (Some(new), Some(head)) if new.is_better_than(&head))
+    }
+
+    fn flush(&mut self, group: &mut Group, outcome: &mut BlocksOutcome) {
+        let group = std::mem::take(group);
+        if !(group.kept.is_empty() && group.dropped.is_empty() && group.connected.is_empty()) {
+            let transition = self.next_transition(group);
+            outcome.transitions.push(transition);
+        }
+    }
+
+    /// Connects a block to the head.
+    fn extend(
+        &mut self,
+        block: VerifiedBlock,
+        group: &mut Group,
+        now: Timestamp,
+    ) -> Result<Option<(BlockHash, ConnectError)>, ReadError> {
+        let (hash, number) = (block.hash(), self.number + 1);
+        let connected = match connect(&self.rules, &self.read, &block) {
+            Ok(connected) => connected,
+            Err(ConnectError::Read(error)) => return Err(error),
+            Err(error) => return Ok(Some((hash, error))),
+        };
+        self.read.put_state(number, &connected.writes);
+        self.read.put_undo(number, hash, connected.undo.clone());
+        self.read.put_block(number, block.clone());
+        self.chain.adopt(&Path { fork: block.header().previous, blocks: vec![hash] });
+        self.reconcile_pool(&[], std::slice::from_ref(&block), now)?;
+        group.writes.extend(connected.writes);
+        group.connected.push((block, connected.undo));
+        Ok(None)
+    }
+
+    /// Makes the chain that ends with `hash` the best one: one transition, from the fork on.
+    fn reorganise(
+        &mut self,
+        hash: &BlockHash,
+        outcome: &mut BlocksOutcome,
+        now: Timestamp,
+    ) -> Result<Option<(BlockHash, ConnectError)>, ReadError> {
+        const MISSING: ReadError = ReadError::Damaged { what: "a block" };
+        let path = self.chain.path_to(hash).ok_or(MISSING)?;
+        let reverted_hashes = self.chain.above(&path.fork);
+        let read_block = |hash: &BlockHash| self.read.block(hash)?.ok_or(MISSING);
+        let reverted = reverted_hashes.iter().map(read_block).collect::<Result<Vec<_>, _>>()?;
+
+        let empty = Writes::new();
+        let undo: Option<Vec<Undo>> =
+            reverted_hashes.iter().map(|hash| self.read.undo(hash)).collect::<Result<_, ReadError>>()?;
+        let (mut layer, replaces_state) = match undo {
+            Some(undo) => {
+                let mut layer = Layer::new(&self.read as &dyn StateRead);
+                undo.into_iter().for_each(|undo| layer.apply(undo));
+                (layer, false)
+            }
+            // Deeper than undo data is kept: the state at the fork is made anew from genesis.
+            None => (self.replay_to(&path.fork, &empty)?, true),
+        };
+        let mut connected = Vec::with_capacity(path.blocks.len());
+        for hash in &path.blocks {
+            let block = read_block(hash)?;
+            match connect(&self.rules, &layer, &block) {
+                Ok(made) => {
+                    layer.apply(made.writes);
+                    connected.push((block, made.undo));
+                }
+                Err(ConnectError::Read(error)) => return Err(error),
+                Err(error) => return Ok(Some((*hash, error))),
+            }
+        }
+        let writes = layer.into_writes();
+
+        let number = self.number + 1;
+        if replaces_state {
+            self.read.replace_state(number, &writes);
+        } else {
+            self.read.put_state(number, &writes);
+        }
+        for (block, undo) in &connected {
+            self.read.put_undo(number, block.hash(), undo.clone());
+            self.read.put_block(number, block.clone());
+        }
+        self.chain.adopt(&path);
+        let joined: Vec<VerifiedBlock> = connected.iter().map(|(block, _)| block.clone()).collect();
+        self.reconcile_pool(&reverted, &joined, now)?;
+        let transition = self.next_transition(Group { connected, writes, ..Group::default() });
+        outcome.transitions.push(Transition { reverted: reverted_hashes, replaces_state, ..transition });
+        Ok(None)
+    }
+
+    /// The state at a block of the best chain, from genesis on.
+    fn replay_to<'a>(&self, fork: &BlockHash, empty: &'a Writes) -> Result<Layer<'a, dyn StateRead + 'a>, ReadError> {
+        let mut layer = Layer::new(empty as &dyn StateRead);
+        let end = self.chain.height_of(fork).unwrap_or(Height::ZERO);
+        for height in 1..=end.get() {
+            let hash = self.chain.at(Height::new(height)).ok_or(ReadError::Damaged { what: "a block" })?;
+            let block = self.read.block(&hash)?.ok_or(ReadError::Damaged { what: "a block" })?;
+            let made = connect(&self.rules, &layer, &block).map_err(|_| ReadError::Damaged { what: "a block" })?;
+            layer.apply(made.writes);
+        }
+        Ok(layer)
+    }
+
+    /// Keeps in the pool what follows the chain now. `reverted` highest first, `connected` lowest first.
+    fn reconcile_pool(
+        &mut self,
+        reverted: &[VerifiedBlock],
+        connected: &[VerifiedBlock],
+        now: Timestamp,
+    ) -> Result<(), ReadError> {
+        let mut left: BTreeMap<StationId, Vec<VerifiedBatch>> = BTreeMap::new();
+        for batch in reverted.iter().rev().flat_map(VerifiedBlock::batches) {
+            left.entry(batch.station()).or_default().push(batch.clone());
+        }
+        let joined = connected.iter().flat_map(VerifiedBlock::batches).map(VerifiedBatch::station);
+        let stations: BTreeSet<StationId> = joined.chain(left.keys().copied()).collect();
+        for station in stations {
+            let end = self.chain_end(&station)?;
+            self.pool.reconcile(&station, end, left.remove(&station).unwrap_or_default(), now);
+        }
+        Ok(())
+    }
+
+    /// The next block's template, from the pool: `first` is what must be stored before it may be announced, this
+    /// station's introduction.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn template(&mut self, now: Timestamp) -> Result<(Option<Transition>, Result<Template, NoBlock>), ReadError> {
+        if self.pool.records() == 0 {
+            return Ok((None, Err(NoBlock::NothingPending)));
+        }
+        let introduced = self.sign(Vec::new(), now)?;
+        let producer = self.own.station();
+        let state = station_state(&self.read, &producer)?;
+        let introduction = match &state {
+            Some(_) => None,
+            None => self.pool.batch(&producer, Sequence::ZERO).cloned(),
+        };
+        let (produced, last) = match &state {
+            Some(state) => (state.produced, state.reveal),
+            None => (0, self.own.reveals().commitment()),
+        };
+        let Some(reveal) = self.own.reveals().reveal(produced, &last) else {
+            return Ok((introduced, Err(NoBlock::RevealsUsedUp)));
+        };
+        let head = self.chain.head();
+        let median = self.chain.median_time(&head);
+        let timestamp = now.max(median.saturating_add(1));
+        let latest = timestamp.saturating_add(MAX_CLOCK_SKEW_MS);
+        let batches = self.pool.select(self.rules.limits(), introduction.as_ref(), latest);
+        let has_records = batches.iter().any(|batch| !batch.records().is_empty());
+        let (Some(index), true) = (self.chain.height().next(), has_records) else {
+            return Ok((introduced, Err(NoBlock::NothingPending)));
+        };
+        let bytes: usize = batches.iter().map(VerifiedBatch::encoded_len).sum();
+        let header = BlockHeader {
+            version: BLOCK_VERSION,
+            difficulty: self.rules.parameters().difficulty,
+            index,
+            previous: head,
+            merkle_root: batches_root(&batches),
+            batch_count: u32::try_from(batches.len()).expect("selected within the limit"),
+            body_bytes: u32::try_from(bytes).expect("selected within the limit"),
+            timestamp,
+            producer,
+            reveal,
+            nonce: 0,
+        };
+        Ok((introduced, Ok(Template { header, batches })))
+    }
+
+    /// Seals a template whose nonce was found (in `header`) and takes it in; refused if the head moved meanwhile is
+    /// not an error: it then stands off the best chain.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn mined(
+        &mut self,
+        template: Template,
+        header: BlockHeader,
+        now: Timestamp,
+    ) -> Result<(Option<VerifiedBlock>, BlocksOutcome), ReadError> {
+        let sealed = SealedHeader::seal(&self.rules, self.own.key(), header);
+        match VerifiedBlock::assemble(&self.rules, sealed.clone(), template.batches) {
+            Ok(block) => Ok((Some(block.clone()), self.add_blocks(vec![block], now)?)),
+            Err(error) => {
+                let refused = Some((sealed.hash(&self.rules), error.into()));
+                Ok((None, BlocksOutcome { transitions: Vec::new(), refused }))
+            }
+        }
+    }
+}

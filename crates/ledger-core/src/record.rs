@@ -1,0 +1,160 @@
+//! Trust records: what a station says about a user or a content (protocol, section 2).
+//!
+//! A record is valid by itself: judged by the record and genesis alone. What depends on state makes a record without
+//! effect, never an invalid one, for an invalid record would stop its station's log for ever.
+
+use crate::codec::{Decode, Encode, decode_through};
+use crate::ids::{Id, Target};
+use crate::limits::MAX_METADATA_BYTES;
+use crate::score::{Delta, Score};
+use crate::time::Timestamp;
+
+/// One trust statement. The tags of its encoding are the protocol's kinds, in order; 4 to 11 are reserved.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Record {
+    /// Kind 0: a user did something; moves the user's score by the action's delta.
+    UserAction(UserAction),
+    /// Kind 1: a content exists, with an initial score.
+    ContentAdded(ContentAdded),
+    /// Kind 2: a content was verified.
+    ContentVerified(ContentRef),
+    /// Kind 3: a content was reported.
+    ContentReported(ContentRef),
+}
+
+/// A user did something.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct UserAction {
+    /// Who did it.
+    pub user_id: Id,
+    /// What was done: a key of the federation's action table.
+    pub action: Id,
+    /// What was acted upon; may be empty.
+    pub target: Target,
+    /// How far the user's score moves: the action's delta, or the record is invalid.
+    pub trust_delta: Delta,
+    /// When it was done, as the station says.
+    pub timestamp: Timestamp,
+}
+
+/// A content exists.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ContentAdded {
+    /// The content, such as a track.
+    pub content_id: Id,
+    /// Who made it.
+    pub creator_id: Id,
+    /// Its score while nobody has verified or reported it.
+    pub initial_score: Score,
+    /// What else is known about it.
+    pub metadata: Metadata,
+}
+
+/// A content, named by itself and its creator.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ContentRef {
+    /// The content, such as a track.
+    pub content_id: Id,
+    /// Who made it.
+    pub creator_id: Id,
+}
+
+/// Metadata: UTF-8, at most 4 KiB, opaque to validity. Who writes it makes it a canonical JSON object.
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+pub struct Metadata(String);
+
+/// Metadata longer than its limit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("has {bytes} bytes: at most {MAX_METADATA_BYTES} are allowed")]
+pub struct MetadataTooLong {
+    /// Bytes that it has.
+    pub bytes: usize,
+}
+
+impl Metadata {
+    /// Takes text as it is.
+    ///
+    /// # Errors
+    /// [`MetadataTooLong`] above 4 KiB.
+    pub fn new(text: impl Into<String>) -> Result<Self, MetadataTooLong> {
+        let text = text.into();
+        if text.len() > MAX_METADATA_BYTES {
+            return Err(MetadataTooLong { bytes: text.len() });
+        }
+        Ok(Self(text))
+    }
+
+    /// The empty JSON object.
+    pub fn empty() -> Self {
+        Self("{}".to_owned())
+    }
+
+    /// The text as it is.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+decode_through!(Metadata, String, |text: String| Metadata::new(text).ok(), "metadata too long");
+
+/// What a record is about: the key of the trust state.
+///
+/// Keys made of two ids are structured, never joined with a separator.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum Subject {
+    /// A user.
+    User(Id),
+    /// A content of a creator.
+    Content {
+        /// Who made it.
+        creator_id: Id,
+        /// The content.
+        content_id: Id,
+    },
+    /// A creator: all the contents of one maker.
+    Creator(Id),
+}
+
+impl Record {
+    /// What this record is about: a user, or a content.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::UserAction(action) => Subject::User(action.user_id.clone()),
+            Self::ContentAdded(content) => {
+                Subject::Content { creator_id: content.creator_id.clone(), content_id: content.content_id.clone() }
+            }
+            Self::ContentVerified(content) | Self::ContentReported(content) => {
+                Subject::Content { creator_id: content.creator_id.clone(), content_id: content.content_id.clone() }
+            }
+        }
+    }
+
+    /// The kind's name in JSON.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::UserAction(_) => "user_action",
+            Self::ContentAdded(_) => "content_added",
+            Self::ContentVerified(_) => "content_verified",
+            Self::ContentReported(_) => "content_reported",
+        }
+    }
+}
+
+/// Why a record is invalid by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The federation's action table has no such action.
+    #[error("action `{action}` is not in the federation's action table")]
+    UnknownAction {
+        /// The action found.
+        action: Id,
+    },
+    /// The delta is not the one that the action table gives.
+    #[error("trust_delta {found} is not that of the action, which is {expected}")]
+    WrongDelta {
+        /// The delta found.
+        found: Delta,
+        /// The delta of the action table.
+        expected: Delta,
+    },
+}

@@ -1,0 +1,149 @@
+//! Connecting a block: the rules that need the parent's state, and the fold of its records.
+
+use super::{PendingRecord, ReadError, Scratch, StateRead, Undo, Writes};
+use crate::batch::VerifiedBatch;
+use crate::block::VerifiedBlock;
+use crate::federation::Rules;
+use crate::ids::{BatchId, BlockHash, Sequence, StationId};
+use crate::reveal::RevealStep;
+use crate::severity::Severity;
+
+/// What connecting a block changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// The new values.
+    pub writes: Writes,
+    /// What takes them back.
+    pub undo: Undo,
+}
+
+/// Why a block does not fit its parent's state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The state on disk is not that of the block's parent.
+    #[error("block {block} does not follow {head}, which the state stands for")]
+    Parent {
+        /// The block.
+        block: BlockHash,
+        /// Where the state stands.
+        head: BlockHash,
+    },
+    /// Rule 5: the producer is not introduced before this block, nor by its first batch.
+    #[error("block {block}: producer {producer} has not introduced itself")]
+    Introduction {
+        /// The block.
+        block: BlockHash,
+        /// Its producer.
+        producer: StationId,
+    },
+    /// Rule 5: the reveal does not open the producer's last one.
+    #[error("block {block}: the reveal does not open the last one of {producer}")]
+    Reveal {
+        /// The block.
+        block: BlockHash,
+        /// Its producer.
+        producer: StationId,
+    },
+    /// Rule 7: a batch is not the next of its station's log on this branch.
+    #[error("block {block}: batch {station}.{sequence} does not follow {expected} of its station's log")]
+    NotNext {
+        /// The block.
+        block: BlockHash,
+        /// The batch's author.
+        station: StationId,
+        /// The batch's number.
+        sequence: Sequence,
+        /// The number expected.
+        expected: Sequence,
+    },
+    /// The state could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl ConnectError {
+    /// Who is at fault.
+    pub const fn severity(&self) -> Severity {
+        match self {
+            Self::Introduction { .. } | Self::Reveal { .. } | Self::NotNext { .. } => Severity::Peer,
+            Self::Parent { .. } | Self::Read(_) => Severity::Fatal,
+        }
+    }
+}
+
+/// Connects `block` to the state of its parent: the reveal of rule 5, the order of rule 7, then the fold of its
+/// records in chain order, batch order, record order.
+///
+/// # Errors
+/// [`ConnectError`]; nothing was changed.
+pub fn connect(rules: &Rules, read: &impl StateRead, block: &VerifiedBlock) -> Result<Connected, ConnectError> {
+    let mut scratch = Scratch::new(rules, read)?;
+    let (hash, header) = (block.hash(), block.header());
+    if scratch.chain().head != header.previous {
+        return Err(ConnectError::Parent { block: hash, head: scratch.chain().head });
+    }
+    check_reveal(rules, &mut scratch, block)?;
+    for batch in block.batches() {
+        append_to_log(&mut scratch, hash, batch)?;
+        for (index, record) in (0..).zip(batch.records()) {
+            scratch.apply(PendingRecord { batch: batch.header(), index, record })?;
+        }
+    }
+    let mut producer = scratch.station_or_new(&header.producer)?;
+    producer.produced += 1;
+    producer.reveal = header.reveal;
+    scratch.set_station(&header.producer, producer)?;
+    let chain = scratch.chain_mut();
+    chain.draw = rules.draw(&chain.draw, &header.reveal);
+    (chain.height, chain.head) = (header.index, hash);
+    let (writes, undo) = scratch.finish();
+    Ok(Connected { writes, undo })
+}
+
+/// Rule 5: the reveal opens the producer's last one, or the commitment of the introduction in the first batch.
+fn check_reveal<R: StateRead>(
+    rules: &Rules,
+    scratch: &mut Scratch<'_, R>,
+    block: &VerifiedBlock,
+) -> Result<(), ConnectError> {
+    let header = block.header();
+    let (hash, producer) = (block.hash(), header.producer);
+    let last = match scratch.station(&producer)? {
+        Some(state) => state.reveal,
+        None => {
+            let first = block.batches().first().map(VerifiedBatch::header);
+            let introduction = first.filter(|batch| batch.station == producer).and_then(|it| it.introduction.as_ref());
+            introduction.ok_or(ConnectError::Introduction { block: hash, producer })?.reveal_commitment
+        }
+    };
+    if RevealStep::new(&rules.federation(), &producer).of(&header.reveal) != last {
+        return Err(ConnectError::Reveal { block: hash, producer });
+    }
+    Ok(())
+}
+
+/// Rule 7: the batch is the next of its station's log on this branch.
+fn append_to_log<R: StateRead>(
+    scratch: &mut Scratch<'_, R>,
+    block: BlockHash,
+    batch: &VerifiedBatch,
+) -> Result<(), ConnectError> {
+    let (station, sequence) = batch.signed().place();
+    let known = scratch.station(&station)?;
+    let (expected, previous) = known.map_or((Sequence::ZERO, BatchId::ZERO), |state| (state.next, state.last));
+    if sequence != expected || batch.header().previous != previous {
+        return Err(ConnectError::NotNext { block, station, sequence, expected });
+    }
+    let Some(next) = sequence.next() else {
+        return Err(ConnectError::NotNext { block, station, sequence, expected });
+    };
+    let mut state = scratch.station_or_new(&station)?;
+    if let Some(introduction) = &batch.header().introduction {
+        state.name = introduction.name.clone();
+        state.reveal = introduction.reveal_commitment;
+    }
+    (state.next, state.last) = (next, batch.id());
+    state.records += batch.records().len() as u64;
+    scratch.set_station(&station, state)?;
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! The trust state: what follows from the blocks of one branch (protocol, section 5).
+//!
+//! It is a map from [`Key`] to [`Value`] that the node keeps on disk. This module reads it through one small port
+//! ([`StateRead`]) and returns what changes as values: [`connect`] gives a block's writes and its undo data. A query
+//! reads a few keys whatever the chain's length: a subject's ledger part lies under group 0, the opinions of the
+//! stations with numbers 64 n to 64 n + 63 under group n + 1; nothing ever splits or moves.
+
+mod connect;
+mod query;
+mod scratch;
+mod value;
+
+pub use connect::{ConnectError, Connected, connect};
+pub use query::{
+    ContentTrust, CreatorTrust, Opinion, OpinionDetail, Trust, UserTrust, opinion_of, opinions, station_id,
+};
+pub use scratch::{PendingRecord, Scratch};
+pub use value::{
+    ChainState, ContentLedger, ContentOpinion, CreatorLedger, CreatorOpinion, RecordPlace, StationState, UserLedger,
+    UserOpinion, Value,
+};
+
+use std::collections::BTreeMap;
+
+use crate::codec::{Decode, Encode};
+use crate::ids::StationId;
+use crate::record::Subject;
+use crate::severity::Severity;
+
+/// Stations whose opinions about a subject share one value: so none exceeds 4 KiB.
+pub const STATIONS_PER_GROUP: u32 = 64;
+
+/// Where something stands in the trust state.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum Key {
+    /// [`ChainState`]: the head, and totals.
+    Chain,
+    /// [`StationState`] of a station that has a batch on the branch.
+    Station(StationId),
+    /// The station with a number; numbers count from 0 in order of first appearance.
+    StationNumber(u32),
+    /// A subject's ledger part (group 0) or the opinions of 64 stations (group 1 + number / 64).
+    Subject(Subject, u32),
+}
+
+/// Changes to the trust state: each key's new value, or its absence.
+pub type Writes = BTreeMap<Key, Option<Value>>;
+
+/// What the keys that a block touched held before: its undo data.
+pub type Undo = BTreeMap<Key, Option<Value>>;
+
+/// The state could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// What is stored is not what was written.
+    #[error("{what} in the store is damaged: stop the node and run `qfzz doctor --repair`")]
+    Damaged {
+        /// What was read.
+        what: &'static str,
+    },
+    /// The disk or the database refused.
+    #[error("{what} cannot be read from the store: {kind}")]
+    Unavailable {
+        /// What was read.
+        what: &'static str,
+        /// The kind of the error.
+        kind: std::io::ErrorKind,
+    },
+}
+
+impl ReadError {
+    /// Always our own trouble.
+    pub const fn severity(&self) -> Severity {
+        Severity::Fatal
+    }
+}
+
+/// The port through which the trust state is read.
+pub trait StateRead {
+    /// The value under `key`, if there is one.
+    ///
+    /// # Errors
+    /// [`ReadError`], which stops the node.
+    fn get(&self, key: &Key) -> Result<Option<Value>, ReadError>;
+}
+
+impl<R: StateRead + ?Sized> StateRead for &R {
+    fn get(&self, key: &Key) -> Result<Option<Value>, ReadError> {
+        (**self).get(key)
+    }
+}
+
+/// A state in memory: the empty one of genesis, and what was written since.
+impl StateRead for Writes {
+    fn get(&self, key: &Key) -> Result<Option<Value>, ReadError> {
+        Ok(self.get(key).cloned().flatten())
+    }
+}
+
+/// Writes on top of another state.
+pub struct Layer<'a, R: ?Sized> {
+    below: &'a R,
+    writes: Writes,
+}
+
+impl<'a, R: StateRead + ?Sized> Layer<'a, R> {
+    /// No writes yet.
+    pub fn new(below: &'a R) -> Self {
+        Self { below, writes: Writes::new() }
+    }
+
+    /// Puts `writes` on top.
+    pub fn apply(&mut self, writes: Writes) {
+        self.writes.extend(writes);
+    }
+
+    /// All that was put on top, the last of each key.
+    pub fn into_writes(self) -> Writes {
+        self.writes
+    }
+}
+
+impl<R: StateRead + ?Sized> StateRead for Layer<'_, R> {
+    fn get(&self, key: &Key) -> Result<Option<Value>, ReadError> {
+        match self.writes.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.below.get(key),
+        }
+    }
+}
+
+/// The ledger's state at the head; that of genesis before the first block.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn chain_state(read: &impl StateRead, rules: &crate::federation::Rules) -> Result<ChainState, ReadError> {
+    Ok(match read.get(&Key::Chain)? {
+        Some(Value::Chain(chain)) => chain,
+        Some(_) => return Err(ReadError::Damaged { what: "the chain's totals" }),
+        None => ChainState::genesis(rules),
+    })
+}
+
+/// What the branch knows of a station; `None` while it has no batch there.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn station_state(read: &impl StateRead, station: &StationId) -> Result<Option<StationState>, ReadError> {
+    match read.get(&Key::Station(*station))? {
+        Some(Value::Station(state)) => Ok(Some(state)),
+        Some(_) => Err(ReadError::Damaged { what: "a station's entry" }),
+        None => Ok(None),
+    }
+}

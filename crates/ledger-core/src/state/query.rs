@@ -1,0 +1,248 @@
+//! Answers: how far a user, a content or a creator is trusted, by the ledger and by each station.
+
+use super::value::{ContentLedger, ContentOpinion, CreatorLedger, RecordPlace, UserOpinion, Value};
+use super::{Key, PendingRecord, ReadError, STATIONS_PER_GROUP, Scratch, StateRead, chain_state, station_state};
+use crate::federation::Rules;
+use crate::ids::{Id, StationId};
+use crate::record::Subject;
+use crate::score::Score;
+use crate::time::Timestamp;
+
+/// A user in the ledger's eyes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserTrust {
+    /// With what is pending.
+    pub score: Score,
+    /// At the head: the same on every node.
+    pub confirmed_score: Score,
+    /// User actions, pending ones included.
+    pub actions: u64,
+}
+
+/// A content in the ledger's eyes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContentTrust {
+    /// With what is pending.
+    pub score: Score,
+    /// At the head: the same on every node.
+    pub confirmed_score: Score,
+    /// Its score while nobody has verified or reported it.
+    pub initial_score: Score,
+    /// Verifications, pending ones included.
+    pub verifications: u64,
+    /// Reports, pending ones included.
+    pub reports: u64,
+    /// The station and record that hold its metadata; none while nobody has added it.
+    pub added: Option<(StationId, RecordPlace)>,
+    /// When it was first named, and when it last changed; none while nobody has named it.
+    pub times: Option<(Timestamp, Timestamp)>,
+}
+
+/// A creator in the ledger's eyes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatorTrust {
+    /// With what is pending.
+    pub score: Score,
+    /// At the head: the same on every node.
+    pub confirmed_score: Score,
+    /// Contents, pending ones included.
+    pub contents: u64,
+    /// Verifications and reports of them, pending ones included.
+    pub evidence: u64,
+}
+
+/// The state with pending records folded on top: what an answer shows.
+pub struct Trust<'a, R> {
+    read: &'a R,
+    rules: &'a Rules,
+}
+
+impl<'a, R: StateRead> Trust<'a, R> {
+    /// Answers from `read`.
+    pub const fn new(rules: &'a Rules, read: &'a R) -> Self {
+        Self { read, rules }
+    }
+
+    /// A user, with the `pending` records about it in pool order.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn user<'r>(
+        &self,
+        user: &Id,
+        pending: impl IntoIterator<Item = PendingRecord<'r>>,
+    ) -> Result<UserTrust, ReadError> {
+        let mut scratch = Scratch::new(self.rules, self.read)?;
+        let confirmed_score = scratch.user(user)?.map_or(Score::HALF, |user| user.score);
+        fold(&mut scratch, pending)?;
+        let now = scratch.user(user)?;
+        let (score, actions) = now.map_or((Score::HALF, 0), |user| (user.score, user.actions));
+        Ok(UserTrust { score, confirmed_score, actions })
+    }
+
+    /// A content (a [`Subject::Content`]), with the `pending` records about it in pool order.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn content<'r>(
+        &self,
+        content: &Subject,
+        pending: impl IntoIterator<Item = PendingRecord<'r>>,
+    ) -> Result<ContentTrust, ReadError> {
+        let mut scratch = Scratch::new(self.rules, self.read)?;
+        let confirmed = scratch.content(content)?.map_or(Score::HALF, |content| content.score());
+        let authors = fold(&mut scratch, pending)?;
+        let Some(now) = scratch.content(content)? else {
+            return Ok(ContentTrust {
+                score: Score::HALF,
+                confirmed_score: confirmed,
+                initial_score: Score::HALF,
+                verifications: 0,
+                reports: 0,
+                added: None,
+                times: None,
+            });
+        };
+        let added = match now.added {
+            None => None,
+            Some(place) => {
+                let pending_author = authors.into_iter().find(|(number, _)| *number == place.station);
+                let station = match pending_author {
+                    Some((_, station)) => station,
+                    None => station_id(self.read, place.station)?,
+                };
+                Some((station, place))
+            }
+        };
+        let ContentLedger { initial_score, verifications, reports, created_at, updated_at, .. } = now;
+        let (score, times) = (now.score(), Some((created_at, updated_at)));
+        Ok(ContentTrust { score, confirmed_score: confirmed, initial_score, verifications, reports, added, times })
+    }
+
+    /// A creator, with the `pending` records about its contents in pool order.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn creator<'r>(
+        &self,
+        creator: &Id,
+        pending: impl IntoIterator<Item = PendingRecord<'r>>,
+    ) -> Result<CreatorTrust, ReadError> {
+        let mut scratch = Scratch::new(self.rules, self.read)?;
+        let confirmed = scratch.creator(creator)?.unwrap_or_default();
+        fold(&mut scratch, pending)?;
+        let now: CreatorLedger = scratch.creator(creator)?.unwrap_or_default();
+        Ok(CreatorTrust {
+            score: now.score(),
+            confirmed_score: confirmed.score(),
+            contents: now.contents,
+            evidence: now.evidence,
+        })
+    }
+}
+
+/// Folds pending records; returns the numbers that their authors have in this scratch.
+fn fold<'r, R: StateRead>(
+    scratch: &mut Scratch<'_, R>,
+    pending: impl IntoIterator<Item = PendingRecord<'r>>,
+) -> Result<Vec<(u32, StationId)>, ReadError> {
+    let mut authors = Vec::new();
+    for record in pending {
+        scratch.apply(record)?;
+        let author = record.batch.station;
+        if !authors.iter().any(|(_, known)| *known == author) {
+            authors.push((scratch.station_or_new(&author)?.number, author));
+        }
+    }
+    Ok(authors)
+}
+
+/// What one station's own confirmed records say about one subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opinion {
+    /// Whose opinion it is.
+    pub station: StationId,
+    /// The score that follows from its records alone.
+    pub score: Score,
+    /// User actions, or verifications and reports; with none it has no voice.
+    pub evidence: u64,
+    /// What else it says.
+    pub detail: OpinionDetail,
+}
+
+/// What an opinion says beside score and evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpinionDetail {
+    /// Of a user: nothing.
+    User,
+    /// Of a content: its own counts and initial score, and where its metadata stands.
+    Content(ContentOpinion),
+    /// Of a creator: its contents.
+    Creator {
+        /// Contents of that creator that the station has a record about.
+        contents: u64,
+    },
+}
+
+/// The opinion of one station about `subject`; `None` where it has no record about it.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn opinion_of(read: &impl StateRead, subject: &Subject, station: &StationId) -> Result<Option<Opinion>, ReadError> {
+    let Some(state) = station_state(read, station)? else { return Ok(None) };
+    let group = read_group(read, subject, 1 + state.number / STATIONS_PER_GROUP)?;
+    Ok(group.into_iter().find(|(number, _)| *number == state.number).map(|(_, opinion)| opinion(*station)))
+}
+
+/// The opinions of all stations about `subject`, in order of the stations' numbers.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn opinions(rules: &Rules, read: &impl StateRead, subject: &Subject) -> Result<Vec<Opinion>, ReadError> {
+    let stations = chain_state(read, rules)?.stations;
+    let mut all = Vec::new();
+    for group in 1..=stations.div_ceil(STATIONS_PER_GROUP) {
+        for (number, opinion) in read_group(read, subject, group)? {
+            all.push(opinion(station_id(read, number)?));
+        }
+    }
+    Ok(all)
+}
+
+/// The station with a number.
+///
+/// # Errors
+/// [`ReadError`]; also where there is none, for numbers come from the state itself.
+pub fn station_id(read: &impl StateRead, number: u32) -> Result<StationId, ReadError> {
+    match read.get(&Key::StationNumber(number))? {
+        Some(Value::StationNumber(station)) => Ok(station),
+        _ => Err(ReadError::Damaged { what: "a station's number" }),
+    }
+}
+
+type MakeOpinion = Box<dyn FnOnce(StationId) -> Opinion>;
+
+/// The opinions of one group: each station's number, and the opinion once its id is known.
+fn read_group(read: &impl StateRead, subject: &Subject, group: u32) -> Result<Vec<(u32, MakeOpinion)>, ReadError> {
+    fn make(score: Score, evidence: u64, detail: OpinionDetail) -> MakeOpinion {
+        Box::new(move |station| Opinion { station, score, evidence, detail })
+    }
+    let of_user = |it: UserOpinion| (it.station, make(it.score, it.actions, OpinionDetail::User));
+    let of_content = |it: ContentOpinion| {
+        let evidence = it.verifications + it.reports;
+        (it.station, make(it.score(), evidence, OpinionDetail::Content(it)))
+    };
+    Ok(match (subject, read.get(&Key::Subject(subject.clone(), group))?) {
+        (_, None) => Vec::new(),
+        (Subject::User(_), Some(Value::UserOpinions(group))) => group.into_iter().map(of_user).collect(),
+        (Subject::Content { .. }, Some(Value::ContentOpinions(group))) => group.into_iter().map(of_content).collect(),
+        (Subject::Creator(_), Some(Value::CreatorOpinions(group))) => group
+            .into_iter()
+            .map(|it| {
+                let detail = OpinionDetail::Creator { contents: it.totals.contents };
+                (it.station, make(it.totals.score(), it.totals.evidence, detail))
+            })
+            .collect(),
+        (_, Some(_)) => return Err(ReadError::Damaged { what: "opinions about a subject" }),
+    })
+}

@@ -1,0 +1,180 @@
+//! What stands under the keys of the trust state.
+
+use crate::codec::{Decode, Encode};
+use crate::federation::Rules;
+use crate::ids::{BatchId, BlockHash, Height, Name, Sequence, StationId};
+use crate::score::Score;
+use crate::time::Timestamp;
+
+/// Anything that stands under a [`Key`](super::Key).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Value {
+    /// Under `Chain`.
+    Chain(ChainState),
+    /// Under `Station`.
+    Station(StationState),
+    /// Under `StationNumber`.
+    StationNumber(StationId),
+    /// A user's ledger part.
+    User(UserLedger),
+    /// A content's ledger part.
+    Content(ContentLedger),
+    /// A creator's ledger part.
+    Creator(CreatorLedger),
+    /// Opinions about a user, by station number.
+    UserOpinions(Vec<UserOpinion>),
+    /// Opinions about a content, by station number.
+    ContentOpinions(Vec<ContentOpinion>),
+    /// Opinions about a creator, by station number.
+    CreatorOpinions(Vec<CreatorOpinion>),
+}
+
+/// The head, and what a query should not have to count.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ChainState {
+    /// The head's height.
+    pub height: Height,
+    /// The head.
+    pub head: BlockHash,
+    /// The head's draw.
+    pub draw: [u8; 32],
+    /// Records on the branch.
+    pub records: u64,
+    /// Distinct users on the branch.
+    pub users: u64,
+    /// Distinct (content, creator) pairs on the branch.
+    pub contents: u64,
+    /// Stations with a batch on the branch; the next one's number.
+    pub stations: u32,
+}
+
+impl ChainState {
+    /// The state of a chain that is genesis alone.
+    pub fn genesis(rules: &Rules) -> Self {
+        let head = rules.genesis_hash();
+        Self { height: Height::ZERO, head, draw: *head.as_bytes(), records: 0, users: 0, contents: 0, stations: 0 }
+    }
+}
+
+/// What a branch knows of one station.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StationState {
+    /// Its number on this branch, in order of first appearance.
+    pub number: u32,
+    /// What it calls itself.
+    pub name: Name,
+    /// The sequence of its next batch.
+    pub next: Sequence,
+    /// Its newest batch.
+    pub last: BatchId,
+    /// Its records.
+    pub records: u64,
+    /// Blocks that it produced.
+    pub produced: u64,
+    /// What its next reveal must open: its newest reveal, or its commitment.
+    pub reveal: [u8; 32],
+}
+
+/// What all records say about a user.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct UserLedger {
+    /// 0.5, then every delta, clamped each time.
+    pub score: Score,
+    /// User actions.
+    pub actions: u64,
+}
+
+/// What one station's records say about a user.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct UserOpinion {
+    /// The station's number.
+    pub station: u32,
+    /// The same fold over its records alone.
+    pub score: Score,
+    /// Its user actions.
+    pub actions: u64,
+}
+
+/// Where a station said something: the rest of a [`RecordId`](crate::ids::RecordId).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RecordPlace {
+    /// The station's number.
+    pub station: u32,
+    /// The batch.
+    pub sequence: Sequence,
+    /// The index in the batch.
+    pub index: u16,
+}
+
+/// What all records say about a content.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ContentLedger {
+    /// Its score while nobody has verified or reported it.
+    pub initial_score: Score,
+    /// Verifications by all stations.
+    pub verifications: u64,
+    /// Reports by all stations.
+    pub reports: u64,
+    /// The newest addition by the station that added it first; none while it was only verified or reported.
+    pub added: Option<RecordPlace>,
+    /// When the batch that first named it was signed.
+    pub created_at: Timestamp,
+    /// When the batch that last changed it was signed.
+    pub updated_at: Timestamp,
+}
+
+impl ContentLedger {
+    /// Its score.
+    pub fn score(&self) -> Score {
+        Score::of_content(self.verifications, self.reports).unwrap_or(self.initial_score)
+    }
+}
+
+/// What one station's records say about a content.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ContentOpinion {
+    /// The station's number.
+    pub station: u32,
+    /// The initial score that it gave; 0.5 where it gave none.
+    pub initial_score: Score,
+    /// Its verifications.
+    pub verifications: u64,
+    /// Its reports.
+    pub reports: u64,
+    /// Its newest addition, which has its metadata.
+    pub added: Option<RecordPlace>,
+}
+
+impl ContentOpinion {
+    /// The station's score for it.
+    pub fn score(&self) -> Score {
+        Score::of_content(self.verifications, self.reports).unwrap_or(self.initial_score)
+    }
+}
+
+/// What all records say about a creator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct CreatorLedger {
+    /// The creator's contents.
+    pub contents: u64,
+    /// The sum of their scores, in millionths.
+    pub sum: u64,
+    /// Their verifications and reports.
+    pub evidence: u64,
+}
+
+impl CreatorLedger {
+    /// The mean over the creator's contents; 0.5 when none.
+    pub fn score(&self) -> Score {
+        Score::mean(self.sum, self.contents).unwrap_or(Score::HALF)
+    }
+}
+
+/// What one station's records say about a creator.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CreatorOpinion {
+    /// The station's number.
+    pub station: u32,
+    /// The same sums over its records alone.
+    pub totals: CreatorLedger,
+}

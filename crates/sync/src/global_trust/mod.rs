@@ -1,0 +1,196 @@
+//! Global trust: the opinions of many stations about one subject, combined under a policy.
+//!
+//! All numbers are unsigned integers in millionths; `/` rounds down where it stands, products come first, so two
+//! programs print the same digits.
+
+mod mean;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::record::Subject;
+use qfzz_ledger_core::score::{ONE, Score};
+use qfzz_ledger_core::state::{Opinion, ReadError, StateRead, chain_state, opinion_of, opinions, station_id};
+
+/// Stations that an answer lists, at most.
+pub const MAX_LISTED: usize = 256;
+
+/// How opinions are combined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// The arithmetic mean of the opinions of the stations that have one: the guide's words, literally.
+    #[default]
+    Mean,
+}
+
+impl Policy {
+    /// Every policy of this version.
+    pub const ALL: [Self; 1] = [Self::Mean];
+
+    /// Its name in the API and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// No policy of this version has that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a policy of this version: use `mean`")]
+pub struct UnknownPolicy;
+
+impl FromStr for Policy {
+    type Err = UnknownPolicy;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
+        Self::ALL.into_iter().find(|policy| policy.as_str() == text).ok_or(UnknownPolicy)
+    }
+}
+
+/// Why a station's opinion counts, or does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// It counts.
+    Counted,
+    /// The station has no evidence about the subject.
+    NoOpinion,
+}
+
+impl Why {
+    /// Its name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counted => "counted",
+            Self::NoOpinion => "no_opinion",
+        }
+    }
+}
+
+/// One station's part of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voice {
+    /// The station.
+    pub station: StationId,
+    /// Its score for the subject; 0.5 where it has no opinion.
+    pub score: Score,
+    /// Its evidence.
+    pub evidence: u64,
+    /// Its weight under the policy.
+    pub weight: Score,
+    /// Why it counts, or does not.
+    pub why: Why,
+}
+
+/// One number, and what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GlobalTrust {
+    /// The score; 0.5 where no station has an opinion.
+    pub score: Score,
+    /// The policy that gave it.
+    pub policy: Policy,
+    /// Those with an opinion or named, by weight, then by id, at most [`MAX_LISTED`].
+    pub voices: Vec<Voice>,
+    /// Stations beyond those listed.
+    pub more: usize,
+    /// The weight of the asked stations that have a counted opinion, of that of all asked.
+    pub coverage: Score,
+    /// How much and how unanimous the evidence is.
+    pub confidence: Score,
+}
+
+/// How far `subject` is trusted across stations, at the head that `read` stands for.
+///
+/// `nodes`: only these stations are asked (unknown ones have no opinion, double ones count once); without it the
+/// founders and every station with a batch on the chain.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn get_global_trust(
+    rules: &Rules,
+    read: &impl StateRead,
+    subject: &Subject,
+    policy: Policy,
+    nodes: Option<&BTreeSet<StationId>>,
+) -> Result<GlobalTrust, ReadError> {
+    let (asked, opinions) = match nodes {
+        Some(nodes) => {
+            let mut found = Vec::new();
+            for station in nodes {
+                found.extend(opinion_of(read, subject, station)?);
+            }
+            (nodes.clone(), found)
+        }
+        None => {
+            let founders = rules.parameters().founders.iter().map(|founder| founder.station);
+            let mut asked: BTreeSet<StationId> = founders.collect();
+            for number in 0..chain_state(read, rules)?.stations {
+                asked.insert(station_id(read, number)?);
+            }
+            (asked, opinions(rules, read, subject)?)
+        }
+    };
+    Ok(match policy {
+        Policy::Mean => combine(policy, &asked, nodes.is_some(), &opinions, mean::score),
+    })
+}
+
+/// Puts an answer together from the opinions with a voice; every weight is ONE.
+fn combine(
+    policy: Policy,
+    asked: &BTreeSet<StationId>,
+    are_named: bool,
+    opinions: &[Opinion],
+    score: impl Fn(&[&Opinion]) -> Option<Score>,
+) -> GlobalTrust {
+    let counted: Vec<&Opinion> = opinions.iter().filter(|opinion| opinion.evidence > 0).collect();
+    let score = score(&counted).unwrap_or(Score::HALF);
+    let mut voices: Vec<Voice> = counted
+        .iter()
+        .map(|opinion| Voice {
+            station: opinion.station,
+            score: opinion.score,
+            evidence: opinion.evidence,
+            weight: Score::ONE,
+            why: Why::Counted,
+        })
+        .collect();
+    if are_named {
+        let silent = asked.iter().filter(|station| !counted.iter().any(|opinion| opinion.station == **station));
+        voices.extend(silent.map(|station| Voice {
+            station: *station,
+            score: Score::HALF,
+            evidence: 0,
+            weight: Score::ONE,
+            why: Why::NoOpinion,
+        }));
+    }
+    voices.sort_unstable_by_key(|voice| (std::cmp::Reverse(voice.weight), voice.why as u8, voice.station));
+    let more = voices.len().saturating_sub(MAX_LISTED);
+    voices.truncate(MAX_LISTED);
+    let coverage = Score::mean(counted.len() as u64 * u64::from(ONE), asked.len() as u64).unwrap_or(Score::ZERO);
+    GlobalTrust { score, policy, voices, more, coverage, confidence: confidence(score, &counted) }
+}
+
+/// `(E * ONE / (E + 4_000_000)) * max(0, ONE - 2 * spread) / ONE`, spread = the mean distance from the score; 0 of
+/// no voice (section 7 of the design's page on global trust).
+fn confidence(score: Score, counted: &[&Opinion]) -> Score {
+    let (one, e) = (u128::from(ONE), counted.len() as u128 * u128::from(ONE));
+    if e == 0 {
+        return Score::ZERO;
+    }
+    let distance = |opinion: &&Opinion| u128::from(opinion.score.millionths().abs_diff(score.millionths()));
+    let spread = counted.iter().map(|opinion| one * distance(opinion)).sum::<u128>() / e;
+    let confidence = (e * one / (e + 4_000_000)) * one.saturating_sub(2 * spread) / one;
+    // Both factors are at most ONE.
+    u32::try_from(confidence).ok().and_then(|it| Score::from_millionths(it).ok()).unwrap_or(Score::ONE)
+}

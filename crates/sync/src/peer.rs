@@ -1,0 +1,42 @@
+//! The other station, as `sync_with` sees it: something that answers requests.
+
+use std::future::Future;
+
+use qfzz_ledger_core::ids::StationId;
+
+use crate::message::{Request, Response};
+
+/// Why a request got no usable answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum SessionError {
+    /// No answer within 20 s.
+    #[error("gave no answer in time")]
+    Timeout,
+    /// The connection closed, or could not be used.
+    #[error("is not connected any more")]
+    Disconnected,
+    /// The answer is over the limit, cut off, or not one.
+    #[error("sent an answer that cannot be read")]
+    Malformed,
+}
+
+/// Bytes that a session moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes of answers received.
+    pub bytes_in: u64,
+    /// Bytes of requests sent.
+    pub bytes_out: u64,
+}
+
+/// A connection to one other station. The caller bounds time and size of every answer.
+pub trait PeerSession {
+    /// Who the other station is.
+    fn peer(&self) -> StationId;
+
+    /// Asks, and waits for the answer. Several requests may be under way at once.
+    fn request(&self, request: Request) -> impl Future<Output = Result<Response, SessionError>> + Send;
+
+    /// What this session has moved so far.
+    fn traffic(&self) -> Traffic;
+}

@@ -1,0 +1,175 @@
+//! The answering side of a sync.
+
+use std::collections::HashMap;
+
+use qfzz_ledger_core::batch::VerifiedBatch;
+use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
+use qfzz_ledger_core::codec::encoded_len;
+use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
+use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::time::Timestamp;
+
+use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
+
+/// Bytes of an answer beside what it lists: tag and length.
+const OVERHEAD: usize = 16;
+
+/// Blocks as the answering side reads them: they never change, so this needs no writer.
+pub trait BlockView {
+    /// The height of a block of the best chain; `None` for any other.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn best_height(&self, hash: &BlockHash) -> Result<Option<Height>, ReadError>;
+    /// Hash, header and seal of the best chain's block at a height.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn sealed_at(&self, height: Height) -> Result<Option<SealedHeader>, ReadError>;
+    /// A block by its hash.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, ReadError>;
+}
+
+/// What is pending, as the answering side reads it.
+pub trait PendingView {
+    /// This station's status, with what it knows of the log of `asker`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn status(&self, asker: &StationId) -> Result<Status, ReadError>;
+    /// Logs with batches that wait for a block, each with the sequence after its last, in order of id, from after a
+    /// station on, at most `limit`.
+    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)>;
+    /// What waits of one log from a sequence on, in order.
+    fn log_from(&self, station: &StationId, from: Sequence) -> Vec<VerifiedBatch>;
+}
+
+/// Answers a request about blocks; [`Response::Unknown`] to any other.
+///
+/// # Errors
+/// [`ReadError`]: our own trouble, the asker gets no answer.
+pub fn answer_about_blocks(view: &impl BlockView, request: &Request) -> Result<Response, ReadError> {
+    match request {
+        Request::Headers { locator } => headers(view, locator),
+        Request::Blocks { hashes } => blocks(view, hashes),
+        Request::BlockBatches { block, indexes } => {
+            let Some(block) = view.block(block)? else { return Ok(Response::Unknown) };
+            let batches = indexes.iter().filter_map(|index| block.batches().get(*index as usize));
+            Ok(Response::Batches(fitting(batches)))
+        }
+        Request::Status | Request::Pending { .. } | Request::Logs { .. } => Ok(Response::Unknown),
+    }
+}
+
+/// Answers a request about what is pending; [`Response::Unknown`] to any other.
+///
+/// # Errors
+/// [`ReadError`]: our own trouble, the asker gets no answer.
+pub fn answer_about_pending(
+    view: &impl PendingView,
+    asker: &StationId,
+    request: &Request,
+) -> Result<Response, ReadError> {
+    match request {
+        Request::Status => Ok(Response::Status(view.status(asker)?)),
+        Request::Pending { after } => Ok(Response::Pending(view.pending_logs(*after, MAX_LOGS))),
+        Request::Logs { from } => {
+            let mut left = MAX_RESPONSE_BYTES - OVERHEAD;
+            let mut batches = Vec::new();
+            for (station, sequence) in from {
+                for batch in view.log_from(station, *sequence) {
+                    if batch.encoded_len() > left {
+                        return Ok(Response::Batches(batches));
+                    }
+                    left -= batch.encoded_len();
+                    batches.push(batch.signed().clone());
+                }
+            }
+            Ok(Response::Batches(batches))
+        }
+        Request::Headers { .. } | Request::Blocks { .. } | Request::BlockBatches { .. } => Ok(Response::Unknown),
+    }
+}
+
+fn headers(view: &impl BlockView, locator: &[BlockHash]) -> Result<Response, ReadError> {
+    for hash in locator {
+        let Some(after) = view.best_height(hash)? else { continue };
+        let mut headers = Vec::new();
+        let mut height = after;
+        while headers.len() < MAX_HEADERS
+            && let Some(next) = height.next()
+            && let Some(sealed) = view.sealed_at(next)?
+        {
+            headers.push(sealed);
+            height = next;
+        }
+        return Ok(Response::Headers { after: *hash, headers });
+    }
+    Ok(Response::Unknown)
+}
+
+fn blocks(view: &impl BlockView, hashes: &[BlockHash]) -> Result<Response, ReadError> {
+    let mut left = MAX_RESPONSE_BYTES - OVERHEAD;
+    let mut blocks = Vec::new();
+    for hash in hashes {
+        let Some(block) = view.block(hash)? else { break };
+        let size = encoded_len(block.sealed()) + 8 + block.header().body_bytes as usize;
+        if size > left {
+            break;
+        }
+        left -= size;
+        blocks.push(block.to_signed());
+    }
+    Ok(if blocks.is_empty() { Response::Unknown } else { Response::Blocks(blocks) })
+}
+
+/// The first batches that fit an answer.
+fn fitting<'a>(batches: impl Iterator<Item = &'a VerifiedBatch>) -> Vec<qfzz_ledger_core::batch::SignedBatch> {
+    let mut left = MAX_RESPONSE_BYTES - OVERHEAD;
+    let fits = batches.map_while(|batch| {
+        left = left.checked_sub(batch.encoded_len())?;
+        Some(batch.signed().clone())
+    });
+    fits.collect()
+}
+
+/// Bytes that a peer may draw at once.
+pub const BURST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes a millisecond that a peer may draw after that: 4 MiB a second.
+const BYTES_PER_MS: u64 = 4 * 1024 * 1024 / 1_000;
+
+/// Peers whose draw is remembered, at most; those with most left go first.
+const MAX_PEERS: usize = 1_024;
+
+/// What each peer has drawn: 64 MiB at once, then 4 MiB/s.
+#[derive(Clone, Debug, Default)]
+pub struct Allowances {
+    left: HashMap<StationId, (u64, Timestamp)>,
+}
+
+impl Allowances {
+    /// Whether the peer may draw anything at `now`; over its allowance the answer is [`Response::Busy`].
+    pub fn allows(&mut self, peer: &StationId, now: Timestamp) -> bool {
+        self.refill(peer, now) > 0
+    }
+
+    /// Counts what was answered.
+    pub fn draw(&mut self, peer: &StationId, bytes: u64, now: Timestamp) {
+        let left = self.refill(peer, now).saturating_sub(bytes);
+        self.left.insert(*peer, (left, now));
+        if self.left.len() > MAX_PEERS {
+            let richest = self.left.iter().max_by_key(|(peer, (left, _))| (*left, **peer)).map(|(peer, _)| *peer);
+            richest.map(|peer| self.left.remove(&peer));
+        }
+    }
+
+    fn refill(&self, peer: &StationId, now: Timestamp) -> u64 {
+        let Some((left, since)) = self.left.get(peer) else { return BURST_BYTES };
+        let millis = u64::try_from(now.since(*since)).unwrap_or(0);
+        left.saturating_add(millis.saturating_mul(BYTES_PER_MS)).min(BURST_BYTES)
+    }
+}

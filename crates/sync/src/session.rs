@@ -1,0 +1,314 @@
+//! `sync_with`: becoming equal to one other station.
+//!
+//! Status, common ancestor by block locator, headers with seals, bodies in parallel while earlier ones are being
+//! connected, then what is pending. Its cost follows the difference between the two stations. It reads through a view
+//! and hands what it fetched to a sink, so it never writes; whatever the peer does costs only this sync.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::join;
+use futures::stream::{self, StreamExt};
+use qfzz_ledger_core::batch::SignedBatch;
+use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::fork_choice::Tip;
+use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
+use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::time::Timestamp;
+
+use crate::message::{MAX_HEADERS, MAX_LOGS, Request, Response, Status};
+use crate::peer::PeerSession;
+use crate::plan::{Anchor, CheckedHeaders, check_headers, chunks};
+use crate::report::{Fault, SyncReport};
+
+/// Requests for bodies under way at once.
+const PARALLEL_REQUESTS: usize = 4;
+
+/// How long to wait when the peer is busy, in milliseconds, and how often at most.
+const BUSY_PAUSE_MS: u64 = 1_000;
+const MAX_BUSY: u32 = 120;
+
+/// Pages of pending logs that are read from one peer, at most: a million stations.
+const MAX_PAGES: usize = 1_000;
+
+/// The station has stopped, or its store has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+/// What this station knows when a sync begins or goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Here {
+    /// The head as fork choice sees it.
+    pub tip: Tip,
+    /// Hashes of the best chain, newest first, genesis last.
+    pub locator: Vec<BlockHash>,
+    /// The digest of what is pending.
+    pub pending: [u8; 32],
+    /// This station, and where its own log ends.
+    pub own: (StationId, LogEnd),
+}
+
+/// What blocks that were handed over changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Blocks or batches that were new.
+    pub count: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Blocks that left the best chain.
+    pub reorg_depth: u64,
+}
+
+/// What `sync_with` reads of this station.
+pub trait SyncView {
+    /// The federation's rules.
+    fn rules(&self) -> &Arc<Rules>;
+    /// The local clock.
+    fn now(&self) -> Timestamp;
+    /// Waits, while the peer is busy.
+    fn pause(&self, millis: u64) -> impl Future<Output = ()> + Send;
+    /// Where this station is.
+    fn here(&self) -> impl Future<Output = Result<Here, Stopped>> + Send;
+    /// What is known of a block; `None` if it is not known.
+    fn anchor(&self, hash: BlockHash) -> impl Future<Output = Result<Option<Anchor>, Stopped>> + Send;
+    /// Those of `hashes` whose bodies are not known, in order.
+    fn unknown(&self, hashes: Vec<BlockHash>) -> impl Future<Output = Result<Vec<BlockHash>, Stopped>> + Send;
+    /// Where these stations' logs end here, with what is pending; in order.
+    fn log_ends(&self, stations: Vec<StationId>) -> impl Future<Output = Result<Vec<LogEnd>, Stopped>> + Send;
+}
+
+/// Where `sync_with` puts what it fetched.
+pub trait SyncSink {
+    /// Verifies blocks by themselves, on all cores.
+    fn verify(&self, blocks: Vec<SignedBlock>) -> impl Future<Output = Result<Vec<VerifiedBlock>, Fault>> + Send;
+    /// Takes in verified blocks, parents first; returns once what they changed is on disk.
+    fn blocks(&self, peer: StationId, blocks: Vec<VerifiedBlock>) -> impl Future<Output = Result<Taken, Fault>> + Send;
+    /// Takes in batches that wait for a block; returns once what they changed is on disk.
+    fn batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> impl Future<Output = Result<Taken, Fault>> + Send;
+}
+
+impl From<Stopped> for Fault {
+    fn from(_: Stopped) -> Self {
+        Self::Here
+    }
+}
+
+/// Takes over what `peer` has and this station lacks: the better chain, then what is pending.
+///
+/// Never fails as a whole: what ended it early stands in the report's `fault`.
+pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &impl SyncSink) -> SyncReport {
+    let started = view.now();
+    let mut session = Session { peer, view, sink, blocks: Taken::default(), batches: Taken::default() };
+    let fault = session.run().await.err();
+    let traffic = peer.traffic();
+    SyncReport {
+        peer: peer.peer(),
+        blocks: session.blocks.count,
+        batches: session.batches.count,
+        records: session.blocks.records + session.batches.records,
+        bytes_in: traffic.bytes_in,
+        bytes_out: traffic.bytes_out,
+        reorg_depth: session.blocks.reorg_depth,
+        elapsed_ms: u64::try_from(view.now().since(started)).unwrap_or(0),
+        fault,
+    }
+}
+
+struct Session<'a, P, V, S> {
+    peer: &'a P,
+    view: &'a V,
+    sink: &'a S,
+    blocks: Taken,
+    batches: Taken,
+}
+
+impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
+    async fn run(&mut self) -> Result<(), Fault> {
+        let status = self.status().await?;
+        let found = status.federation;
+        if found != self.view.rules().federation() {
+            return Err(Fault::OtherFederation { found });
+        }
+        self.own_log(&status).await?;
+        self.chain(&status).await?;
+        self.pending(&status).await
+    }
+
+    /// Asks, and asks again while the peer is busy.
+    async fn ask(&self, request: Request) -> Result<Response, Fault> {
+        for _ in 0..MAX_BUSY {
+            match self.peer.request(request.clone()).await? {
+                Response::Busy => self.view.pause(BUSY_PAUSE_MS).await,
+                answer => return Ok(answer),
+            }
+        }
+        Err(Fault::Busy)
+    }
+
+    async fn status(&self) -> Result<Status, Fault> {
+        match self.ask(Request::Status).await? {
+            Response::Status(status) => Ok(status),
+            _ => Err(Fault::NotAsked),
+        }
+    }
+
+    /// Takes over what the peer knows of this station's own log beyond what stands here: a backup was restored.
+    async fn own_log(&mut self, status: &Status) -> Result<(), Fault> {
+        let (own, end) = self.view.here().await?.own;
+        if status.your_log.next > end.next {
+            self.fetch_logs(vec![(own, end.next)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes over the peer's chain where it is better.
+    async fn chain(&mut self, status: &Status) -> Result<(), Fault> {
+        loop {
+            let here = self.view.here().await?;
+            let is_known = self.view.anchor(status.head).await?.is_some();
+            if is_known || status.work < here.tip.work {
+                return Ok(());
+            }
+            let Some((checked, is_last)) = self.headers(&here).await? else { return Ok(()) };
+            if is_last && !checked.tip.is_better_than(&here.tip) {
+                return Ok(());
+            }
+            let hashes: Vec<BlockHash> = checked.headers.iter().map(|header| header.hash).collect();
+            let unknown = self.view.unknown(hashes).await?;
+            if unknown.is_empty() {
+                return Ok(());
+            }
+            let wanted: Vec<_> = checked.headers.into_iter().filter(|it| unknown.contains(&it.hash)).collect();
+            let (taken, outcome) = self.bodies(chunks(&wanted)).await;
+            self.blocks.add(&taken);
+            outcome?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The peer's headers after the common ancestor, checked; whether they reach its head.
+    async fn headers(&self, here: &Here) -> Result<Option<(CheckedHeaders, bool)>, Fault> {
+        let answer = self.ask(Request::Headers { locator: here.locator.clone() }).await?;
+        let (after, headers): (BlockHash, Vec<SealedHeader>) = match answer {
+            Response::Headers { after, headers } if headers.len() <= MAX_HEADERS => (after, headers),
+            _ => return Err(Fault::NotAsked),
+        };
+        let anchor = self.view.anchor(after).await?.filter(|_| here.locator.contains(&after));
+        let anchor = anchor.ok_or(Fault::BrokenLink { hash: after })?;
+        let is_last = headers.len() < MAX_HEADERS;
+        let checked = check_headers(self.view.rules(), &anchor, &headers, self.view.now())?;
+        Ok(checked.map(|checked| (checked, is_last)))
+    }
+
+    /// Fetches and verifies bodies ahead while earlier ones are being connected, in order.
+    async fn bodies(&self, chunks: Vec<Vec<BlockHash>>) -> (Taken, Result<(), Fault>) {
+        let mut taken = Taken::default();
+        let fetched = stream::iter(chunks).map(|hashes| self.body_chunk(hashes)).buffered(PARALLEL_REQUESTS);
+        futures::pin_mut!(fetched);
+        let mut next = fetched.next().await;
+        while let Some(blocks) = next {
+            let blocks = match blocks {
+                Ok(blocks) => blocks,
+                Err(fault) => return (taken, Err(fault)),
+            };
+            let (connected, following) = join(self.sink.blocks(self.peer.peer(), blocks), fetched.next()).await;
+            match connected {
+                Ok(more) => taken.add(&more),
+                Err(fault) => return (taken, Err(fault)),
+            }
+            next = following;
+        }
+        (taken, Ok(()))
+    }
+
+    /// The blocks of one chunk: an answer may hold only the first ones, but always one.
+    async fn body_chunk(&self, hashes: Vec<BlockHash>) -> Result<Vec<VerifiedBlock>, Fault> {
+        let mut verified = Vec::with_capacity(hashes.len());
+        while verified.len() < hashes.len() {
+            let wanted = &hashes[verified.len()..];
+            let blocks = match self.ask(Request::Blocks { hashes: wanted.to_vec() }).await? {
+                Response::Blocks(blocks) if blocks.is_empty() => return Err(Fault::Withheld),
+                Response::Blocks(blocks) if blocks.len() <= wanted.len() => blocks,
+                // A reorganisation there may have dropped them meanwhile.
+                Response::Unknown => return Err(Fault::Withheld),
+                _ => return Err(Fault::NotAsked),
+            };
+            let rules = self.view.rules();
+            if blocks.iter().zip(wanted).any(|(block, hash)| block.sealed.hash(rules) != *hash) {
+                return Err(Fault::NotAsked);
+            }
+            verified.extend(self.sink.verify(blocks).await?);
+        }
+        Ok(verified)
+    }
+
+    /// Takes over what is pending there: only logs with batches beyond what stands here.
+    async fn pending(&mut self, status: &Status) -> Result<(), Fault> {
+        if self.view.here().await?.pending == status.pending {
+            return Ok(());
+        }
+        let mut after = None;
+        for _ in 0..MAX_PAGES {
+            let logs = match self.ask(Request::Pending { after }).await? {
+                Response::Pending(logs) if logs.len() <= MAX_LOGS => logs,
+                _ => return Err(Fault::NotAsked),
+            };
+            let is_ascending = logs.is_sorted_by(|a, b| a.0 < b.0);
+            if !is_ascending || after.is_some_and(|after| logs.first().is_some_and(|first| first.0 <= after)) {
+                return Err(Fault::NotAsked);
+            }
+            let stations: Vec<StationId> = logs.iter().map(|(station, _)| *station).collect();
+            let ends = self.view.log_ends(stations).await?;
+            let ahead = logs.iter().zip(&ends).filter(|((_, next), here)| *next > here.next);
+            let wanted: Vec<_> = ahead.map(|((station, _), here)| (*station, here.next)).collect();
+            self.fetch_logs(wanted).await?;
+            after = logs.last().map(|(station, _)| *station);
+            if logs.len() < MAX_LOGS {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches logs from these sequences on, as far as the peer gives them and they are taken in.
+    async fn fetch_logs(&mut self, mut wanted: Vec<(StationId, Sequence)>) -> Result<(), Fault> {
+        while !wanted.is_empty() {
+            let batches = match self.ask(Request::Logs { from: wanted.clone() }).await? {
+                Response::Batches(batches) => batches,
+                Response::Unknown => return Ok(()),
+                _ => return Err(Fault::NotAsked),
+            };
+            let is_asked = |batch: &SignedBatch| {
+                let (station, sequence) = batch.place();
+                wanted.iter().any(|(asked, from)| *asked == station && sequence >= *from)
+            };
+            if !batches.iter().all(is_asked) {
+                return Err(Fault::NotAsked);
+            }
+            if batches.is_empty() {
+                return Ok(());
+            }
+            let taken = self.sink.batches(self.peer.peer(), batches).await?;
+            self.batches.add(&taken);
+            // Only what grew may have more to give; what did not would be asked for again without end.
+            let ends = self.view.log_ends(wanted.iter().map(|(station, _)| *station).collect()).await?;
+            let grown = wanted.iter().zip(ends).filter(|((_, from), end)| end.next > *from);
+            wanted = grown.map(|((station, _), end)| (*station, end.next)).collect();
+            if taken.count == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Taken {
+    fn add(&mut self, more: &Self) {
+        self.count += more.count;
+        self.records += more.records;
+        self.reorg_depth = self.reorg_depth.max(more.reorg_depth);
+    }
+}

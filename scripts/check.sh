@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Everything that CI checks, in the order in which it fails soonest. Stops at the first failure and names the step.
+#
+#   scripts/check.sh               all steps
+#   scripts/check.sh --list        their names
+#   scripts/check.sh NAME...       only these
+#
+# QFZZ_RATINGS: path of the ratings for scripts/real-ratings.sh; without it that step is left out, and says so.
+# cargo-nextest and cargo-deny are used where they are installed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+# No __pycache__ beside the scripts.
+export PYTHONDONTWRITEBYTECODE=1
+
+# What points the commands at a user's own daemon stays out of the tests.
+unset "${!QFZZ_API@}" "${!QFZZ_DATA_DIR@}"
+
+needs() {
+    local tool=$1 remedy=$2
+    if ! command -v "${tool%% *}" >/dev/null || ! $tool --version >/dev/null 2>&1; then
+        echo "check.sh: $tool is missing: $remedy" >&2
+        return 1
+    fi
+}
+
+step_tools() {
+    needs cargo "install Rust from https://rustup.rs" &&
+        needs "cargo fmt" "rustup component add rustfmt" &&
+        needs "cargo clippy" "rustup component add clippy" &&
+        needs python3 "install Python 3.11 or newer" &&
+        needs cc "install a C compiler (Debian: apt-get install build-essential)"
+}
+
+step_format() { cargo fmt --all -- --check; }
+
+step_fence() { scripts/fence.sh; }
+
+# Alone, because in a workspace build the features that another crate turns on leak in.
+step_ledger_core_alone() { cargo check --locked --package qfzz-ledger-core; }
+step_sync_alone() { cargo check --locked --package qfzz-sync; }
+
+step_clippy() { cargo clippy --locked --workspace --all-targets -- --deny warnings; }
+
+step_scripts() {
+    local script
+    for script in scripts/*.sh .ci/run; do bash -n "$script" || return; done
+    python3 -m unittest discover --start-directory scripts
+}
+
+# The tests of real processes take the program that is released, instead of building one more.
+step_tests() {
+    local QFZZ_BIN
+    QFZZ_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/qfzz
+    export QFZZ_BIN
+    step_release || return
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --locked --workspace --profile ci
+    else
+        cargo test --locked --workspace --lib --bins --tests
+    fi
+}
+
+step_doc_tests() { cargo test --locked --workspace --doc; }
+
+step_docs() { RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --workspace; }
+
+# Advisories are left out: their database is fetched from the network.
+step_deny() {
+    if cargo deny --version >/dev/null 2>&1; then
+        cargo deny --locked check bans licenses sources
+    else
+        skip "cargo-deny is not installed (cargo install --locked cargo-deny)"
+    fi
+}
+
+step_release() { cargo build --release --locked; }
+
+step_demo() { cargo run --release -- demo; }
+
+step_readme() { python3 scripts/readme.py; }
+
+step_real_ratings() {
+    if [[ -n ${QFZZ_RATINGS:-} ]]; then
+        scripts/real-ratings.sh "$QFZZ_RATINGS"
+    else
+        skip "QFZZ_RATINGS names no file of ratings"
+    fi
+}
+
+steps=(
+    tools format fence ledger_core_alone sync_alone clippy scripts deny docs release tests doc_tests demo readme
+    real_ratings
+)
+
+skipped=()
+skip() {
+    echo "left out: $1"
+    skipped+=("$current")
+}
+
+if [[ ${1:-} == --list ]]; then
+    printf '%s\n' "${steps[@]}"
+    exit 0
+fi
+for name in "$@"; do
+    if ! declare -F "step_$name" >/dev/null; then
+        echo "check.sh: no step is called $name; --list shows them" >&2
+        exit 2
+    fi
+done
+[[ $# -eq 0 ]] || steps=("$@")
+
+started=$SECONDS
+for current in "${steps[@]}"; do
+    printf '\n==> %s\n' "$current"
+    step_started=$SECONDS
+    if ! "step_$current"; then
+        printf '\ncheck.sh: FAILED at %s, after %s s\n' "$current" $((SECONDS - started)) >&2
+        exit 1
+    fi
+    printf '<== %s: %s s\n' "$current" $((SECONDS - step_started))
+done
+printf '\ncheck.sh: %s steps passed in %s s' "$((${#steps[@]} - ${#skipped[@]}))" $((SECONDS - started))
+[[ ${#skipped[@]} -eq 0 ]] || printf ', left out: %s' "${skipped[*]}"
+echo
