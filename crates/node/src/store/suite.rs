@@ -15,9 +15,11 @@ use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::{Key, StateRead, Writes};
 use qfzz_ledger_core::testing::{added, at, interaction, ledger, own_log, reported, rules, solve, station, verified};
 use qfzz_ledger_core::verify::Verifier;
+use qfzz_sync::message::{Request, Response};
+use qfzz_sync::serve::answer_about_blocks;
 use tempfile::TempDir;
 
-use super::{DiskStore, LedgerStore, MemoryStore, Opened, StoreError, StoreRead, StoredBatch};
+use super::{Blocks, DiskStore, LedgerStore, MemoryStore, Opened, StoreError, StoreRead, StoredBatch};
 
 /// The station whose store is tested.
 pub(super) const HOME: u8 = 1;
@@ -211,6 +213,7 @@ impl<B: Bench> Home<B> {
             let height = Height::new(height);
             assert_eq!(reader.header_at(height).unwrap(), Some((*hash, sealed.clone())));
             assert_eq!(reader.header(hash).unwrap().as_ref(), Some(sealed));
+            assert_eq!(reader.best_height(hash).unwrap(), Some(height));
             let block = reader.block(hash).unwrap().expect("a block of the best chain is there");
             assert_eq!(verifier.next(block.to_signed()).unwrap(), block);
             assert!(reader.undo(hash).unwrap().is_some());
@@ -341,6 +344,10 @@ fn an_empty_store_holds_genesis<B: Bench>() {
         let (hash, sealed) = reader.header_at(Height::ZERO).unwrap().unwrap();
         assert_eq!(hash, rules.genesis_hash());
         assert_eq!(reader.header(&hash).unwrap(), Some(sealed));
+        assert_eq!(reader.best_height(&hash).unwrap(), Some(Height::ZERO));
+        let (view, request) = (Blocks(&reader), Request::Headers { locator: vec![hash] });
+        let answer = answer_about_blocks(&view, &request).unwrap();
+        assert!(matches!(answer, Response::Headers { after, headers } if after == hash && headers.is_empty()));
         assert_eq!(reader.headers(Height::ZERO, 10).unwrap().len(), 1);
         assert_eq!(reader.header_at(Height::new(1)).unwrap(), None);
         assert_eq!(reader.block(&BlockHash::from_bytes([3; 32])).unwrap(), None);
@@ -428,6 +435,7 @@ fn a_reorganisation_leaves_what_a_walk_from_genesis_gives<B: Bench>() {
         for block in &ours {
             assert_eq!(reader.block(&block.hash()).unwrap().as_ref(), Some(block));
             assert_eq!(reader.undo(&block.hash()).unwrap(), None);
+            assert_eq!(reader.best_height(&block.hash()).unwrap(), None);
             assert_eq!(reader.header(&block.hash()).unwrap().as_ref(), Some(block.sealed()));
         }
         let side: Vec<_> = reader.side_headers().unwrap().into_iter().map(|(hash, _)| hash).collect();

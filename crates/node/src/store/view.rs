@@ -45,6 +45,9 @@ const MARKER: [u8; 2] = [0, 1];
 /// What to write: `None` removes. Values are absolute, so that writing them twice changes nothing.
 pub(super) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// A key and its value.
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
+
 /// Why the view could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
@@ -300,7 +303,7 @@ impl ViewReader {
         &self,
         from: &[u8],
         to: &[u8],
-    ) -> impl DoubleEndedIterator<Item = Result<(Vec<u8>, Vec<u8>), ViewError>> + use<> {
+    ) -> impl DoubleEndedIterator<Item = Result<Pair, ViewError>> + use<> {
         Range(self.shared.tree.range(from..to))
     }
 
@@ -336,7 +339,7 @@ impl ViewReader {
 struct Range(sled::Iter);
 
 impl Range {
-    fn open(item: Option<sled::Result<(sled::IVec, sled::IVec)>>) -> Option<Result<(Vec<u8>, Vec<u8>), ViewError>> {
+    fn open(item: Option<sled::Result<(sled::IVec, sled::IVec)>>) -> Option<Result<Pair, ViewError>> {
         item.map(|item| {
             let (key, sealed) = item?;
             Ok((key.to_vec(), unseal(&key, &sealed)?))
@@ -345,7 +348,7 @@ impl Range {
 }
 
 impl Iterator for Range {
-    type Item = Result<(Vec<u8>, Vec<u8>), ViewError>;
+    type Item = Result<Pair, ViewError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         guarded(|| Ok(Self::open(self.0.next()))).unwrap_or_else(|error| Some(Err(error)))
