@@ -1,6 +1,7 @@
 //! One suite for every store. Each test runs on disk, where `reopen` closes and opens the store, and in memory.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
@@ -53,7 +54,8 @@ impl Bench for InMemory {
 }
 
 pub(super) struct OnDisk {
-    pub(super) dir: TempDir,
+    pub(super) dir: PathBuf,
+    _temporary: Option<TempDir>,
     rules: Arc<Rules>,
     store: Option<DiskStore>,
     /// What the last opening healed.
@@ -61,6 +63,14 @@ pub(super) struct OnDisk {
 }
 
 impl OnDisk {
+    /// A store in a directory of the caller's.
+    pub(super) fn at(dir: PathBuf, rules: &Arc<Rules>) -> Self {
+        let (rules, opened) = (Arc::clone(rules), Opened::default());
+        let mut bench = Self { dir, _temporary: None, rules, store: None, opened };
+        bench.open().unwrap();
+        bench
+    }
+
     /// Closes the store, so that its files can be handled.
     pub(super) fn close(&mut self) {
         self.store = None;
@@ -68,7 +78,7 @@ impl OnDisk {
 
     pub(super) fn open(&mut self) -> Result<(), StoreError> {
         self.close();
-        let (store, opened) = DiskStore::open(self.dir.path(), Arc::clone(&self.rules), station(HOME))?;
+        let (store, opened) = DiskStore::open(&self.dir, Arc::clone(&self.rules), station(HOME))?;
         (self.store, self.opened) = (Some(store), opened);
         Ok(())
     }
@@ -78,9 +88,9 @@ impl Bench for OnDisk {
     type Store = DiskStore;
 
     fn new(rules: &Arc<Rules>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut bench = Self { dir, rules: Arc::clone(rules), store: None, opened: Opened::default() };
-        bench.open().unwrap();
+        let temporary = tempfile::tempdir().unwrap();
+        let mut bench = Self::at(temporary.path().to_path_buf(), rules);
+        bench._temporary = Some(temporary);
         bench
     }
 
@@ -127,7 +137,11 @@ fn ledger_on<R: StoreRead + Clone>(rules: &Arc<Rules>, reader: R, now: i64) -> L
 
 impl<B: Bench> Home<B> {
     pub(super) fn new(rules: &Arc<Rules>) -> Self {
-        let mut bench = B::new(rules);
+        Self::on(B::new(rules), rules)
+    }
+
+    /// On a store that holds nothing but genesis.
+    pub(super) fn on(mut bench: B, rules: &Arc<Rules>) -> Self {
         let ledger = Some(ledger_on(rules, bench.store().reader(), 0));
         let (waiting, own, keys) = (Vec::new(), Vec::new(), BTreeSet::new());
         Self { bench, rules: Arc::clone(rules), ledger, waiting, own, keys, reorganisations: 0, now: 0 }
