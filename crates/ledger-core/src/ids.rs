@@ -328,7 +328,6 @@ mod tests {
 
     #[test]
     fn a_station_is_shown_as_the_peer_id_of_its_key_and_read_back() {
-        // The key and peer id of libp2p's own test vectors for Ed25519 identities.
         let station = StationId::from_bytes([7; 32]);
         let shown = station.to_string();
         assert!(shown.starts_with("12D3KooW"), "{shown}");

@@ -1,0 +1,241 @@
+//! Every encoding and every tagged hash, frozen: `golden/vectors.txt` holds the values, `golden/check.py` makes them
+//! again from the protocol's text, with nothing but Python's standard library.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::process::Command;
+
+use qfzz_ledger_core::batch::{BatchHeader, Introduction, SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock, batches_root};
+use qfzz_ledger_core::codec::{Encode, encode};
+use qfzz_ledger_core::federation::{Admission, Finality, Genesis, Parameters, Rules, SignatureScheme};
+use qfzz_ledger_core::header::{BLOCK_VERSION, BlockHeader, Difficulty};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequence, Target};
+use qfzz_ledger_core::mempool::{Inserted, LogEnd, Mempool};
+use qfzz_ledger_core::merkle::InclusionProof;
+use qfzz_ledger_core::pow::NonceSearch;
+use qfzz_ledger_core::record::{ContentAdded, Metadata, Record, UserAction};
+use qfzz_ledger_core::reveal::RevealStep;
+use qfzz_ledger_core::score::{Delta, Score};
+use qfzz_ledger_core::testing::{at, key, own_log, reported, station, verified};
+use qfzz_ledger_core::verify::Verifier;
+
+const FROZEN: &str = include_str!("golden/vectors.txt");
+
+/// The named values, in order.
+#[derive(Default)]
+struct Vectors(Vec<(String, String)>);
+
+impl Vectors {
+    fn bytes(&mut self, name: &str, bytes: &[u8]) {
+        self.0.push((name.to_owned(), hex::encode(bytes)));
+    }
+
+    fn encoded<T: Encode>(&mut self, name: &str, value: &T) {
+        self.bytes(name, &encode(value));
+    }
+
+    fn shown(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.0.push((name.to_owned(), value.to_string()));
+    }
+}
+
+fn introduction(rules: &Rules, number: u8) -> Introduction {
+    Introduction {
+        name: Name::new(format!("station {number}")).expect("a name"),
+        reveal_commitment: own_log(rules, number).reveals().commitment(),
+        ml_dsa_key: None,
+    }
+}
+
+fn records() -> Vec<Record> {
+    let id = |text: &str| Id::new(text).expect("an id");
+    vec![
+        Record::UserAction(UserAction {
+            user_id: id("käthe"),
+            action: id("late"),
+            target: Target::new("").expect("may be empty"),
+            trust_delta: Delta::from_millionths(-50_000).expect("in range"),
+            timestamp: at(-86_400_000),
+        }),
+        Record::ContentAdded(ContentAdded {
+            content_id: id("track"),
+            creator_id: id("maker"),
+            initial_score: Score::from_millionths(700_000).expect("in range"),
+            metadata: Metadata::new("{\"title\":\"Ω\"}").expect("short"),
+        }),
+        verified("track", "maker"),
+        reported("other", "maker"),
+    ]
+}
+
+fn sealed(
+    rules: &Rules,
+    number: u8,
+    parent: (u64, BlockHash),
+    reveal: [u8; 32],
+    body: &[VerifiedBatch],
+) -> SealedHeader {
+    let header = BlockHeader {
+        version: BLOCK_VERSION,
+        difficulty: rules.parameters().difficulty,
+        index: Height::new(parent.0 + 1),
+        previous: parent.1,
+        merkle_root: batches_root(body),
+        batch_count: u32::try_from(body.len()).expect("few"),
+        body_bytes: u32::try_from(body.iter().map(VerifiedBatch::encoded_len).sum::<usize>()).expect("few"),
+        timestamp: at(5_000 * (parent.0 as i64 + 1)),
+        producer: station(number),
+        reveal,
+        nonce: 0,
+    };
+    let mut search = NonceSearch::new(&rules.federation(), header);
+    let (header, _) = search.run(1 << 20).expect("difficulty 2 takes 256 attempts on average");
+    SealedHeader::seal(rules, &key(number), header)
+}
+
+fn batch_vectors(vectors: &mut Vectors, rules: &Rules, name: &str, batch: &VerifiedBatch) {
+    let header = encode(batch.header());
+    vectors.bytes(&format!("{name}.header"), &header);
+    let hash = rules.batch_hash(&header);
+    vectors.bytes(&format!("{name}.hash"), &hash);
+    vectors.bytes(&format!("{name}.signature"), batch.signed().signature.as_bytes());
+    vectors.shown(&format!("{name}.id"), batch.id());
+    for (index, hash) in batch.record_hashes(rules).iter().enumerate() {
+        vectors.shown(&format!("{name}.record_hash.{index}"), hash);
+    }
+    vectors.encoded(&format!("{name}.signed"), batch.signed());
+}
+
+fn block_vectors(vectors: &mut Vectors, rules: &Rules, name: &str, block: &VerifiedBlock, parent_draw: &[u8; 32]) {
+    let header = block.header();
+    vectors.encoded(&format!("{name}.header"), header);
+    vectors.shown(&format!("{name}.hash"), block.hash());
+    vectors.bytes(&format!("{name}.seal_digest"), &rules.seal_digest(&block.hash()));
+    vectors.encoded(&format!("{name}.sealed"), block.sealed());
+    vectors.encoded(&format!("{name}.announcement"), &block.announcement());
+    vectors.encoded(&format!("{name}.signed"), &block.to_signed());
+    vectors.bytes(&format!("{name}.rank"), &rules.rank(&header.previous, &header.producer));
+    vectors.bytes(&format!("{name}.draw"), &rules.draw(parent_draw, &header.reveal));
+}
+
+fn vectors() -> Vectors {
+    let mut vectors = Vectors::default();
+    let id = |text: &str| Id::new(text).expect("an id");
+    for number in [1, 2] {
+        vectors.bytes(&format!("station.{number}"), station(number).as_bytes());
+        vectors.shown(&format!("station.{number}.shown"), station(number));
+    }
+
+    let mut parameters = Parameters::new(Name::new("golden").expect("a name"), station(1), at(0));
+    parameters.set_action(id("late"), Delta::from_millionths(-50_000).expect("in range"));
+    vectors.encoded("parameters", &parameters);
+    let mut others = parameters.clone();
+    others.difficulty = Difficulty::new(8).expect("in range");
+    others.signatures = SignatureScheme::Hybrid;
+    others.admission = Admission::Roster;
+    others.finality = Finality::On;
+    others.founders[0].ml_dsa_key_hash = Some([7; 32]);
+    others.add_founder(station(2));
+    vectors.encoded("parameters.others", &others);
+    let genesis = Genesis::mine(parameters).expect("valid parameters");
+    vectors.bytes("genesis", &genesis.encode());
+    vectors.bytes("genesis.root", &genesis.header().merkle_root);
+    vectors.encoded("genesis.header", &genesis.header());
+    vectors.shown("genesis.id", genesis.id());
+    let rules = Rules::new(genesis).expect("a mined genesis");
+    vectors.encoded("genesis.sealed", &SealedHeader::genesis(&rules));
+
+    for (kind, record) in records().iter().enumerate() {
+        vectors.encoded(&format!("record.{kind}"), record);
+    }
+    vectors.encoded("record_id", &RecordId { station: station(1), sequence: Sequence::new(17), index: 3 });
+
+    let (one, two) = (introduction(&rules, 1), introduction(&rules, 2));
+    vectors.encoded("introduction.1", &one);
+    vectors.encoded("introduction.hybrid", &Introduction { ml_dsa_key: Some(vec![1, 2, 3]), ..one.clone() });
+    let first_place = (Sequence::ZERO, BatchId::ZERO);
+    let genesis_hash = rules.genesis_hash();
+    let a0 = SignedBatch::sign(&rules, &key(1), first_place, genesis_hash, at(1_000), Some(one), vec![]);
+    let a1 = SignedBatch::sign(&rules, &key(1), (Sequence::new(1), a0.id()), genesis_hash, at(2_000), None, records());
+    let b0_records = vec![verified("track", "maker")];
+    let b0 = SignedBatch::sign(&rules, &key(2), first_place, BlockHash::ZERO, at(3_000), Some(two), b0_records);
+    batch_vectors(&mut vectors, &rules, "a0", &a0);
+    batch_vectors(&mut vectors, &rules, "a1", &a1);
+    batch_vectors(&mut vectors, &rules, "b0", &b0);
+    let hybrid = BatchHeader {
+        introduction: Some(Introduction { ml_dsa_key: Some(vec![1, 2, 3]), ..introduction(&rules, 1) }),
+        ..a0.header().clone()
+    };
+    vectors.encoded("a0.header.hybrid", &hybrid);
+    let leaves: Vec<[u8; 32]> = a1.record_hashes(&rules).iter().map(|hash| *hash.as_bytes()).collect();
+    vectors.encoded("a1.proof.2", &InclusionProof::new(&leaves, 2).expect("the record exists"));
+
+    let mut pool = Mempool::new(station(9));
+    for batch in [&a0, &a1, &b0] {
+        assert_eq!(pool.insert(batch.clone(), LogEnd::EMPTY, at(0)), Inserted::Added);
+    }
+    vectors.bytes("pending.digest", &pool.digest(&rules));
+
+    let reveals = |number: u8| own_log(&rules, number).reveals().clone();
+    let reveal = reveals(1).reveal(0, &reveals(1).commitment()).expect("1,000 steps");
+    vectors.bytes("reveal.1", &reveal);
+    vectors.bytes("reveal.1.opens", &RevealStep::new(&rules.federation(), &station(1)).of(&reveal));
+    let body = vec![a0, a1, b0.clone()];
+    let sealed_1 = sealed(&rules, 1, (0, genesis_hash), reveal, &body);
+    let block_1 = VerifiedBlock::assemble(&rules, sealed_1, body).expect("a valid block");
+    block_vectors(&mut vectors, &rules, "block.1", &block_1, genesis_hash.as_bytes());
+
+    let reveal = reveals(2).reveal(0, &reveals(2).commitment()).expect("1,000 steps");
+    vectors.bytes("reveal.2", &reveal);
+    let b1_records = vec![reported("track", "maker")];
+    let b1 =
+        SignedBatch::sign(&rules, &key(2), (Sequence::new(1), b0.id()), block_1.hash(), at(6_000), None, b1_records);
+    let sealed_2 = sealed(&rules, 2, (1, block_1.hash()), reveal, std::slice::from_ref(&b1));
+    let block_2 = VerifiedBlock::assemble(&rules, sealed_2, vec![b1]).expect("a valid block");
+    let draw = rules.draw(genesis_hash.as_bytes(), &block_1.header().reveal);
+    block_vectors(&mut vectors, &rules, "block.2", &block_2, &draw);
+
+    let mut chain = Verifier::from_genesis(&rules);
+    for block in [block_1, block_2] {
+        chain.next(block.to_signed()).expect("a valid chain");
+    }
+    for (number, (key, value)) in chain.state().iter().enumerate() {
+        vectors.encoded(&format!("state.{number:02}.key"), key);
+        vectors.encoded(&format!("state.{number:02}.value"), value.as_ref().expect("present"));
+    }
+    vectors
+}
+
+#[test]
+fn no_encoding_and_no_hash_has_changed() {
+    let frozen: BTreeMap<&str, &str> =
+        FROZEN.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' ')).collect();
+    let made = vectors();
+    let mut text = String::new();
+    for (name, value) in &made.0 {
+        writeln!(text, "{name} {value}").expect("writing to a string");
+    }
+    let copy = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("vectors.txt");
+    std::fs::write(&copy, text).expect("the target directory can be written");
+    for (name, value) in &made.0 {
+        assert_eq!(
+            frozen.get(&name[..]),
+            Some(&&value[..]),
+            "{name} changed; all values as made now: {}",
+            copy.display()
+        );
+    }
+    assert_eq!(frozen.len(), made.0.len(), "vectors.txt holds values that are not made any more");
+}
+
+#[test]
+fn python_makes_the_same_values_from_the_protocols_text() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let run = Command::new("python3").arg(golden.join("check.py")).arg(golden.join("vectors.txt")).output();
+    let run = run.expect("python3 is installed");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}{}", String::from_utf8_lossy(&run.stderr));
+    let expected = format!("{} values agree\n", vectors().0.len());
+    assert_eq!(said, expected, "check.py has to make every value");
+}
