@@ -189,9 +189,9 @@ impl View {
                 None => Standing::EMPTY,
             };
             let mut found = Standing { position: standing.position, ..Standing::EMPTY };
-            for entry in reader.range(&[FIRST_KEY_BYTE], &[u8::MAX]) {
-                let (key, value) = entry?;
-                found.add(&key, &value);
+            for entry in reader.shared.tree.range([FIRST_KEY_BYTE]..) {
+                let (key, sealed) = entry?;
+                found.add(&key, unseal(&key, &sealed)?);
             }
             if found != standing {
                 return Err(ViewError::damaged(Damage::Sum));
@@ -295,7 +295,7 @@ impl ViewReader {
     /// [`ViewError::Damaged`] if the value is not the one that was written for this key.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
         let sealed = guarded(|| Ok(self.shared.tree.get(key)?))?;
-        sealed.map(|sealed| unseal(key, &sealed)).transpose()
+        sealed.map(|sealed| unseal(key, &sealed).map(<[u8]>::to_vec)).transpose()
     }
 
     /// The entries from `from` up to, but without, `to`, in order of their keys.
@@ -342,7 +342,7 @@ impl Range {
     fn open(item: Option<sled::Result<(sled::IVec, sled::IVec)>>) -> Option<Result<Pair, ViewError>> {
         item.map(|item| {
             let (key, sealed) = item?;
-            Ok((key.to_vec(), unseal(&key, &sealed)?))
+            Ok((key.to_vec(), unseal(&key, &sealed)?.to_vec()))
         })
     }
 }
@@ -366,9 +366,10 @@ pub(super) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
     [value, &checksum(key, value)].concat()
 }
 
-pub(super) fn unseal(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, ViewError> {
+/// The value in what [`seal`] gave for the same key.
+fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], ViewError> {
     match sealed.split_last_chunk::<4>() {
-        Some((value, found)) if *found == checksum(key, value) => Ok(value.to_vec()),
+        Some((value, found)) if *found == checksum(key, value) => Ok(value),
         _ => Err(ViewError::damaged(Damage::Checksum)),
     }
 }
