@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::score::Score;
 
-use super::daemon::StartError;
+use crate::node::NodeError;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
 
@@ -42,7 +42,7 @@ pub(super) enum Failure {
     #[error("the federation cannot be founded: {0}")]
     Genesis(#[from] GenesisError),
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(#[from] NodeError),
     #[error("the daemon did not stop in {seconds} s: what it acknowledged is on disk all the same")]
     StopTooSlow { seconds: u64 },
     #[error("stopped at once, asked twice: what was acknowledged is on disk all the same")]
