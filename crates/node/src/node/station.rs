@@ -15,7 +15,8 @@ use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::record::{Metadata, Record, Subject};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{
-    Opinion, OpinionDetail, ReadError, RecordPlace, StateRead, Trust, chain_state, opinion_of, station_id, station_state,
+    Opinion, OpinionDetail, ReadError, RecordPlace, StateRead, Trust, chain_state, opinion_of, station_id,
+    station_state,
 };
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_ledger_core::verify::Verifier;
