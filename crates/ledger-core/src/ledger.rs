@@ -349,10 +349,11 @@ impl<R: LedgerRead> Ledger<R> {
         }
         let mut batches = vec![batch];
         while let Some(next) = batches.last().and_then(|last| last.sequence().next())
-            && let Some(held) = self.held.take(&station, next)
+            && let Some(held) = self.held.get(&station, next).cloned()
             && held.header().created_at <= now.saturating_add(MAX_CLOCK_SKEW_MS)
             && self.pool.insert(held.clone(), chain_end, now) == Inserted::Added
         {
+            self.held.take(&station, next);
             batches.push(held);
         }
         let is_own = station == self.own.station();
