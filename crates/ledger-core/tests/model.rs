@@ -670,7 +670,7 @@ fn the_ledger_is_the_longest_valid_chain_and_its_state_a_replay() {
             parameters.set_action(Id::new(action).expect("an id"), delta);
         }
     });
-    let config = ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let totals = RefCell::new(Totals::default());
     let ran = runner.run(&vec(step(), 10..60), |steps| {
@@ -686,7 +686,7 @@ fn the_ledger_is_the_longest_valid_chain_and_its_state_a_replay() {
     });
     ran.expect("the model and the ledger agree");
     let totals = totals.into_inner();
-    let enough = totals.blocks > 1_000 && totals.refused > 200 && totals.deep > 100 && totals.replaced > 30;
+    let enough = totals.blocks > 3_000 && totals.refused > 500 && totals.deep > 300 && totals.replaced > 100;
     assert!(enough && totals.returned > 1_000, "too little happened: {totals:?}");
 }
 
