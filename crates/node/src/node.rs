@@ -179,9 +179,18 @@ impl Node {
         self.api.address()
     }
 
-    /// The node as the API sees it.
-    pub(crate) fn handle(&self) -> StationHandle {
-        StationHandle::new(Arc::clone(&self.shared))
+    /// Closes the connections to a station and refuses new ones both ways, until [`meet`](Self::meet).
+    pub(crate) async fn part_from(&self, station: StationId) {
+        if let Some(member) = self.shared.member() {
+            member.network.block(station).await;
+        }
+    }
+
+    /// Lets a station connect again, and calls it.
+    pub(crate) async fn meet(&self, station: StationId) {
+        if let Some(member) = self.shared.member() {
+            member.network.unblock(station).await;
+        }
     }
 
     /// Waits until the node stops by itself, which it does only when it cannot go on.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::score::Score;
 
-use crate::node::NodeError;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
+use crate::node::NodeError;
 
 /// Exit codes; 0 is done.
 pub(super) mod exit {
@@ -75,6 +75,8 @@ pub(super) enum Failure {
     File { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot write the result: {0}")]
     Output(io::Error),
+    #[error("the demo went wrong: {what}")]
+    Demo { what: String },
     #[error("the runtime cannot be started: {0}")]
     Runtime(io::Error),
 }
@@ -112,6 +114,7 @@ impl Failure {
             | Self::BadLines { .. }
             | Self::File { .. }
             | Self::Output(_)
+            | Self::Demo { .. }
             | Self::Runtime(_) => exit::FAILED,
         }
     }

@@ -8,14 +8,15 @@ use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BlockHash, Height, Id, RecordId, StationId};
+use qfzz_ledger_core::ids::{BlockHash, Height, Id, Name, RecordId, StationId};
 use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::record::{Metadata, Record, Subject};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{
-    Opinion, OpinionDetail, ReadError, RecordPlace, StateRead, Trust, chain_state, opinion_of, station_id, station_state,
+    Opinion, OpinionDetail, ReadError, RecordPlace, StateRead, Trust, chain_state, opinion_of, station_id,
+    station_state,
 };
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_ledger_core::verify::Verifier;
@@ -408,7 +409,7 @@ impl Station for StationHandle {
             let mut listed = Vec::with_capacity(stations.len());
             for station_id in stations {
                 let known = station_state(read, &station_id)?;
-                let own_name = (station_id == own.0).then(|| own.1.clone()).unwrap_or_default();
+                let own_name = if station_id == own.0 { own.1.clone() } else { Name::default() };
                 listed.push(StationInfo {
                     station_id,
                     records: known.as_ref().map_or(0, |it| it.records),

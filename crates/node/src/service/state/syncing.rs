@@ -112,7 +112,7 @@ impl<R: LedgerRead> State<R> {
     }
 
     pub(super) fn on_connected(&mut self, peer: StationId, now: Timestamp) {
-        self.peers.entry(peer).or_insert_with(Peer::default);
+        self.peers.entry(peer).or_default();
         let banned_until = self.syncing.banned.get(&peer).copied().filter(|until| *until > now);
         self.syncing.due.insert(peer, banned_until.unwrap_or(now));
     }
