@@ -18,7 +18,7 @@ use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::serve::PendingView;
 use qfzz_sync::session::{Here, Taken};
 
-use super::{Peer, State};
+use super::State;
 use crate::service::effect::{Effect, Event, Reply, Token};
 
 /// Syncs under way at once, at most: a slow peer must not hold up the others.
