@@ -38,7 +38,7 @@ use crate::network::DialError;
 use crate::service::ServiceError;
 use crate::service::state::{Hold, State};
 use crate::store::{StoreError, StoreRead, StoreReader};
-use crate::ticket::JoinTarget;
+use crate::ticket::{JoinTarget, JoinTargetError};
 
 /// Blocks read from the disk in one go while a stream of them is read.
 const BLOCKS_AT_ONCE: u64 = 16;
@@ -255,8 +255,7 @@ impl Station for StationHandle {
     }
 
     async fn dial(&self, target: String) -> Result<Dialled, PortError> {
-        let bad =
-            |error: crate::ticket::JoinTargetError| PortError::BadAddress { reason: format!("is unusable: {error}") };
+        let bad = |error: JoinTargetError| PortError::BadAddress { reason: error.to_string() };
         let target: JoinTarget = target.parse().map_err(bad)?;
         let joined = join(&self.0, &target).await?;
         let rules = &joined.member.rules;

@@ -37,7 +37,7 @@ use super::dto::{
 };
 use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use super::server::{Handle, Limits, start};
-use super::token::Token;
+use crate::data_dir::ApiToken;
 use crate::events::{Events, Numbered};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -450,7 +450,8 @@ impl Api {
         let fake = Fake::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let access = Access::new(Token::new(TOKEN), address, &[]).expect("no hosts");
+        let access =
+            Access::new(ApiToken::from_hex(TOKEN.as_bytes()).expect("64 hex digits"), address, &[]).expect("no hosts");
         let handle = start(listener, fake.clone(), access, limits).expect("an API");
         let client = Client::builder().no_proxy().build().expect("a client");
         Self { fake, handle, client }
