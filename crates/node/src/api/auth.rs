@@ -267,16 +267,16 @@ mod tests {
 
     #[test]
     fn writes_need_the_token_and_beyond_loopback_reads_too() {
+        let (lower, spaced) = (BEARER.replace("Bearer", "bearer"), BEARER.replace("Bearer ", "BEARER  "));
+        let longer = format!("{BEARER}0");
         let with = |value| [("host", "localhost"), ("authorization", value)];
         for (listen, open_reads) in
             [("127.0.0.1:1", true), ("[::1]:1", true), ("0.0.0.0:1", false), ("192.0.2.1:1", false)]
         {
             let access = access(listen, &[]);
-            let (lower, spaced) = (BEARER.replace("Bearer", "bearer"), BEARER.replace("Bearer ", "BEARER  "));
             for right in [BEARER, &lower, &spaced] {
                 assert_eq!(judged(&access, Method::POST, "/v1/mine", &with(right)), Ok(()), "{right}");
             }
-            let longer = format!("{BEARER}0");
             for wrong in [&BEARER[..BEARER.len() - 1], &longer, "Bearer x", "Bearer "] {
                 let judged = judged(&access, Method::POST, "/v1/mine", &with(wrong));
                 assert!(matches!(judged, Err(Code::WrongToken | Code::MissingToken)), "{wrong}");
