@@ -245,6 +245,11 @@ impl<R: LedgerRead> Ledger<R> {
         &self.pool
     }
 
+    /// Batches that wait for their predecessor or the clock.
+    pub const fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// This station's own log.
     pub const fn own(&self) -> &OwnLog {
         &self.own

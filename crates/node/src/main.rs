@@ -1,2 +1,7 @@
 //! The program `qfzz`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    qfzz_node::cli::main()
+}

@@ -1,0 +1,31 @@
+//! The HTTP API: bounds and decodes what comes in, asks the node through [`port::Station`], shows what comes back.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `port` | what the API needs of the node |
+//! | `server` | listener, connections, stop |
+//! | `routes` | which path does what |
+//! | `auth`, `token` | who may ask what |
+//! | `body`, `query`, `json` | reading strictly, within bounds |
+//! | `record` | records as they are sent |
+//! | `block`, `dto` | what is shown |
+//! | `problem` | refusals, with their stable codes |
+//!
+//! Nothing here decides about the ledger, and nothing waits for a client: whatever a client can hold up is bounded in
+//! bytes, time and number by [`server::Limits`].
+
+pub mod auth;
+pub mod block;
+mod body;
+pub mod dto;
+pub mod json;
+pub mod port;
+pub mod problem;
+mod query;
+pub mod record;
+mod routes;
+pub mod server;
+pub mod token;
+
+#[cfg(test)]
+mod tests;

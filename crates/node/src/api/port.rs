@@ -1,0 +1,189 @@
+//! What the API needs of the node: one small trait, so that it knows neither service, store nor network.
+//!
+//! Every answer fixes one head first and shows the state at it. What a caller drops (a client that hangs up) may be
+//! abandoned, except [`Station::submit`]: what it was given is stored whole or not at all.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Id, Name, RecordId, StationId};
+use qfzz_ledger_core::record::{Record, Subject};
+use qfzz_ledger_core::time::Timestamp;
+#[cfg(doc)]
+use qfzz_sync::global_trust::MAX_LISTED;
+use qfzz_sync::global_trust::Policy;
+use qfzz_sync::report::SyncReport;
+use tokio::sync::broadcast;
+
+use super::block::{Block, FoundRecord};
+use super::dto::{
+    ContentTrust, CreatorTrust, Dialled, GlobalTrust, Peer, Readiness, Receipt, StationInfo, Statistics, Status,
+    UserTrust, Verification,
+};
+use crate::events::Numbered;
+
+/// Blocks of the best chain, by rising height.
+pub type BlockStream = BoxStream<'static, Result<Block, PortError>>;
+
+/// Why the node did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// It belongs to no federation yet.
+    #[error("this station has no federation yet")]
+    NoFederation,
+    /// The other side belongs to another federation.
+    #[error("the peer belongs to the federation `{name}` ({id})")]
+    OtherFederation {
+        /// What the other federation calls itself.
+        name: Name,
+        /// Its id.
+        id: FederationId,
+    },
+    /// Not an address, ticket or peer id, or one that cannot be used.
+    #[error("the address {reason}")]
+    BadAddress {
+        /// What is wrong with it, such as "is not a multiaddress".
+        reason: String,
+    },
+    /// The peer that was named is not connected.
+    #[error("the peer is not connected")]
+    NotConnected,
+    /// The peer could not be reached.
+    #[error("the peer cannot be reached: {reason}")]
+    Unreachable {
+        /// What every try ended with.
+        reason: String,
+    },
+    /// It cannot do this yet, and will later.
+    #[error("the station is not ready: {reason}")]
+    NotReady {
+        /// What it waits for.
+        reason: String,
+    },
+    /// Its queues are full.
+    #[error("the station is busy")]
+    Busy,
+    /// It is stopping.
+    #[error("the station is stopping")]
+    Stopping,
+    /// It failed; whatever was asked is not done.
+    #[error("the station failed: {reason}")]
+    Failed {
+        /// What failed.
+        reason: String,
+    },
+}
+
+/// Which block of the best chain, or which block at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockAt {
+    /// The head.
+    Latest,
+    /// The one at this height of the best chain.
+    Index(Height),
+    /// The one with this hash, also off the best chain as long as its body is kept.
+    Hash(BlockHash),
+}
+
+/// A question about global trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GlobalQuery {
+    /// About whom or what.
+    pub subject: Subject,
+    /// Whose opinions to combine, at most [`MAX_LISTED`]; `None`: all that take part.
+    pub nodes: Option<BTreeSet<StationId>>,
+    /// How to combine them; `None`: as configured.
+    pub policy: Option<Policy>,
+}
+
+/// The node, as the API sees it. Clones are the same node.
+///
+/// Methods may be called at any time and from any number of tasks; those that need a federation fail with
+/// [`PortError::NoFederation`] while there is none.
+pub trait Station: Clone + Send + Sync + 'static {
+    /// The node's clock.
+    fn now(&self) -> Timestamp;
+
+    /// The events from now on.
+    fn events(&self) -> broadcast::Receiver<Numbered>;
+
+    /// The federation's rules.
+    fn rules(&self) -> impl Future<Output = Result<Arc<Rules>, PortError>> + Send;
+
+    /// Signs and stores `records`, at most [`MAX_SUBMIT`], in one batch or several: all of them or none.
+    ///
+    /// Returns once they are on disk, synced: one receipt for each, in order.
+    fn submit(&self, records: Vec<Record>) -> impl Future<Output = Result<Vec<Receipt>, PortError>> + Send;
+
+    /// Mines one block from what is pending; `None` when nothing is.
+    fn mine(&self) -> impl Future<Output = Result<Option<Block>, PortError>> + Send;
+
+    /// Connects to a ticket or multiaddress, and joins its federation when this node has none.
+    fn dial(&self, target: String) -> impl Future<Output = Result<Dialled, PortError>> + Send;
+
+    /// Syncs with one peer, given as peer id or multiaddress, or with all connected ones; one report for each.
+    fn sync(&self, peer: Option<String>) -> impl Future<Output = Result<Vec<SyncReport>, PortError>> + Send;
+
+    /// One screen about this station; also without a federation.
+    fn status(&self) -> impl Future<Output = Result<Status, PortError>> + Send;
+
+    /// Whether the node is ready, and if not, why; also without a federation.
+    fn readiness(&self) -> impl Future<Output = Result<Readiness, PortError>> + Send;
+
+    /// The connected peers.
+    fn peers(&self) -> impl Future<Output = Result<Vec<Peer>, PortError>> + Send;
+
+    /// A ticket with which others join this federation through this station.
+    fn ticket(&self) -> impl Future<Output = Result<String, PortError>> + Send;
+
+    /// The stations that take part, those on the chain and this one.
+    fn stations(&self) -> impl Future<Output = Result<Vec<StationInfo>, PortError>> + Send;
+
+    /// How far a user is trusted, by the ledger or by one station.
+    fn user_trust(
+        &self,
+        user: Id,
+        station: Option<StationId>,
+    ) -> impl Future<Output = Result<UserTrust, PortError>> + Send;
+
+    /// How far a content is trusted, by the ledger or by one station.
+    fn content_trust(
+        &self,
+        content: Id,
+        creator: Id,
+        station: Option<StationId>,
+    ) -> impl Future<Output = Result<ContentTrust, PortError>> + Send;
+
+    /// How far a creator is trusted, by the ledger or by one station.
+    fn creator_trust(
+        &self,
+        creator: Id,
+        station: Option<StationId>,
+    ) -> impl Future<Output = Result<CreatorTrust, PortError>> + Send;
+
+    /// The opinions of many stations, combined.
+    fn global_trust(&self, query: GlobalQuery) -> impl Future<Output = Result<GlobalTrust, PortError>> + Send;
+
+    /// Figures about the chain.
+    fn statistics(&self) -> impl Future<Output = Result<Statistics, PortError>> + Send;
+
+    /// One block; `None` if it is not known.
+    fn block(&self, at: BlockAt) -> impl Future<Output = Result<Option<Block>, PortError>> + Send;
+
+    /// At most `limit` blocks of the chain that is best now, from the height `from` on; none beyond the head.
+    ///
+    /// Blocks are read as the stream is read; an error ends it.
+    fn blocks(&self, from: Height, limit: Option<u64>) -> impl Future<Output = Result<BlockStream, PortError>> + Send;
+
+    /// One record; `None` if it is not known.
+    fn record(&self, id: RecordId) -> impl Future<Output = Result<Option<FoundRecord>, PortError>> + Send;
+
+    /// Reads the stored chain from disk and verifies all of it.
+    fn verify(&self) -> impl Future<Output = Result<Verification, PortError>> + Send;
+}
+
+/// Records that one call of [`Station::submit`] may have: four full batches.
+pub const MAX_SUBMIT: usize = 1_024;

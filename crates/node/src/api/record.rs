@@ -1,0 +1,253 @@
+//! Records as they are sent: one strict reading for single records, bulk bodies and files.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use qfzz_ledger_core::ids::{Id, IdError, Target};
+use qfzz_ledger_core::record::{ContentAdded, ContentRef, Metadata, Record, UserAction};
+use qfzz_ledger_core::score::{Delta, Score, ScoreError};
+use qfzz_ledger_core::time::Timestamp;
+use serde_json::value::RawValue;
+
+use super::json::{MetadataError, ObjectError, canonical_object, members, plain_decimal};
+use super::problem::{Code, Problem, quoted};
+
+/// The action table of a federation: each action and its delta.
+pub type Actions = BTreeMap<Id, Delta>;
+
+/// Kinds of the protocol that this version does not write.
+const LATER_KINDS: [&str; 4] = ["dataset_registered", "dataset_verified", "dataset_rated", "testimony"];
+
+/// Actions that a refusal lists, at most.
+const LISTED_ACTIONS: usize = 20;
+
+/// What is wrong with a record that was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct FieldError {
+    /// The field, where the trouble is in one.
+    pub field: Option<String>,
+    /// The stable code.
+    pub code: Code,
+    /// A sentence that names the field and the remedy.
+    pub detail: String,
+}
+
+impl FieldError {
+    fn new(field: &str, code: Code, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), code, detail: detail.into() }
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        Self { field: error.field, ..Self::new(error.code, error.detail) }
+    }
+}
+
+impl From<ObjectError> for FieldError {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::NotJson { field: Some(field), reason } => {
+                let name = quoted(&field);
+                let detail = format!(
+                    "the value of {name} is not JSON ({reason}): send a number such as 0.5, or a text in double quotes"
+                );
+                Self { field: Some(field), code: Code::NotJson, detail }
+            }
+            ObjectError::NotJson { field: None, reason } => {
+                let detail = format!(
+                    "this is not JSON ({reason}): send one object such as {{\"kind\":\"content_verified\",...}}"
+                );
+                Self { field: None, code: Code::NotJson, detail }
+            }
+            ObjectError::NotAnObject => {
+                let detail =
+                    "this is JSON, but not an object: send one in braces, such as {\"kind\":\"content_verified\",...}";
+                Self { field: None, code: Code::NotAnObject, detail: detail.to_owned() }
+            }
+            ObjectError::Duplicate { field } => {
+                let detail = format!("the field {} is there twice: send it once", quoted(&field));
+                Self { field: Some(field), code: Code::DuplicateField, detail }
+            }
+        }
+    }
+}
+
+/// Reads one record from JSON; what may be left out is filled in.
+///
+/// `trust_delta` defaults to the action's, `timestamp` to `now`, `target` to the empty text, `initial_score` to 0.5,
+/// `metadata` to the empty object.
+///
+/// # Errors
+/// [`FieldError`], the first that applies: JSON, kind, fields that don't exist, then the fields in the order of
+/// the contract. What the node itself sets (`record_id`, `hash`, `station_id`, ...) does not exist here.
+pub fn parse_record(text: &str, actions: &Actions, now: Timestamp) -> Result<Record, FieldError> {
+    let fields = Fields::read(text)?;
+    let kind = fields.text("kind")?;
+    match kind.as_str() {
+        "user_action" => {
+            fields.only(&["kind", "user_id", "action", "target", "trust_delta", "timestamp"])?;
+            let (user_id, action) = (fields.id("user_id")?, fields.id("action")?);
+            let target = fields.optional_text("target")?.unwrap_or_default();
+            let target = Target::new(target).map_err(|error| bad_id("target", &error))?;
+            let given = fields.decimal::<Delta>("trust_delta")?;
+            let timestamp = fields.timestamp("timestamp")?.unwrap_or(now);
+            let trust_delta = delta_of(&action, given, actions)?;
+            Ok(Record::UserAction(UserAction { user_id, action, target, trust_delta, timestamp }))
+        }
+        "content_added" => {
+            fields.only(&["kind", "content_id", "creator_id", "initial_score", "metadata"])?;
+            let (content_id, creator_id) = (fields.id("content_id")?, fields.id("creator_id")?);
+            let initial_score = fields.decimal::<Score>("initial_score")?.unwrap_or(Score::HALF);
+            let metadata = fields.metadata("metadata")?;
+            Ok(Record::ContentAdded(ContentAdded { content_id, creator_id, initial_score, metadata }))
+        }
+        "content_verified" => Ok(Record::ContentVerified(fields.content()?)),
+        "content_reported" => Ok(Record::ContentReported(fields.content()?)),
+        later if LATER_KINDS.contains(&later) => {
+            let detail = format!(
+                "the kind `{later}` is not available in this version: send user_action, content_added, content_verified or content_reported"
+            );
+            Err(FieldError::new("kind", Code::KindNotAvailable, detail))
+        }
+        other => {
+            let detail = format!(
+                "the kind {} is unknown: send user_action, content_added, content_verified or content_reported",
+                quoted(other)
+            );
+            Err(FieldError::new("kind", Code::UnknownKind, detail))
+        }
+    }
+}
+
+/// The delta of `action`, which `given` must be if it was given.
+fn delta_of(action: &Id, given: Option<Delta>, actions: &Actions) -> Result<Delta, FieldError> {
+    let Some(&expected) = actions.get(action) else {
+        let known: Vec<_> = actions.keys().take(LISTED_ACTIONS).map(Id::as_str).collect();
+        let more = if actions.len() > LISTED_ACTIONS { ", ..." } else { "" };
+        let detail = format!(
+            "`action` {} is not in the federation's table: use one of {}{more}",
+            quoted(action.as_str()),
+            known.join(", ")
+        );
+        return Err(FieldError::new("action", Code::UnknownAction, detail));
+    };
+    match given {
+        Some(given) if given != expected => {
+            let detail = format!(
+                "`trust_delta` is {given}, but the federation's delta of {} is {expected}: send that, or leave it out",
+                quoted(action.as_str())
+            );
+            Err(FieldError::new("trust_delta", Code::WrongDelta, detail))
+        }
+        _ => Ok(expected),
+    }
+}
+
+fn bad_id(field: &str, error: &IdError) -> FieldError {
+    FieldError::new(field, Code::BadId, format!("`{field}` {error}"))
+}
+
+/// The fields of one JSON object.
+struct Fields<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'a> Fields<'a> {
+    fn read(text: &'a str) -> Result<Self, FieldError> {
+        Ok(Self(members(text)?))
+    }
+
+    /// Refuses every field that is not one of `known`.
+    fn only(&self, known: &[&str]) -> Result<(), FieldError> {
+        match self.0.keys().find(|field| !known.contains(&field.as_str())) {
+            None => Ok(()),
+            Some(field) => {
+                let detail = format!(
+                    "the field {} does not exist here: remove it; those that do are {}",
+                    quoted(field),
+                    known.join(", ")
+                );
+                Err(FieldError::new(field, Code::UnknownField, detail))
+            }
+        }
+    }
+
+    fn optional_text(&self, field: &str) -> Result<Option<String>, FieldError> {
+        let Some(value) = self.0.get(field) else { return Ok(None) };
+        if !value.get().starts_with('"') {
+            return Err(FieldError::new(field, Code::WrongType, format!("`{field}` must be a text in double quotes")));
+        }
+        serde_json::from_str(value.get()).map(Some).map_err(|error| {
+            FieldError::new(
+                field,
+                Code::NotJson,
+                format!("`{field}` is not Unicode text ({error}): correct its escapes"),
+            )
+        })
+    }
+
+    fn text(&self, field: &str) -> Result<String, FieldError> {
+        self.optional_text(field)?
+            .ok_or_else(|| FieldError::new(field, Code::MissingField, format!("`{field}` is missing: add it")))
+    }
+
+    fn id(&self, field: &str) -> Result<Id, FieldError> {
+        Id::new(self.text(field)?).map_err(|error| bad_id(field, &error))
+    }
+
+    fn content(&self) -> Result<ContentRef, FieldError> {
+        self.only(&["kind", "content_id", "creator_id"])?;
+        Ok(ContentRef { content_id: self.id("content_id")?, creator_id: self.id("creator_id")? })
+    }
+
+    /// A score or delta, read from its digits.
+    fn decimal<T: FromStr<Err = ScoreError>>(&self, field: &str) -> Result<Option<T>, FieldError> {
+        let Some(value) = self.0.get(field) else { return Ok(None) };
+        let text = value.get();
+        if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            let detail = format!("`{field}` must be a number such as 0.5, without quotes");
+            return Err(FieldError::new(field, Code::NotANumber, detail));
+        }
+        let Some(plain) = plain_decimal(text) else {
+            let detail =
+                format!("`{field}` has an exponent that no such number needs: write it as a decimal such as 0.5");
+            return Err(FieldError::new(field, Code::OutOfRange, detail));
+        };
+        plain.parse().map(Some).map_err(|error| {
+            let code = match error {
+                ScoreError::OutOfRange { .. } => Code::OutOfRange,
+                ScoreError::TooPrecise => Code::TooPrecise,
+                ScoreError::NotANumber => Code::NotANumber,
+            };
+            FieldError::new(field, code, format!("`{field}` {error}"))
+        })
+    }
+
+    fn timestamp(&self, field: &str) -> Result<Option<Timestamp>, FieldError> {
+        self.optional_text(field)?
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|error| FieldError::new(field, Code::BadTimestamp, format!("`{field}` {error}")))
+    }
+
+    fn metadata(&self, field: &str) -> Result<Metadata, FieldError> {
+        let Some(value) = self.0.get(field) else { return Ok(Metadata::empty()) };
+        let refused = |reason: String| FieldError::new(field, Code::BadMetadata, format!("`{field}` {reason}"));
+        let canonical = canonical_object(value.get()).map_err(|error| {
+            refused(match error {
+                MetadataError::Object(ObjectError::NotAnObject) => {
+                    "must be a JSON object, such as {\"tags\":[]}".to_owned()
+                }
+                MetadataError::Object(ObjectError::Duplicate { field }) => {
+                    format!("has the key {} twice in one object: send it once", quoted(&field))
+                }
+                MetadataError::Object(ObjectError::NotJson { reason, .. }) => {
+                    format!("is not JSON ({reason}): correct it")
+                }
+                MetadataError::TooDeep => "has more than 8 levels of objects and arrays: make it flatter".to_owned(),
+                MetadataError::NotUnicode => "holds a text that is not Unicode: correct its escapes".to_owned(),
+            })
+        })?;
+        Metadata::new(canonical).map_err(|error| refused(format!("{error} once white space is removed: shorten it")))
+    }
+}

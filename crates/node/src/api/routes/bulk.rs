@@ -1,0 +1,151 @@
+//! Many records in one request: JSON lines in, one line for each out, in order.
+//!
+//! The body is read whole before anything is stored: one that is too large stores nothing, and a client that writes
+//! all of it before it reads cannot block itself. Then each group of lines is stored with one call and answered with one
+//! chunk, so the first ids leave while later lines wait.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::record::Record;
+use qfzz_ledger_core::time::Timestamp;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::App;
+use crate::api::body;
+use crate::api::dto::Receipt;
+use crate::api::port::{MAX_SUBMIT, PortError, Station};
+use crate::api::problem::{Code, Problem};
+use crate::api::record::{Actions, FieldError, parse_record};
+
+/// Bytes of a body, at most.
+const BULK_BYTES: usize = 8 * 1024 * 1024;
+
+/// Lines of a body, at most: more than fit, unless they are too short to be records.
+const BULK_LINES: usize = 150_000;
+
+/// Bytes of one line, at most; 4 KiB of metadata fit whatever their escapes.
+const LINE_BYTES: usize = 64 * 1024;
+
+/// Chunks that may wait for the client.
+const CHUNKS: usize = 4;
+
+/// What a bulk body may call itself.
+const LINES: &[&str] = &["application/x-ndjson", "application/ndjson", "application/jsonl"];
+
+pub(super) async fn add<S: Station>(State(app): State<App<S>>, request: Request) -> Result<Response, Problem> {
+    let Ok(permit) = app.bulk.clone().try_acquire_owned() else {
+        body::discard(request).await;
+        return Err(Problem::new(Code::Busy, "too many bulk requests are under way: try again in a second"));
+    };
+    let body = body::read(request, LINES, BULK_BYTES, app.limits.body_time).await?;
+    let count = lines(&body).count();
+    if count > BULK_LINES {
+        let detail = format!("the body has {count} lines, at most {BULK_LINES} are taken: send fewer at once");
+        return Err(Problem::new(Code::TooManyLines, detail));
+    }
+    let rules = app.station.rules().await?;
+    let (chunks, taken) = mpsc::channel(CHUNKS);
+    tokio::spawn(store(app, rules, body, chunks, permit));
+    Ok(body::stream("application/x-ndjson", ReceiverStream::new(taken)))
+}
+
+/// A line's number, from 1, and what is in it.
+type Line<'a> = (usize, &'a [u8]);
+
+/// The lines of `body` that are not blank.
+fn lines(body: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    (1..).zip(body.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.trim_ascii().is_empty())
+}
+
+/// Stores the lines of `body` group by group; stops when the client is gone or takes nothing any more.
+async fn store<S: Station>(
+    app: App<S>,
+    rules: Arc<Rules>,
+    body: Vec<u8>,
+    chunks: mpsc::Sender<Result<Vec<u8>, io::Error>>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let mut lines = lines(&body);
+    loop {
+        let group: Vec<Line<'_>> = lines.by_ref().take(MAX_SUBMIT).collect();
+        if group.is_empty() {
+            return;
+        }
+        let answer = answer(&app.station, rules.actions(), &group).await;
+        if !matches!(timeout(app.limits.take_time, chunks.send(Ok(answer))).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+/// Stores the good lines of `group`, all or none of them, and writes a line for each.
+async fn answer<S: Station>(station: &S, actions: &Actions, group: &[Line<'_>]) -> Vec<u8> {
+    let now = station.now();
+    let mut records = Vec::with_capacity(group.len());
+    let mut refusals = Vec::with_capacity(group.len());
+    for (_, line) in group {
+        let parsed = parse_line(line, actions, now);
+        refusals.push(parsed.map(|record| records.push(record)).err());
+    }
+    let stored = if records.is_empty() { Ok(Vec::new()) } else { station.submit(records).await };
+    let mut receipts = stored.map(Vec::into_iter).map_err(Problem::from);
+    let mut out = Vec::new();
+    for ((number, _), refusal) in group.iter().zip(refusals) {
+        let outcome = match (refusal, &mut receipts) {
+            (Some(refusal), _) => Err(Problem::from(refusal)),
+            (None, Ok(receipts)) => {
+                receipts.next().ok_or_else(|| PortError::Failed { reason: "a receipt is missing".to_owned() }.into())
+            }
+            (None, Err(problem)) => Err(problem.clone()),
+        };
+        write_line(*number, &outcome, &mut out);
+    }
+    out
+}
+
+fn parse_line(line: &[u8], actions: &Actions, now: Timestamp) -> Result<Record, FieldError> {
+    let refused = |code, detail: String| Err(FieldError { field: None, code, detail });
+    if line.len() > LINE_BYTES {
+        return refused(Code::LineTooLong, format!("the line is longer than {} KiB: shorten it", LINE_BYTES / 1024));
+    }
+    match std::str::from_utf8(line) {
+        Ok(text) => parse_record(text, actions, now),
+        Err(_) => refused(Code::NotJson, "the line is not UTF-8: send JSON in UTF-8".to_owned()),
+    }
+}
+
+/// The answer to one line.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome<'a> {
+    Stored {
+        line: usize,
+        #[serde(flatten)]
+        receipt: &'a Receipt,
+    },
+    Refused {
+        line: usize,
+        code: &'static str,
+        detail: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        field: Option<&'a str>,
+    },
+}
+
+fn write_line(line: usize, outcome: &Result<Receipt, Problem>, out: &mut Vec<u8>) {
+    let shown = match outcome {
+        Ok(receipt) => Outcome::Stored { line, receipt },
+        Err(Problem { code, detail, field, .. }) => {
+            Outcome::Refused { line, code: code.as_str(), detail, field: field.as_deref() }
+        }
+    };
+    serde_json::to_writer(&mut *out, &shown).expect("texts and numbers can be written to memory as JSON");
+    out.push(b'\n');
+}

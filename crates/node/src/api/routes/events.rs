@@ -1,0 +1,120 @@
+//! Server-sent events: what happens, as it happens.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use futures::{StreamExt, stream};
+use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, StationId};
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use crate::api::body;
+use crate::api::dto::{ShownReport, number, text};
+use crate::api::port::Station;
+use crate::api::problem::{Code, Problem};
+use crate::events::{Event, Numbered};
+
+/// Silence after which a comment is sent, so that proxies and clients see that the stream lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What opens a stream: its headers leave at once, and a client that loses it tries again after 2 s.
+const OPENING: &[u8] = b"retry: 2000\n: listening\n\n";
+
+pub(super) async fn stream<S: Station>(State(app): State<App<S>>) -> Result<Response, Problem> {
+    let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
+        Problem::new(Code::Busy, "too many event streams are open: close one, or try again in a second")
+    })?;
+    let listener = Listener { events: app.station.events(), stop: app.stop, _permit: permit };
+    let opening = stream::once(async { Ok::<_, Infallible>(OPENING.to_vec()) });
+    let events = stream::unfold(listener, |mut listener| async {
+        let chunk = listener.next().await?;
+        Some((Ok(chunk), listener))
+    });
+    let chunks = opening.chain(events).map(|chunk| chunk.map_err(|never| match never {}));
+    Ok(body::stream("text/event-stream", chunks))
+}
+
+struct Listener {
+    events: Receiver<Numbered>,
+    stop: CancellationToken,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    /// The next piece of the stream; `None` when the node stops.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        let next = timeout(KEEP_ALIVE, self.events.recv());
+        match self.stop.run_until_cancelled(next).await? {
+            Ok(Ok(Numbered { id, event })) => Some(written(id, &event)),
+            Ok(Err(RecvError::Lagged(missed))) => Some(lagged(missed)),
+            Ok(Err(RecvError::Closed)) => None,
+            Err(_) => Some(b":\n\n".to_vec()),
+        }
+    }
+}
+
+fn written(id: u64, event: &Event) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Data {
+        Block {
+            #[serde(serialize_with = "text")]
+            hash: BlockHash,
+            #[serde(serialize_with = "number")]
+            index: Height,
+            records: u64,
+        },
+        Reorganisation {
+            depth: u64,
+            #[serde(serialize_with = "text")]
+            from: BlockHash,
+            #[serde(serialize_with = "text")]
+            to: BlockHash,
+        },
+        Record {
+            #[serde(serialize_with = "text")]
+            record_id: RecordId,
+        },
+        Peer {
+            #[serde(serialize_with = "text")]
+            peer_id: StationId,
+            connected: bool,
+        },
+        Sync(ShownReport),
+    }
+    let (name, data) = match event {
+        Event::Block { hash, index, records } => {
+            ("block", Data::Block { hash: *hash, index: *index, records: *records })
+        }
+        Event::Reorganisation { depth, from, to } => {
+            ("reorganisation", Data::Reorganisation { depth: *depth, from: *from, to: *to })
+        }
+        Event::Record { record_id } => ("record", Data::Record { record_id: *record_id }),
+        Event::Peer { station, connected } => ("peer", Data::Peer { peer_id: *station, connected: *connected }),
+        Event::Sync(report) => ("sync", Data::Sync(report.into())),
+    };
+    framed(Some(id), name, &data)
+}
+
+/// Tells a listener that it was too slow, and how many events it missed.
+fn lagged(missed: u64) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Data {
+        missed: u64,
+    }
+    framed(None, "lagged", &Data { missed })
+}
+
+fn framed(id: Option<u64>, name: &str, data: &impl Serialize) -> Vec<u8> {
+    let data = serde_json::to_string(data).expect("texts and numbers can be written as JSON");
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    // JSON holds no line break outside of its escapes, so one `data` line is enough.
+    format!("{id}event: {name}\ndata: {data}\n\n").into_bytes()
+}

@@ -1,0 +1,505 @@
+//! The API over real sockets, in front of a station that is a fake.
+
+mod access;
+mod bounds;
+mod events;
+mod reads;
+mod records;
+mod writes;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use qfzz_ledger_core::batch::{Introduction, SignedBatch};
+use qfzz_ledger_core::block::SealedHeader;
+use qfzz_ledger_core::crypto::StationKey;
+use qfzz_ledger_core::federation::{Genesis, Parameters, Rules};
+use qfzz_ledger_core::header::{BlockHeader, Work};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequence, StationId};
+use qfzz_ledger_core::record::{Metadata, Record};
+use qfzz_ledger_core::score::Score;
+use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::global_trust as combined;
+use qfzz_sync::report::SyncReport;
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
+
+use super::auth::Access;
+use super::block::{Block, FoundRecord, SeenBatch};
+use super::dto::{
+    ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics,
+    Status, Trouble, Trust, UserTrust, Verification,
+};
+use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
+use super::server::{Handle, Limits, start};
+use super::token::Token;
+use crate::events::{Events, Numbered};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// 2026-01-25T10:00:00.000Z.
+const NOW: i64 = 1_769_335_200_000;
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(NOW).expect("in range")
+}
+
+/// A fake: a station without chain rules, disk or network. It keeps what it is given, and fails or hangs when told to.
+#[derive(Clone)]
+struct Fake(Arc<Inner>);
+
+struct Inner {
+    rules: Arc<Rules>,
+    key: StationKey,
+    events: Events,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    pending: Vec<SeenBatch>,
+    blocks: Vec<Block>,
+    /// The size of each submission.
+    submissions: Vec<usize>,
+    /// What it was asked last, where the answer does not show it.
+    asked: Option<String>,
+    fails: Option<PortError>,
+    /// Why records cannot be stored, while all else works.
+    stores_nothing: Option<PortError>,
+    hangs: bool,
+    /// The height from which blocks cannot be read.
+    unreadable_from: Option<u64>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let key = StationKey::from_seed([7; 32]);
+        let name = Name::new("fake federation").expect("a name");
+        let genesis = Genesis::mine(Parameters::new(name, key.station(), now())).expect("valid parameters");
+        let rules = Arc::new(Rules::new(genesis).expect("a valid genesis"));
+        let sealed = SealedHeader::genesis(&rules);
+        let first =
+            Block { hash: BlockHash::from_bytes(*rules.genesis().id().as_bytes()), sealed, batches: Vec::new() };
+        let state = Mutex::new(State { blocks: vec![first], ..State::default() });
+        Self(Arc::new(Inner { rules, key, events: Events::new(8), state }))
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.state.lock().expect("no test panics while it holds the lock"))
+    }
+
+    fn submissions(&self) -> Vec<usize> {
+        self.with(|state| state.submissions.clone())
+    }
+
+    fn asked(&self) -> Option<String> {
+        self.with(|state| state.asked.take())
+    }
+
+    fn heed(&self, asked: impl ToString) {
+        self.with(|state| state.asked = Some(asked.to_string()));
+    }
+
+    fn head(&self) -> Head {
+        self.with(|state| {
+            let head = state.blocks.last().expect("genesis is there");
+            Head { index: head.sealed.header.index, hash: head.hash }
+        })
+    }
+
+    /// What every method does first: waits for ever, or fails, if told to.
+    async fn obey(&self) -> Result<(), PortError> {
+        let (hangs, fails) = self.with(|state| (state.hangs, state.fails.clone()));
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        fails.map_or(Ok(()), Err)
+    }
+
+    fn trust(&self, station_id: Option<StationId>, score: &str) -> Trust {
+        let score: Score = score.parse().expect("a score");
+        Trust { station_id, score, confirmed_score: Score::HALF, evidence: 1, pending: 2, head: self.head() }
+    }
+
+    /// A batch of `records` at the next place of the fake's log.
+    fn sign(&self, records: Vec<Record>) -> SeenBatch {
+        let (head, sequence) = (self.head(), self.with(|state| state.submissions.len() as u64));
+        let introduction = (sequence == 0).then(|| Introduction {
+            name: Name::new("fake").expect("a name"),
+            reveal_commitment: [0; 32],
+            ml_dsa_key: None,
+        });
+        let place = (Sequence::new(sequence), BatchId::ZERO);
+        let rules = &self.0.rules;
+        let batch = SignedBatch::sign(rules, &self.0.key, place, head.hash, now(), introduction, records);
+        SeenBatch { batch, seen: Some(head.index) }
+    }
+}
+
+impl Station for Fake {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    fn events(&self) -> broadcast::Receiver<Numbered> {
+        self.0.events.subscribe()
+    }
+
+    async fn rules(&self) -> Result<Arc<Rules>, PortError> {
+        self.obey().await?;
+        Ok(Arc::clone(&self.0.rules))
+    }
+
+    async fn submit(&self, records: Vec<Record>) -> Result<Vec<Receipt>, PortError> {
+        self.obey().await?;
+        if let Some(error) = self.with(|state| state.stores_nothing.clone()) {
+            return Err(error);
+        }
+        let count = records.len();
+        let seen = self.sign(records);
+        let hashes = seen.batch.record_hashes(&self.0.rules);
+        let receipts = (0..).zip(hashes).map(|(index, hash)| Receipt {
+            record_id: seen.batch.record_id(index),
+            hash,
+            batch_id: seen.batch.id(),
+        });
+        let receipts = receipts.collect();
+        self.with(|state| {
+            state.submissions.push(count);
+            state.pending.push(seen);
+        });
+        Ok(receipts)
+    }
+
+    async fn mine(&self) -> Result<Option<Block>, PortError> {
+        self.obey().await?;
+        let (head, rules) = (self.head(), &self.0.rules);
+        let batches = self.with(|state| std::mem::take(&mut state.pending));
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        let genesis = rules.genesis().header();
+        let header = BlockHeader {
+            index: head.index.next().expect("a low height"),
+            previous: head.hash,
+            batch_count: u32::try_from(batches.len()).expect("few"),
+            producer: self.0.key.station(),
+            reveal: [0xab; 32],
+            nonce: u64::MAX,
+            ..genesis
+        };
+        let sealed = SealedHeader::seal(rules, &self.0.key, header);
+        let block = Block { hash: sealed.hash(rules), sealed, batches };
+        self.with(|state| state.blocks.push(block.clone()));
+        Ok(Some(block))
+    }
+
+    async fn dial(&self, target: String) -> Result<Dialled, PortError> {
+        self.obey().await?;
+        self.heed(&target);
+        let federation = self.0.rules.genesis().parameters.name.clone();
+        let federation_id = self.0.rules.genesis().id();
+        Ok(Dialled {
+            peer_id: StationId::from_bytes([9; 32]),
+            address: target,
+            federation_id,
+            federation,
+            joined: true,
+        })
+    }
+
+    async fn sync(&self, peer: Option<String>) -> Result<Vec<SyncReport>, PortError> {
+        self.obey().await?;
+        self.heed(format!("{peer:?}"));
+        Ok(vec![report()])
+    }
+
+    async fn status(&self) -> Result<Status, PortError> {
+        self.obey().await?;
+        Ok(Status {
+            station_id: self.0.key.station(),
+            name: Name::new("fake").expect("a name"),
+            federation_id: Some(self.0.rules.genesis().id()),
+            federation: Some(self.0.rules.genesis().parameters.name.clone()),
+            version: "0.0.0".to_owned(),
+            listen: vec!["/ip4/127.0.0.1/tcp/4811".to_owned()],
+            head: Some(self.head()),
+            pending_records: self.with(|state| state.pending.len() as u64),
+            peers: 1,
+            synced: true,
+            mining: true,
+            reorganisations: 3,
+            started_at: now(),
+            problems: vec![Trouble { problem: "it is a fake".to_owned(), remedy: "test the real one too".to_owned() }],
+        })
+    }
+
+    async fn readiness(&self) -> Result<Readiness, PortError> {
+        match self.obey().await {
+            Ok(()) => Ok(Readiness { ready: true, reasons: Vec::new() }),
+            Err(error) => Ok(Readiness { ready: false, reasons: vec![error.to_string()] }),
+        }
+    }
+
+    async fn peers(&self) -> Result<Vec<Peer>, PortError> {
+        self.obey().await?;
+        let address = "/ip4/127.0.0.1/tcp/1".to_owned();
+        let peer_id = StationId::from_bytes([9; 32]);
+        Ok(vec![Peer { peer_id, address, name: None, head: Some(self.head()), connected_since: now() }])
+    }
+
+    async fn ticket(&self) -> Result<String, PortError> {
+        self.obey().await.map(|()| "qfzz1fake".to_owned())
+    }
+
+    async fn stations(&self) -> Result<Vec<StationInfo>, PortError> {
+        self.obey().await?;
+        let (station_id, name) = (self.0.key.station(), Name::new("fake").expect("a name"));
+        Ok(vec![StationInfo { station_id, name, records: 4, batches: 2, founder: true, connected: true }])
+    }
+
+    async fn user_trust(&self, user_id: Id, station: Option<StationId>) -> Result<UserTrust, PortError> {
+        self.obey().await?;
+        Ok(UserTrust { user_id, trust: self.trust(station, "0.54") })
+    }
+
+    async fn content_trust(
+        &self,
+        content_id: Id,
+        creator_id: Id,
+        station: Option<StationId>,
+    ) -> Result<ContentTrust, PortError> {
+        self.obey().await?;
+        let trust = self.trust(station, "0.74");
+        let metadata = Some(Metadata::new(r#"{"tags":["original"]}"#).expect("short"));
+        Ok(ContentTrust {
+            content_id,
+            creator_id,
+            trust,
+            verifications: 4,
+            reports: 1,
+            initial_score: Score::HALF,
+            metadata,
+            created_at: Some(now()),
+            updated_at: None,
+        })
+    }
+
+    async fn creator_trust(&self, creator_id: Id, station: Option<StationId>) -> Result<CreatorTrust, PortError> {
+        self.obey().await?;
+        Ok(CreatorTrust { creator_id, trust: self.trust(station, "0.000001"), contents: 1 })
+    }
+
+    async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {
+        self.obey().await?;
+        let nodes: Vec<_> = query.nodes.map_or_else(|| vec![self.0.key.station()], |nodes| nodes.into_iter().collect());
+        let voice = |station: &StationId| combined::Voice {
+            station: *station,
+            score: Score::HALF,
+            evidence: 1,
+            weight: Score::ONE,
+            why: combined::Why::Counted,
+        };
+        let log_head = LogHead { sequence: Sequence::ZERO, batch_id: BatchId::ZERO };
+        Ok(GlobalTrust {
+            subject: query.subject,
+            combined: combined::GlobalTrust {
+                score: Score::HALF,
+                policy: query.policy.unwrap_or_default(),
+                voices: nodes.iter().map(voice).collect(),
+                more: 0,
+                coverage: Score::ONE,
+                confidence: "0.2".parse().expect("a score"),
+            },
+            newest: nodes.into_iter().map(|station| (station, log_head)).collect(),
+            head: self.head(),
+        })
+    }
+
+    async fn statistics(&self) -> Result<Statistics, PortError> {
+        self.obey().await?;
+        Ok(Statistics {
+            chain_length: self.head().index.get() + 1,
+            total_records: 4,
+            pending_records: 1,
+            difficulty: self.0.rules.parameters().difficulty,
+            is_valid: true,
+            indexed_records: 1,
+            total_users: 2,
+            work: Work::ZERO.plus(self.0.rules.parameters().difficulty.work()),
+            head: self.head(),
+        })
+    }
+
+    async fn block(&self, at: BlockAt) -> Result<Option<Block>, PortError> {
+        self.obey().await?;
+        Ok(self.with(|state| match at {
+            BlockAt::Latest => state.blocks.last().cloned(),
+            BlockAt::Index(index) => state.blocks.iter().find(|block| block.sealed.header.index == index).cloned(),
+            BlockAt::Hash(hash) => state.blocks.iter().find(|block| block.hash == hash).cloned(),
+        }))
+    }
+
+    async fn blocks(&self, from: Height, limit: Option<u64>) -> Result<BlockStream, PortError> {
+        self.obey().await?;
+        let (blocks, unreadable_from) = self.with(|state| (state.blocks.clone(), state.unreadable_from));
+        let first = usize::try_from(from.get()).unwrap_or(usize::MAX);
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let readable = move |block: Block| match unreadable_from {
+            Some(from) if block.sealed.header.index.get() >= from => {
+                Err(PortError::Failed { reason: "a block cannot be read".to_owned() })
+            }
+            _ => Ok(block),
+        };
+        Ok(futures::stream::iter(blocks.into_iter().skip(first).take(limit).map(readable)).boxed())
+    }
+
+    async fn record(&self, id: RecordId) -> Result<Option<FoundRecord>, PortError> {
+        self.obey().await?;
+        let holds = |seen: &&SeenBatch| {
+            seen.batch.sequence() == id.sequence && usize::from(id.index) < seen.batch.records().len()
+        };
+        let found = |seen: &SeenBatch, block, confirmations| {
+            (seen.batch.station() == id.station).then(|| FoundRecord {
+                batch: seen.clone(),
+                index: id.index,
+                block,
+                confirmations,
+            })
+        };
+        Ok(self.with(|state| {
+            let pending = state.pending.iter().find(holds).and_then(|seen| found(seen, None, 0));
+            pending.or_else(|| {
+                state.blocks.iter().find_map(|block| {
+                    let head = Head { index: block.sealed.header.index, hash: block.hash };
+                    let confirmations = state.blocks.len() as u64 - head.index.get();
+                    found(block.batches.iter().find(holds)?, Some(head), confirmations)
+                })
+            })
+        }))
+    }
+
+    async fn verify(&self) -> Result<Verification, PortError> {
+        self.heed("verify");
+        self.obey().await?;
+        Ok(Verification { valid: false, blocks: 1, problem: Some("block 1: it is a fake".to_owned()) })
+    }
+}
+
+fn report() -> SyncReport {
+    SyncReport {
+        peer: StationId::from_bytes([9; 32]),
+        blocks: 1,
+        batches: 2,
+        records: 3,
+        bytes_in: 4,
+        bytes_out: 5,
+        reorg_depth: 6,
+        elapsed_ms: 7,
+        fault: None,
+    }
+}
+
+/// A running API before a fake.
+struct Api {
+    fake: Fake,
+    handle: Handle,
+    client: Client,
+}
+
+/// An answer, its body read.
+struct Answer {
+    status: u16,
+    headers: reqwest::header::HeaderMap,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// The status and code of a problem, once it is one in every respect.
+    fn problem(&self) -> (u16, String) {
+        let problem = self.json();
+        assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text);
+        let code = problem["code"].as_str().expect("a code").to_owned();
+        assert_eq!(problem["type"], format!("urn:qfzz:problem:{code}"));
+        assert_eq!(problem["status"], self.status);
+        assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{}", self.text);
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 20), "{}", self.text);
+        (self.status, code)
+    }
+}
+
+impl Api {
+    async fn start() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    async fn with(limits: Limits) -> Self {
+        let fake = Fake::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let access = Access::new(Token::new(TOKEN), address, &[]).expect("no hosts");
+        let handle = start(listener, fake.clone(), access, limits).expect("an API");
+        let client = Client::builder().no_proxy().build().expect("a client");
+        Self { fake, handle, client }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.handle.address()
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address()))
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        send(self.request(Method::GET, path)).await
+    }
+
+    /// Posts JSON with the token.
+    async fn post(&self, path: &str, body: impl Into<String>) -> Answer {
+        let request = self.request(Method::POST, path).bearer_auth(TOKEN).header("content-type", "application/json");
+        send(request.body(body.into())).await
+    }
+
+    /// Posts JSON lines with the token.
+    async fn bulk(&self, body: impl Into<reqwest::Body>) -> Answer {
+        let request = self.request(Method::POST, "/v1/records/bulk").bearer_auth(TOKEN);
+        send(request.header("content-type", "application/x-ndjson").body(body)).await
+    }
+
+    /// Writes `request` as it is and reads until the other side closes; `None` if it does not within 10 s.
+    async fn raw(&self, request: &str) -> Option<String> {
+        let mut socket = TcpStream::connect(self.address()).await.expect("a connection");
+        let mut answer = Vec::new();
+        let exchange = async {
+            // Both fail where the other side cuts off a request that it has not read.
+            let written = socket.write_all(request.as_bytes()).await;
+            written.and(socket.read_to_end(&mut answer).await.map(|_| ()))
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(10), exchange).await.ok()?;
+        Some(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.expect("an answer");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, text: response.text().await.expect("a whole answer") }
+}
+
+fn hash(text: &Value) -> BlockHash {
+    text.as_str().expect("text").parse().expect("a hash")
+}

@@ -1,0 +1,259 @@
+//! Asks the daemon over HTTP.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use serde_json::Value;
+
+use super::failure::Failure;
+use crate::data_dir::{self, ApiToken, DataDir};
+
+/// How long the daemon may take to accept a connection: it is on this machine, or near.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an answer that needs no work may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of an answer that is read whole, at most: far above what a page of blocks takes.
+const MAX_ANSWER: usize = 256 * 1024 * 1024;
+
+/// A daemon's HTTP API.
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    dir: DataDir,
+    token: Option<ApiToken>,
+}
+
+/// How a question is put.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// The answer needs no work.
+    Short,
+    /// It needs mining, syncing, a big chain or many records: as long as it takes.
+    Long,
+}
+
+impl Client {
+    /// A client of the daemon at `api`, or else of the one that runs on `dir`.
+    pub(super) fn new(dir: DataDir, api: Option<&str>) -> Result<Self, Failure> {
+        let told = match api {
+            Some(_) => None,
+            None => dir.read_api_address()?,
+        };
+        let Some(address) = api.or(told.as_deref()) else {
+            return Err(Failure::NoDaemon { path: dir.path().to_owned(), start: start_command(&dir) });
+        };
+        let base = parse_base(address)?;
+        // A missing or unreadable token matters only if the daemon asks for it.
+        let token = data_dir::read_small(&dir.token_file()).ok().flatten().and_then(|text| ApiToken::from_hex(&text));
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| Failure::BadAnswer { why: innermost(&error) })?;
+        Ok(Self { http, base, dir, token })
+    }
+
+    /// GETs the JSON at `path` (its parts, encoded here) with `query`.
+    pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        let request = self.request(Method::GET, path, query, Patience::Short)?;
+        self.json(self.send(request).await?).await
+    }
+
+    /// GETs the JSON at `path`, however long it takes to make.
+    pub(super) async fn get_slow(&self, path: &[&str]) -> Result<Value, Failure> {
+        self.json(self.get_stream(path).await?).await
+    }
+
+    /// GETs what is at `path`, to be read piece by piece.
+    pub(super) async fn get_stream(&self, path: &[&str]) -> Result<Response, Failure> {
+        let request = self.request(Method::GET, path, &[], Patience::Long)?;
+        self.send(request).await
+    }
+
+    /// POSTs `body` to `path`; `None` if the answer is that there is nothing to say (204).
+    pub(super) async fn post(&self, path: &[&str], body: Option<&Value>) -> Result<Option<Value>, Failure> {
+        let mut request = self.request(Method::POST, path, &[], Patience::Long)?;
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = self.send(request).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        self.json(response).await.map(Some)
+    }
+
+    /// POSTs JSON lines to `path` and returns the lines that come back, up to where the answer broke off, and if so why.
+    pub(super) async fn post_lines(
+        &self,
+        path: &[&str],
+        lines: Vec<u8>,
+    ) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
+        let request = self.request(Method::POST, path, &[], Patience::Long)?;
+        let request = request.header(header::CONTENT_TYPE, "application/x-ndjson").body(lines);
+        let response = self.send(request).await?;
+        let mut answer = Vec::new();
+        let end = self.read_into(response, &mut answer).await;
+        // What follows the last line feed is a line that broke off, or nothing.
+        let whole = answer.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let lines = answer[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines: Result<_, _> = lines.map(|line| serde_json::from_slice(line).map_err(unreadable)).collect();
+        Ok((lines?, end))
+    }
+
+    /// The next piece of a streamed answer; `None` at its end.
+    pub(super) async fn piece(&self, response: &mut Response) -> Result<Option<impl AsRef<[u8]>>, Failure> {
+        response.chunk().await.map_err(|error| self.unreachable(&error))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        patience: Patience,
+    ) -> Result<RequestBuilder, Failure> {
+        let mut url = self.base.clone();
+        // In a URL these two are steps in the tree of paths, however they are encoded.
+        if path.iter().any(|part| matches!(*part, "." | "..")) {
+            return Err(Failure::Usage { what: "ID", why: "cannot be `.` or `..` in this command".to_owned() });
+        }
+        url.path_segments_mut().expect("http URLs have paths").pop_if_empty().extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let is_write = method != Method::GET;
+        let mut request = self.http.request(method, url);
+        if let Patience::Short = patience {
+            request = request.timeout(READ_TIMEOUT);
+        }
+        // Reads need no token, so it is not shown to whatever may be listening.
+        Ok(match &self.token {
+            Some(token) if is_write => request.bearer_auth(token.as_str()),
+            _ => request,
+        })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let not_a_daemon = Failure::NotADaemon { url: self.base.to_string(), status: status.as_u16() };
+        let Ok(problem) = serde_json::from_slice::<Value>(&self.whole(response).await?) else {
+            return Err(not_a_daemon);
+        };
+        let member = |name: &str| problem.get(name).and_then(Value::as_str).map(super::output::clean);
+        match (member("code"), member("detail").or_else(|| member("title"))) {
+            (Some(code), Some(detail)) => {
+                Err(Failure::Refused { status: status.as_u16(), code, detail, token_file: self.dir.token_file() })
+            }
+            _ => Err(not_a_daemon),
+        }
+    }
+
+    async fn json(&self, response: Response) -> Result<Value, Failure> {
+        serde_json::from_slice(&self.whole(response).await?).map_err(unreadable)
+    }
+
+    async fn whole(&self, response: Response) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        self.read_into(response, &mut bytes).await?;
+        Ok(bytes)
+    }
+
+    /// Reads all of an answer; `bytes` holds what came, also where it broke off.
+    async fn read_into(&self, mut response: Response, bytes: &mut Vec<u8>) -> Result<(), Failure> {
+        while let Some(piece) = self.piece(&mut response).await? {
+            if bytes.len() + piece.as_ref().len() > MAX_ANSWER {
+                return Err(Failure::BadAnswer { why: format!("it has over {} MiB", MAX_ANSWER / (1024 * 1024)) });
+            }
+            bytes.extend_from_slice(piece.as_ref());
+        }
+        Ok(())
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let (url, start) = (self.base.to_string(), start_command(&self.dir));
+        let why = if error.is_timeout() { "it does not answer in time".to_owned() } else { innermost(error) };
+        // Without a connection nothing was asked.
+        if error.is_connect() {
+            Failure::Unreachable { url, why, start }
+        } else {
+            Failure::BrokeOff { url, why, start }
+        }
+    }
+}
+
+fn unreadable(error: serde_json::Error) -> Failure {
+    Failure::BadAnswer { why: error.to_string() }
+}
+
+/// The cause at the bottom, which says more than what is wrapped around it.
+fn innermost(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// What an operator types to start the daemon of `dir`.
+pub(super) fn start_command(dir: &DataDir) -> String {
+    match DataDir::of_platform() {
+        Ok(default) if default == *dir => "qfzz run".to_owned(),
+        _ => format!("qfzz run --data-dir {}", dir.path().display()),
+    }
+}
+
+/// Reads `http://HOST:PORT`, or `HOST:PORT` alone.
+fn parse_base(address: &str) -> Result<Url, Failure> {
+    let wrong = |why: &str| Failure::Usage { what: "--api", why: format!("(or QFZZ_API) is `{address}`, {why}") };
+    let text = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let url = Url::parse(&text).map_err(|_| wrong("which is no URL: give one such as http://127.0.0.1:4810"))?;
+    match url.scheme() {
+        "http" if url.has_host() => Ok(url),
+        _ => Err(wrong("but the daemon speaks plain HTTP: give http://HOST:PORT, and use a tunnel for other machines")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> Client {
+        Client::new(DataDir::new("/nonexistent"), Some("127.0.0.1:1")).expect("a client")
+    }
+
+    fn url(path: &[&str], query: &[(&str, &str)]) -> String {
+        let request = client().request(Method::GET, path, query, Patience::Short).expect("a request");
+        request.build().expect("built").url().to_string()
+    }
+
+    #[test]
+    fn any_id_is_one_part_of_the_path() {
+        let encoded = url(&["v1", "trust", "users", "a/b?c#d %e\\é"], &[("station", "x&y=z +")]);
+        let expected = "http://127.0.0.1:1/v1/trust/users/a%2Fb%3Fc%23d%20%25e%5C%C3%A9?station=x%26y%3Dz+%2B";
+        assert_eq!(encoded, expected);
+        assert_eq!(url(&["v1", "trust", "users", "..."], &[]), "http://127.0.0.1:1/v1/trust/users/...");
+        for step in [".", ".."] {
+            let refused = client().request(Method::GET, &["v1", step], &[], Patience::Short).expect_err("refused");
+            assert_eq!(refused.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn the_address_may_be_a_url_or_host_and_port() {
+        let base = |text: &str| parse_base(text).map(|url| url.to_string()).map_err(|failure| failure.exit_code());
+        assert_eq!(base("127.0.0.1:4810"), Ok("http://127.0.0.1:4810/".to_owned()));
+        assert_eq!(base("http://localhost:1/"), Ok("http://localhost:1/".to_owned()));
+        for wrong in ["https://localhost", "", "http://", "ftp://x", "a b"] {
+            assert_eq!(base(wrong), Err(2), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! How a command fails: what it says, and its exit code.
+
+use std::io;
+use std::path::PathBuf;
+
+use qfzz_ledger_core::federation::GenesisError;
+use qfzz_ledger_core::score::Score;
+
+use crate::config::ConfigError;
+use crate::data_dir::DataDirError;
+use crate::node::NodeError;
+
+/// Exit codes; 0 is done.
+pub(super) mod exit {
+    /// Failed, or refused by the daemon.
+    pub(in crate::cli) const FAILED: u8 = 1;
+    /// Wrong usage or configuration.
+    pub(in crate::cli) const USAGE: u8 = 2;
+    /// Not found.
+    pub(in crate::cli) const NOT_FOUND: u8 = 3;
+    /// The daemon cannot be reached.
+    pub(in crate::cli) const NO_DAEMON: u8 = 4;
+    /// Verification failed: chain or threshold.
+    pub(in crate::cli) const NOT_VERIFIED: u8 = 5;
+}
+
+/// Why a command did not do what it was asked. Its text names the trouble first, then the remedy.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("the configuration is wrong:\n{0}")]
+    Config(#[from] ConfigError),
+    #[error("{what} {why}")]
+    Usage { what: &'static str, why: String },
+    #[error("this version of qfzz has no {feature}: leave {flag} out")]
+    NotInThisVersion { feature: &'static str, flag: &'static str },
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error("{} holds a station already ({}): give another --data-dir, or move it away", path.display(), names.join(", "))]
+    Initialised { path: PathBuf, names: Vec<&'static str> },
+    #[error("{} holds {}, but no key: restore the key from a backup, or give another --data-dir", path.display(), names.join(", "))]
+    KeyMissing { path: PathBuf, names: Vec<&'static str> },
+    #[error("the federation cannot be founded: {0}")]
+    Genesis(#[from] GenesisError),
+    #[error(transparent)]
+    Start(#[from] NodeError),
+    #[error("the daemon did not stop in {seconds} s: what it acknowledged is on disk all the same")]
+    StopTooSlow { seconds: u64 },
+    #[error("stopped at once, asked twice: what was acknowledged is on disk all the same")]
+    StopInterrupted,
+    #[error("no daemon runs on {}: start it with `{start}`", path.display())]
+    NoDaemon { path: PathBuf, start: String },
+    #[error("the daemon at {url} cannot be reached ({why}): start it with `{start}`, or give its address with --api")]
+    Unreachable { url: String, why: String, start: String },
+    #[error(
+        "the daemon at {url} broke off ({why}): look whether it did what was asked; if it stopped, start it with `{start}`"
+    )]
+    BrokeOff { url: String, why: String, start: String },
+    #[error("what answers at {url} is not a QFZZ daemon of this version (status {status}): check --api and QFZZ_API")]
+    NotADaemon { url: String, status: u16 },
+    #[error("the daemon's answer cannot be read: {why}")]
+    BadAnswer { why: String },
+    #[error("{detail} [{code}]{}", remedy_of(*status, token_file))]
+    Refused { status: u16, code: String, detail: String, token_file: PathBuf },
+    #[error("the score {score} is below {threshold}")]
+    BelowThreshold { score: Score, threshold: Score },
+    #[error("the chain does not verify{}: run `qfzz sync`; if it stays so, restart the daemon, which checks its store", problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default())]
+    ChainInvalid { problem: Option<String> },
+    #[error("{refused} of {lines} lines were not stored")]
+    BadLines { refused: u64, lines: u64 },
+    #[error(
+        "{failure}\n{stored} records before line {line} are stored; of the lines from there on some may be: look before you send them again"
+    )]
+    Interrupted { stored: u64, line: u64, failure: Box<Failure> },
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot write the result: {0}")]
+    Output(io::Error),
+    #[error("the demo went wrong: {what}")]
+    Demo { what: String },
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(io::Error),
+}
+
+fn remedy_of(status: u16, token_file: &std::path::Path) -> String {
+    match status {
+        401 => format!(
+            "\nthe token is read from {}: give the daemon's --data-dir, and run this as its user",
+            token_file.display()
+        ),
+        _ => String::new(),
+    }
+}
+
+impl Failure {
+    /// The exit code that tells a program what the text tells a person.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Usage { .. } | Self::NotInThisVersion { .. } | Self::Genesis(_) => exit::USAGE,
+            Self::Refused { status: 404, .. } => exit::NOT_FOUND,
+            // What was asked is wrong in itself, such as a delta that is not the action's.
+            Self::Refused { status: 400 | 422, .. } => exit::USAGE,
+            Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
+            Self::BelowThreshold { .. } | Self::ChainInvalid { .. } => exit::NOT_VERIFIED,
+            Self::Interrupted { failure, .. } => failure.exit_code(),
+            Self::DataDir(_)
+            | Self::Initialised { .. }
+            | Self::KeyMissing { .. }
+            | Self::Start(_)
+            | Self::StopTooSlow { .. }
+            | Self::StopInterrupted
+            | Self::NotADaemon { .. }
+            | Self::BadAnswer { .. }
+            | Self::Refused { .. }
+            | Self::BadLines { .. }
+            | Self::File { .. }
+            | Self::Output(_)
+            | Self::Demo { .. }
+            | Self::Runtime(_) => exit::FAILED,
+        }
+    }
+}

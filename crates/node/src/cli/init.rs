@@ -1,0 +1,293 @@
+//! `qfzz init`: makes a station.
+
+use std::time::SystemTime;
+
+use clap::{Args, ValueEnum};
+use qfzz_ledger_core::federation::{Genesis, Parameters};
+use qfzz_ledger_core::header::Difficulty;
+use qfzz_ledger_core::ids::{Id, Name, StationId};
+use qfzz_ledger_core::score::Delta;
+use qfzz_ledger_core::time::Timestamp;
+use serde_json::json;
+
+use super::Global;
+use super::failure::Failure;
+use super::output::{Output, notice};
+use crate::config::JoinTarget;
+use crate::data_dir::{self, DataDir, LockedDataDir};
+use crate::identity::Identity;
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// What the station calls itself, 0 to 64 bytes
+    #[arg(long)]
+    name: Option<Name>,
+    /// What the new federation calls itself [default: the station's name, or QFZZ]
+    #[arg(long, value_name = "NAME", conflicts_with = "join")]
+    new_federation: Option<Name>,
+    /// A station whose federation to join instead of founding one; may be given several times
+    #[arg(long, value_name = "TICKET|MULTIADDR")]
+    join: Vec<JoinTarget>,
+    /// Zero hex digits that a block's hash starts with, 1 to 8 [default: 2]
+    #[arg(long, value_name = "DIGITS", value_parser = parse_difficulty, conflicts_with = "join")]
+    difficulty: Option<Difficulty>,
+    /// Who may take part
+    #[arg(long, value_name = "WHO", default_value = "open")]
+    admission: Admission,
+    /// A founder beside this station; may be given several times
+    #[arg(long, value_name = "PEER_ID", conflicts_with = "join")]
+    founder: Vec<StationId>,
+    /// How stations sign
+    #[arg(long, value_name = "SCHEME", default_value = "ed25519")]
+    signatures: Signatures,
+    /// Whether founders vote on checkpoints
+    #[arg(long, value_name = "WHETHER", default_value = "off")]
+    finality: Finality,
+    /// An action beside the default ones, or another delta for one of those; may be given several times
+    #[arg(long, value_name = "NAME=DELTA", value_parser = parse_action, conflicts_with = "join")]
+    action: Vec<(Id, Delta)>,
+    /// Answer yes to every question; this version asks none
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Admission {
+    /// Any station
+    Open,
+    #[value(hide = true)]
+    Roster,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Signatures {
+    Ed25519,
+    #[value(hide = true)]
+    Hybrid,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Finality {
+    /// The most work wins, however deep
+    Off,
+    #[value(hide = true)]
+    On,
+}
+
+fn parse_difficulty(text: &str) -> Result<Difficulty, &'static str> {
+    text.parse().ok().and_then(Difficulty::new).ok_or("give a whole number from 1 to 8")
+}
+
+fn parse_action(text: &str) -> Result<(Id, Delta), String> {
+    // A name may hold `=`, a delta cannot.
+    let (name, delta) = text.rsplit_once('=').ok_or("give NAME=DELTA, such as upload=0.02")?;
+    let name = Id::new(name).map_err(|why| format!("the action's name {why}"))?;
+    Ok((name, delta.parse().map_err(|why| format!("the delta `{delta}` {why}"))?))
+}
+
+impl InitArgs {
+    /// What this version has not got, by name.
+    fn refuse_what_is_missing(&self) -> Result<(), Failure> {
+        if let Admission::Roster = self.admission {
+            return Err(Failure::NotInThisVersion { feature: "admission `roster`", flag: "--admission roster" });
+        }
+        if let Signatures::Hybrid = self.signatures {
+            return Err(Failure::NotInThisVersion { feature: "signatures `hybrid`", flag: "--signatures hybrid" });
+        }
+        if let Finality::On = self.finality {
+            return Err(Failure::NotInThisVersion { feature: "finality", flag: "--finality on" });
+        }
+        Ok(())
+    }
+
+    /// The parameters of the federation that `station` founds.
+    fn parameters(&self, station: StationId, now: Timestamp) -> Parameters {
+        let name = federation_name(self.new_federation.as_ref().or(self.name.as_ref()));
+        let mut parameters = Parameters::new(name, station, now);
+        if let Some(difficulty) = self.difficulty {
+            parameters.difficulty = difficulty;
+        }
+        for founder in &self.founder {
+            parameters.add_founder(*founder);
+        }
+        for (action, delta) in &self.action {
+            parameters.set_action(action.clone(), *delta);
+        }
+        parameters
+    }
+}
+
+/// What was made.
+struct Made {
+    station: StationId,
+    /// `None` if it is to join one.
+    genesis: Option<Genesis>,
+}
+
+pub(super) fn init(global: &Global, args: &InitArgs, out: &mut Output) -> Result<(), Failure> {
+    args.refuse_what_is_missing()?;
+    let dir = global.data_dir()?;
+    let names = dir.occupied_by();
+    if !names.is_empty() {
+        return Err(Failure::Initialised { path: dir.path().to_owned(), names });
+    }
+    dir.create()?;
+    // Two at once would otherwise mix their files.
+    let dir = dir.lock()?;
+    let names = dir.occupied_by();
+    if !names.is_empty() {
+        return Err(Failure::Initialised { path: dir.path().to_owned(), names });
+    }
+    let config = config_text(args.name.as_ref(), &args.join);
+    let founds = args.join.is_empty();
+    let made = make(&dir, Some(&config), |station| founds.then(|| args.parameters(station, now())))?;
+    print(&dir, &made, args, out)
+}
+
+/// Makes a station with the defaults in a directory that holds none, though perhaps its settings.
+///
+/// It founds a federation unless `founds` is false; `join` is remembered where there are no settings yet.
+pub(super) fn init_with_defaults(
+    dir: &LockedDataDir,
+    name: &Name,
+    join: &[JoinTarget],
+    founds: bool,
+) -> Result<(), Failure> {
+    let config = (!dir.config_file().exists()).then(|| config_text(None, join));
+    let parameters = |station| founds.then(|| Parameters::new(federation_name(Some(name)), station, now()));
+    let made = make(dir, config.as_deref(), parameters)?;
+    let place = dir.path().display();
+    match &made.genesis {
+        Some(genesis) => {
+            let (name, id) = (&genesis.parameters.name, genesis.id());
+            notice(format_args!("made station {} in {place}, founder of the federation {name} ({id})", made.station));
+        }
+        None => notice(format_args!("made station {} in {place}", made.station)),
+    }
+    Ok(())
+}
+
+/// Makes key, settings, token and genesis. The key comes last: with it the station is complete.
+fn make(
+    dir: &LockedDataDir,
+    config: Option<&str>,
+    parameters: impl FnOnce(StationId) -> Option<Parameters>,
+) -> Result<Made, Failure> {
+    let identity = Identity::generate()?;
+    let station = identity.station_id();
+    let genesis = parameters(station).map(mine_genesis).transpose()?;
+    if let Some(genesis) = &genesis {
+        dir.write_genesis(&genesis.encode())?;
+    }
+    if let Some(config) = config {
+        data_dir::write_public(&dir.config_file(), config.as_bytes())?;
+    }
+    dir.token()?;
+    identity.store(dir)?;
+    Ok(Made { station, genesis })
+}
+
+fn mine_genesis(parameters: Parameters) -> Result<Genesis, Failure> {
+    /// Above this many digits it takes more than a moment.
+    const QUICK_DIGITS: u32 = 5;
+    if parameters.difficulty.digits() > QUICK_DIGITS {
+        notice("mining the genesis block; at this difficulty that can take minutes");
+    }
+    Ok(Genesis::mine(parameters)?)
+}
+
+/// The federation's name where only the station's is known.
+fn federation_name(station: Option<&Name>) -> Name {
+    let named = station.filter(|name| !name.as_str().is_empty()).cloned();
+    named.unwrap_or_else(|| Name::new("QFZZ").expect("a name"))
+}
+
+fn print(dir: &DataDir, made: &Made, args: &InitArgs, out: &mut Output) -> Result<(), Failure> {
+    let federation =
+        made.genesis.as_ref().map(|genesis| (genesis.parameters.name.to_string(), genesis.id().to_string()));
+    let join: Vec<String> = args.join.iter().map(ToString::to_string).collect();
+    let value = json!({
+        "station_id": made.station.to_string(),
+        "federation": federation.as_ref().map(|(name, _)| name),
+        "federation_id": federation.as_ref().map(|(_, id)| id),
+        "data_dir": dir.path(),
+        "join": join,
+    });
+    out.result(&value, |out| {
+        let (federation, id) = federation.unwrap_or_else(|| ("of the first that answers".to_owned(), "-".to_owned()));
+        out.facts(&[
+            ("station id", made.station.to_string()),
+            ("federation", federation),
+            ("federation id", id),
+            ("data", dir.path().display().to_string()),
+            ("next", super::client::start_command(dir)),
+        ])
+    })
+}
+
+/// The system's time; what is out of range is held within it.
+fn now() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::EPOCH.saturating_add(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The example configuration with everything commented out that was not asked for.
+fn config_text(name: Option<&Name>, join: &[JoinTarget]) -> String {
+    let text = |text: String| toml::Value::String(text);
+    let name = name.map(|name| text(name.to_string()).to_string());
+    let targets = join.iter().map(|target| text(target.to_string())).collect();
+    let join = (!join.is_empty()).then(|| toml::Value::Array(targets).to_string());
+    let mut section = "";
+    let mut config = String::new();
+    for line in include_str!("../../../../config/qfzz.example.toml").lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        match (line.split_once(" = "), section) {
+            (Some((key, _)), _) if key.starts_with('#') => config.push_str(line),
+            (Some(("name", _)), "[station]") if name.is_some() => {
+                config.push_str(&format!("name = {}", name.as_deref().unwrap_or_default()));
+            }
+            (Some(("join", _)), "[network]") if join.is_some() => {
+                config.push_str(&format!("join = {}", join.as_deref().unwrap_or_default()));
+            }
+            (Some(_), _) => config.push_str(&format!("#{line}")),
+            (None, _) => config.push_str(line),
+        }
+        config.push('\n');
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_written_settings_say_what_was_asked_for_and_nothing_else() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let file = temporary.path().join("qfzz.toml");
+        let name = Name::new("Radio \"Ä\" \\ 1").expect("a name");
+        let join: Vec<JoinTarget> =
+            vec!["/ip4/127.0.0.1/tcp/1".parse().expect("an address"), "abc".parse().expect("a ticket")];
+        std::fs::write(&file, config_text(Some(&name), &join)).expect("written");
+        let none: [(OsString, OsString); 0] = [];
+        let loaded = Config::load(&file, none, &[]).expect("right");
+        assert_eq!((&loaded.config.station.name, &loaded.config.network.join), (&name, &join));
+        let set: Vec<_> =
+            loaded.origins.iter().filter(|(_, origin)| *origin != "default").map(|(key, _)| key).collect();
+        assert_eq!(set, ["network.join", "station.name"]);
+    }
+
+    #[test]
+    fn an_action_is_a_name_and_a_delta() {
+        let parsed = parse_action("a=b=-0.05").expect("an action");
+        assert_eq!((parsed.0.as_str(), parsed.1.to_string()), ("a=b", "-0.05".to_owned()));
+        for wrong in ["upload", "=0.1", "upload=", "upload=1.5", "upload=0.1234567", "upload=x"] {
+            assert!(parse_action(wrong).is_err(), "{wrong}");
+        }
+    }
+}

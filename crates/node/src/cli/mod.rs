@@ -1,0 +1,213 @@
+//! The program `qfzz`: what it is asked on the command line, and what it answers.
+
+mod bulk;
+mod chain;
+mod client;
+mod configuration;
+mod content;
+mod demo;
+mod failure;
+mod init;
+mod mine;
+mod output;
+mod record;
+mod run;
+mod status;
+mod trust;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use self::client::Client;
+use self::failure::Failure;
+use self::output::Output;
+use crate::data_dir::DataDir;
+
+/// A station of a QFZZ federation: it records what users do and what content is verified, agrees with other stations
+/// on one chain, and answers how far a user, a content or a creator is trusted.
+#[derive(Debug, Parser)]
+#[command(name = "qfzz", version, propagate_version = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 1 failed or refused by the daemon; 2 wrong usage or configuration; 3 not found;
+4 the daemon cannot be reached; 5 verification failed (chain, threshold).";
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Where the station keeps its data [default: the platform's data directory, and there qfzz]
+    #[arg(long, value_name = "DIR", env = "QFZZ_DATA_DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// The daemon's HTTP API [default: of the daemon that runs on the data directory]
+    #[arg(long, value_name = "URL", env = "QFZZ_API", global = true)]
+    api: Option<String>,
+    /// Print the result as one JSON value
+    #[arg(long, global = true)]
+    json: bool,
+    /// Log more; -vv logs everything
+    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Log less; -qq logs errors only
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    quiet: u8,
+    /// Whether to colour the log
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    color: Color,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a station: its key, its settings, and a federation unless it is to join one
+    Init(init::InitArgs),
+    /// Run the daemon until SIGTERM or SIGINT
+    Run(run::RunArgs),
+    /// Run several stations in this process and show how they agree
+    Demo(demo::DemoArgs),
+    #[command(flatten)]
+    Ask(Question),
+    /// Show or check the settings; needs no daemon
+    #[command(subcommand)]
+    Config(configuration::ConfigCommand),
+}
+
+/// What a running daemon is asked.
+#[derive(Debug, Subcommand)]
+enum Question {
+    /// Show this station on one screen
+    Status,
+    /// List the connected peers
+    Peers,
+    /// Print what other stations join with
+    Ticket,
+    /// Connect to a station; joins its federation if this one has none
+    Join(status::JoinArgs),
+    /// Record a user's action, or many records of any kind
+    Record(record::RecordArgs),
+    /// Add, verify, report or show content
+    #[command(subcommand)]
+    Content(content::ContentCommand),
+    /// Show how far a user, a content or a creator is trusted
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
+    /// Mine blocks until all that is pending now is on the chain
+    Mine,
+    /// Show or verify the chain
+    #[command(subcommand)]
+    Chain(chain::ChainCommand),
+    /// Catch up with one peer, or with all
+    Sync(status::SyncArgs),
+}
+
+impl Global {
+    fn data_dir(&self) -> Result<DataDir, Failure> {
+        match &self.data_dir {
+            Some(path) => Ok(DataDir::new(path)),
+            None => Ok(DataDir::of_platform()?),
+        }
+    }
+
+    fn client(&self) -> Result<Client, Failure> {
+        // An empty variable is as good as none.
+        Client::new(self.data_dir()?, self.api.as_deref().filter(|api| !api.is_empty()))
+    }
+}
+
+/// Runs the program with the process's arguments; returns its exit code.
+///
+/// Never panics because of what is on the command line, in files or in answers.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = Output::new(cli.global.json);
+    let done = dispatch(&cli, &mut out).and_then(|()| out.flush());
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // What was printed before counts; that it could not be printed is told already.
+            let _ = out.flush();
+            output::notice(format_args!("qfzz: {failure}"));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: &Cli, out: &mut Output) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Init(args) => init::init(global, args, out),
+        Command::Run(args) => run::run(global, args, out),
+        Command::Demo(args) => demo::demo(args, global.data_dir.as_ref(), out),
+        Command::Config(command) => configuration::configuration(global, command, out),
+        Command::Ask(question) => {
+            let client = global.client()?;
+            wait_for(tokio::runtime::Builder::new_current_thread(), ask(question, &client, out))
+        }
+    }
+}
+
+async fn ask(question: &Question, client: &Client, out: &mut Output) -> Result<(), Failure> {
+    match question {
+        Question::Status => status::status(client, out).await,
+        Question::Peers => status::peers(client, out).await,
+        Question::Ticket => status::ticket(client, out).await,
+        Question::Join(args) => status::join(client, args, out).await,
+        Question::Sync(args) => status::sync(client, args, out).await,
+        Question::Record(args) => record::record(client, args, out).await,
+        Question::Content(command) => content::content(client, command, out).await,
+        Question::Trust(command) => trust::trust(client, command, out).await,
+        Question::Mine => mine::mine(client, out).await,
+        Question::Chain(command) => chain::chain(client, command, out).await,
+    }
+}
+
+impl Color {
+    /// Whether to colour; `None` where the terminal decides.
+    const fn forced(self) -> Option<bool> {
+        match self {
+            Self::Auto => None,
+            Self::Always => Some(true),
+            Self::Never => Some(false),
+        }
+    }
+}
+
+/// How long blocking work may take to notice that the runtime ends.
+const LAST_WORK: Duration = Duration::from_millis(500);
+
+/// Runs `work` to its end on a runtime.
+fn wait_for<T>(
+    mut builder: tokio::runtime::Builder,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let runtime = builder.enable_all().build().map_err(Failure::Runtime)?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_WORK);
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

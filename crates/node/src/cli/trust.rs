@@ -1,0 +1,204 @@
+//! `qfzz trust`: how far users, contents and creators are trusted.
+
+use clap::{Args, Subcommand};
+use qfzz_ledger_core::ids::{Id, StationId};
+use qfzz_ledger_core::score::Score;
+use serde_json::Value;
+
+use super::client::Client;
+use super::content::Place;
+use super::failure::Failure;
+use super::output::{Output, items, show, show_head};
+use crate::config::TrustPolicy;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TrustCommand {
+    /// How far a user is trusted
+    User {
+        /// Who
+        user: Id,
+        #[command(flatten)]
+        view: View,
+    },
+    /// How far a content is trusted
+    Content {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        view: View,
+    },
+    /// How far a creator is trusted: the mean over what they made
+    Creator {
+        /// Who
+        creator: Id,
+        #[command(flatten)]
+        view: View,
+    },
+}
+
+/// Whose answer is wanted, and what it must reach.
+#[derive(Debug, Args)]
+pub(super) struct View {
+    /// The opinion of this station alone
+    #[arg(long, value_name = "PEER_ID", conflicts_with = "global")]
+    station: Option<StationId>,
+    /// The opinions of many stations combined
+    #[arg(long)]
+    global: bool,
+    /// Only the opinions of these stations, separated by commas
+    #[arg(long, value_name = "PEER_ID,...", value_delimiter = ',', requires = "global")]
+    nodes: Vec<StationId>,
+    /// How to combine them: mean [default: trust.policy of the daemon's settings]
+    #[arg(long, requires = "global")]
+    policy: Option<TrustPolicy>,
+    /// Exit with code 5 if the score is below this, 0 to 1
+    #[arg(long, value_name = "SCORE")]
+    at_least: Option<Score>,
+}
+
+/// Whom or what a question of trust is about.
+enum Subject<'a> {
+    User(&'a Id),
+    Content(&'a Place),
+    Creator(&'a Id),
+}
+
+pub(super) async fn trust(client: &Client, command: &TrustCommand, out: &mut Output) -> Result<(), Failure> {
+    let (subject, view) = match command {
+        TrustCommand::User { user, view } => (Subject::User(user), view),
+        TrustCommand::Content { place, view } => (Subject::Content(place), view),
+        TrustCommand::Creator { creator, view } => (Subject::Creator(creator), view),
+    };
+    let answer = if view.global {
+        let answer = ask_globally(client, &subject, view).await?;
+        out.result(&answer, |out| show_global(&answer, out))?;
+        answer
+    } else {
+        let answer = ask(client, &subject, view.station.as_ref()).await?;
+        out.result(&answer, |out| show_one(&subject, &answer, out))?;
+        answer
+    };
+    match view.at_least {
+        Some(threshold) => {
+            let score = score_of(&answer)?;
+            if score < threshold { Err(Failure::BelowThreshold { score, threshold }) } else { Ok(()) }
+        }
+        None => Ok(()),
+    }
+}
+
+/// `qfzz content show`.
+pub(super) async fn show_content(client: &Client, place: &Place, out: &mut Output) -> Result<(), Failure> {
+    let subject = Subject::Content(place);
+    let answer = ask(client, &subject, None).await?;
+    out.result(&answer, |out| show_one(&subject, &answer, out))
+}
+
+async fn ask(client: &Client, subject: &Subject<'_>, station: Option<&StationId>) -> Result<Value, Failure> {
+    let station = station.map(ToString::to_string);
+    let mut query: Vec<(&str, &str)> = station.iter().map(|station| ("station", station.as_str())).collect();
+    match subject {
+        Subject::User(user) => client.get(&["v1", "trust", "users", user.as_str()], &query).await,
+        Subject::Creator(creator) => client.get(&["v1", "trust", "creators", creator.as_str()], &query).await,
+        Subject::Content(place) => {
+            query.extend([("content_id", place.content.as_str()), ("creator_id", place.creator.as_str())]);
+            client.get(&["v1", "trust", "content"], &query).await
+        }
+    }
+}
+
+async fn ask_globally(client: &Client, subject: &Subject<'_>, view: &View) -> Result<Value, Failure> {
+    let mut query = match subject {
+        Subject::User(user) => vec![("kind", "user"), ("id", user.as_str())],
+        Subject::Creator(creator) => vec![("kind", "creator"), ("id", creator.as_str())],
+        Subject::Content(place) => {
+            vec![("kind", "content"), ("id", place.content.as_str()), ("creator_id", place.creator.as_str())]
+        }
+    };
+    let nodes = view.nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    if !nodes.is_empty() {
+        query.push(("nodes", &nodes));
+    }
+    let policy = view.policy.map(|policy| policy.to_string());
+    query.extend(policy.iter().map(|policy| ("policy", policy.as_str())));
+    client.get(&["v1", "trust", "global"], &query).await
+}
+
+fn show_one(subject: &Subject<'_>, answer: &Value, out: &mut Output) -> Result<(), Failure> {
+    out.facts(&[
+        ("score", show_score(answer, "score")),
+        ("band", show(answer, "band")),
+        ("confirmed", show_score(answer, "confirmed_score")),
+        ("evidence", format!("{} confirmed, {} pending", show(answer, "evidence"), show(answer, "pending"))),
+    ])?;
+    match subject {
+        Subject::User(_) => {}
+        Subject::Creator(_) => out.facts(&[("contents", show(answer, "contents"))])?,
+        Subject::Content(_) => out.facts(&[
+            ("verifications", show(answer, "verifications")),
+            ("reports", show(answer, "reports")),
+            ("initial score", show_score(answer, "initial_score")),
+            ("metadata", show(answer, "metadata")),
+        ])?,
+    }
+    if !answer["station_id"].is_null() {
+        out.facts(&[("opinion of", show(answer, "station_id"))])?;
+    }
+    out.facts(&[("at block", show_head(answer, "head"))])
+}
+
+fn show_global(answer: &Value, out: &mut Output) -> Result<(), Failure> {
+    out.facts(&[
+        ("score", show_score(answer, "score")),
+        ("band", show(answer, "band")),
+        ("policy", show(answer, "policy")),
+        ("coverage", show(answer, "coverage")),
+        ("confidence", show(answer, "confidence")),
+        ("at block", show_head(answer, "head")),
+    ])?;
+    let rows = items(&answer["stations"]);
+    if rows.is_empty() {
+        return out.line("no station has an opinion");
+    }
+    let row = |station: &Value| {
+        let fields = ["evidence", "weight", "answered", "why"].map(|field| show(station, field));
+        let [evidence, weight, answered, why] = fields;
+        [show(station, "station_id"), show_score(station, "score"), evidence, weight, answered, why]
+    };
+    out.table(["STATION", "SCORE", "EVIDENCE", "WEIGHT", "ANSWERED", "WHY"], rows.iter().map(row))
+}
+
+/// A score as people write it, without exponent.
+fn show_score(answer: &Value, member: &str) -> String {
+    parse_score(&answer[member]).map_or_else(|| show(answer, member), |score| score.to_string())
+}
+
+fn score_of(answer: &Value) -> Result<Score, Failure> {
+    parse_score(&answer["score"]).ok_or_else(|| Failure::BadAnswer { why: "it has no score from 0 to 1".to_owned() })
+}
+
+/// A JSON number from 0 to 1 as a score; it has six decimals at most, so rounding finds the one that was meant.
+fn parse_score(value: &Value) -> Option<Score> {
+    let number = value.as_f64().filter(|number| (0.0..=1.0).contains(number))?;
+    format!("{number:.6}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_score_is_read_exactly_and_shown_without_exponent() {
+        for millionths in (0..=1_000_000).step_by(13).chain([1, 999_999, 1_000_000]) {
+            let score = Score::from_millionths(millionths).expect("in range");
+            let value: Value = serde_json::from_str(&score.to_string()).expect("a number");
+            assert_eq!(parse_score(&value), Some(score));
+        }
+        assert_eq!(show_score(&json!({ "score": 0.000_001 }), "score"), "0.000001");
+        assert_eq!(show_score(&json!({ "score": null }), "score"), "-");
+        for wrong in [json!(1.2), json!(-0.1), json!("0.5"), json!(null)] {
+            assert_eq!(parse_score(&wrong), None);
+        }
+    }
+}

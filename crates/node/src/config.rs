@@ -1,0 +1,359 @@
+//! The node's settings: defaults, then `qfzz.toml`, then `QFZZ_*`, then flags.
+
+mod load;
+mod text;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use qfzz_ledger_core::ids::Name;
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, ConfigProblem, Flag, Loaded};
+pub use text::{DurationError, parse_duration};
+
+/// All settings, checked. [`Config::default`] is what holds when nothing is set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// `station.*`
+    pub station: Station,
+    /// `network.*`
+    pub network: Network,
+    /// `api.*`
+    pub api: Api,
+    /// `mining.*`
+    pub mining: Mining,
+    /// `sync.*`
+    pub sync: Sync,
+    /// `trust.*`
+    pub trust: Trust,
+    /// `log.*`
+    pub log: Log,
+}
+
+/// `station.*`: what this station says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Station {
+    /// What it calls itself; empty by default.
+    #[serde(with = "text::one")]
+    pub name: Name,
+}
+
+/// `network.*`: libp2p.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Where libp2p listens; port 0 takes a free one. TCP and QUIC on port 4811 of all IPv4 interfaces by default.
+    #[serde(with = "text::many")]
+    pub listen: Vec<Multiaddr>,
+    /// Whom to call at start; nobody by default.
+    #[serde(with = "text::many")]
+    pub join: Vec<JoinTarget>,
+}
+
+/// `api.*`: HTTP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Api {
+    /// Where the API listens; port 0 takes a free one. 127.0.0.1:4810 by default.
+    #[serde(with = "text::one")]
+    pub listen: ListenAddress,
+    /// Host names beside the local ones that a request's `Host` may hold; none by default.
+    #[serde(with = "text::many")]
+    pub hosts: Vec<HostName>,
+}
+
+/// `mining.*`: when this station produces blocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mining {
+    /// Whether it mines unasked; true by default.
+    #[serde(deserialize_with = "text::truth")]
+    pub enabled: bool,
+    /// How long the oldest pending record waits, at least 10 ms; 1 h by default.
+    #[serde(serialize_with = "text::duration", deserialize_with = "text::at_least::<10, _>")]
+    pub interval: Duration,
+    /// How many pending records start mining before that, at least 1; 100 by default.
+    #[serde(deserialize_with = "text::one::deserialize")]
+    pub records: RecordCount,
+    /// How long to wait for each producer that ranks before this one; 2 s by default.
+    #[serde(serialize_with = "text::duration", deserialize_with = "text::at_least::<0, _>")]
+    pub slot: Duration,
+}
+
+/// `sync.*`: how stations catch up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sync {
+    /// How often to compare with each peer, at least 100 ms; 30 s by default.
+    #[serde(serialize_with = "text::duration", deserialize_with = "text::at_least::<100, _>")]
+    pub interval: Duration,
+}
+
+/// `trust.*`: how questions of trust are answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trust {
+    /// How opinions are combined where a question names no policy.
+    #[serde(with = "text::one")]
+    pub policy: TrustPolicy,
+}
+
+/// `log.*`: what goes to standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Log {
+    /// The least severe level that is written; `info` by default.
+    #[serde(with = "text::one")]
+    pub level: LogLevel,
+    /// How a line is written; `text` by default.
+    #[serde(with = "text::one")]
+    pub format: LogFormat,
+}
+
+impl Default for Station {
+    fn default() -> Self {
+        Self { name: Name::new("").expect("a name may be empty") }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        let listen = ["/ip4/0.0.0.0/tcp/4811", "/ip4/0.0.0.0/udp/4811/quic-v1"];
+        Self { listen: listen.map(|address| address.parse().expect("a multiaddress")).to_vec(), join: Vec::new() }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { listen: ListenAddress(SocketAddr::from((Ipv4Addr::LOCALHOST, 4810))), hosts: Vec::new() }
+    }
+}
+
+impl Default for Mining {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: Duration::from_secs(60 * 60),
+            records: RecordCount(100),
+            slot: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self { policy: TrustPolicy::Mean }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+/// Why a value cannot be used. The sentence follows the key's name and where it was set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// Neither a multiaddress nor a ticket.
+    #[error("is neither a ticket nor a multiaddress such as /ip4/192.0.2.1/tcp/4811")]
+    NotAJoinTarget,
+    /// Not an IP address with a port.
+    #[error("is not ADDRESS:PORT, such as 127.0.0.1:4810")]
+    NotAListenAddress,
+    /// Not a host name.
+    #[error("is not a host name: leave out scheme, port and path")]
+    NotAHostName,
+    /// Not a whole number from 1.
+    #[error("is not a whole number from 1 to 4294967295")]
+    NotARecordCount,
+    /// A word that is not among those known.
+    #[error("is unknown: give {0}")]
+    UnknownWord(&'static str),
+}
+
+/// Whom to call in order to meet a federation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinTarget {
+    /// A libp2p address, with or without the peer's id.
+    Address(Multiaddr),
+    /// What `qfzz ticket` prints, not yet decoded.
+    Ticket(String),
+}
+
+/// Characters that a ticket may have, at most: some addresses and two ids fit many times.
+const MAX_TICKET_CHARS: usize = 8 * 1024;
+
+impl FromStr for JoinTarget {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text.starts_with('/') {
+            return text.parse().map(Self::Address).map_err(|_| ValueError::NotAJoinTarget);
+        }
+        // Punctuation of addresses would mean that somebody gave host:port.
+        let is_ticket = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte));
+        if text.is_empty() || text.len() > MAX_TICKET_CHARS || !is_ticket(text) {
+            return Err(ValueError::NotAJoinTarget);
+        }
+        Ok(Self::Ticket(text.to_owned()))
+    }
+}
+
+impl fmt::Display for JoinTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Ticket(ticket) => f.write_str(ticket),
+        }
+    }
+}
+
+/// An IP address and port to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenAddress(SocketAddr);
+
+impl ListenAddress {
+    /// The address; port 0 means any free one.
+    pub const fn get(self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        text.parse().map(Self).map_err(|_| ValueError::NotAListenAddress)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A host name as it stands in a request's `Host`, without port, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName(String);
+
+impl HostName {
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostName {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        // The longest name that DNS can carry has 253 characters.
+        if text.is_empty() || text.len() > 253 || !is_name {
+            return Err(ValueError::NotAHostName);
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A number of records, at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RecordCount(u32);
+
+impl RecordCount {
+    /// The number, 1 or more.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for RecordCount {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text.parse() {
+            Ok(0) | Err(_) => Err(ValueError::NotARecordCount),
+            Ok(count) => Ok(Self(count)),
+        }
+    }
+}
+
+impl fmt::Display for RecordCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Defines an enum that is shown and read as one of a few words.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident, all: $all:literal, $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant),+
+        }
+
+        impl FromStr for $name {
+            type Err = ValueError;
+
+            fn from_str(text: &str) -> Result<Self, ValueError> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(ValueError::UnknownWord($all)),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$variant => $word),+
+                })
+            }
+        }
+    };
+}
+
+words!(
+    /// How the opinions of many stations make one.
+    TrustPolicy, all: "mean",
+    /// The arithmetic mean of the opinions of the stations that have one.
+    Mean = "mean",
+);
+words!(
+    /// How severe a log line must be to be written.
+    LogLevel, all: "error, warn, info, debug or trace",
+    /// Only what stops something.
+    Error = "error",
+    /// Also what an operator should look at.
+    Warn = "warn",
+    /// Also what happens.
+    Info = "info",
+    /// Also why.
+    Debug = "debug",
+    /// Everything.
+    Trace = "trace",
+);
+words!(
+    /// How a log line is written.
+    LogFormat, all: "text or json",
+    /// For people.
+    Text = "text",
+    /// One JSON object a line.
+    Json = "json",
+);
+
+#[cfg(test)]
+mod tests;

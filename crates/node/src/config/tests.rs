@@ -1,0 +1,151 @@
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::text::show_duration;
+use super::*;
+
+const NOTHING: [(OsString, OsString); 0] = [];
+
+struct Dir {
+    dir: tempfile::TempDir,
+}
+
+impl Dir {
+    fn with(toml: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("qfzz.toml"), toml).expect("written");
+        Self { dir }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("qfzz.toml")
+    }
+}
+
+fn variables<const N: usize>(pairs: [(&str, &str); N]) -> [(OsString, OsString); N] {
+    pairs.map(|(name, value)| (name.into(), value.into()))
+}
+
+fn example() -> &'static str {
+    include_str!("../../../../config/qfzz.example.toml")
+}
+
+#[test]
+fn the_example_holds_every_key_with_its_default() {
+    let dir = Dir::with(example());
+    let loaded = Config::load(&dir.file(), NOTHING, &[]).expect("the example is right");
+    assert_eq!(loaded.config, Config::default());
+    let unset: Vec<_> = loaded.origins.iter().filter(|(_, origin)| *origin == "default").collect();
+    assert!(unset.is_empty(), "not in the example: {unset:?}");
+}
+
+#[test]
+fn every_key_of_the_example_has_a_line_of_why() {
+    let mut before = "";
+    for line in example().lines() {
+        if line.contains(" = ") && !line.starts_with('#') {
+            assert!(before.starts_with("# "), "no comment before {line}");
+        }
+        before = line;
+    }
+}
+
+#[test]
+fn without_a_file_everything_has_its_default() {
+    let loaded = Config::load(Path::new("/nonexistent/qfzz.toml"), NOTHING, &[]).expect("defaults");
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.config.api.listen.get().to_string(), "127.0.0.1:4810");
+    assert_eq!(loaded.config.mining.interval, Duration::from_secs(3600));
+    assert!(loaded.origins.values().all(|origin| origin == "default"));
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file() {
+    let dir = Dir::with("[api]\nlisten = '127.0.0.1:1'\n[mining]\nrecords = 7\ninterval = '1h30m'\n");
+    let environment = variables([("QFZZ_API_LISTEN", "127.0.0.1:2"), ("QFZZ_MINING_RECORDS", "8")]);
+    let flag = Flag { flag: "--api-listen", key: "api.listen", text: "127.0.0.1:3".to_owned() };
+    let loaded = Config::load(&dir.file(), environment, &[flag]).expect("right");
+    assert_eq!(loaded.config.api.listen.get().port(), 3);
+    assert_eq!(loaded.config.mining.records.get(), 8);
+    assert_eq!(loaded.config.mining.interval, Duration::from_secs(5400));
+    assert_eq!(loaded.origins["api.listen"], "--api-listen");
+    assert_eq!(loaded.origins["mining.records"], "QFZZ_MINING_RECORDS");
+    assert_eq!(loaded.origins["mining.interval"], dir.file().display().to_string());
+    assert_eq!(loaded.origins["sync.interval"], "default");
+}
+
+#[test]
+fn the_environment_holds_lists_truths_and_names_that_look_like_numbers() {
+    let environment = variables([
+        ("QFZZ_NETWORK_LISTEN", "/ip4/127.0.0.1/tcp/0, /ip4/127.0.0.1/udp/0/quic-v1"),
+        ("QFZZ_MINING_ENABLED", "false"),
+        ("QFZZ_STATION_NAME", "12345"),
+        ("QFZZ_API", "http://127.0.0.1:9"),
+        ("QFZZ_DATA_DIR", "/x"),
+        ("QFZZ_ACCEPTANCE_RUN", "of another program"),
+    ]);
+    let config = Config::load(Path::new("/nonexistent"), environment, &[]).expect("right").config;
+    assert_eq!(config.network.listen.len(), 2);
+    assert!(!config.mining.enabled);
+    assert_eq!(config.station.name.as_str(), "12345");
+}
+
+#[test]
+fn every_mistake_of_every_source_is_reported_with_its_origin_and_the_nearest_key() {
+    let dir = Dir::with(concat!(
+        "surprise = 1\nsync = 5\n[api]\nlisen = '127.0.0.1:1'\nlisten = 'localhost'\n",
+        "[mining]\ninterval = 60\nrecords = 0\n[netwrk]\nlisten = []\n[log.level]\nroot = 'info'\n[quantum]\nenabled = true\n",
+    ));
+    let environment = variables([("QFZZ_MINING_SLOTT", "2s"), ("QFZZ_TRUST_POLICY", "median")]);
+    let error = Config::load(&dir.file(), environment, &[]).expect_err("wrong");
+    let lines: BTreeSet<String> = error.problems.iter().map(ToString::to_string).collect();
+    let file = dir.file().display().to_string();
+    let expected = [
+        format!("{file}: `surprise` is no key of this version"),
+        format!("{file}: `api.lisen` is no key of this version: did you mean `api.listen`?"),
+        format!("{file}: `netwrk.listen` is no key of this version: did you mean `network.listen`?"),
+        "environment: `QFZZ_MINING_SLOTT` is no key of this version: did you mean `QFZZ_MINING_SLOT`?".to_owned(),
+        format!("{file}: `api.listen`: `localhost` is not ADDRESS:PORT, such as 127.0.0.1:4810"),
+        format!("{file}: `mining.records`: `0` is not a whole number from 1 to 4294967295"),
+        "QFZZ_TRUST_POLICY: `trust.policy`: `median` is unknown: give mean".to_owned(),
+    ];
+    for line in expected {
+        assert!(lines.contains(&line), "missing: {line}\nin: {lines:#?}");
+    }
+    for key in ["`quantum.enabled` is no key", "`mining.interval`: `60` is not a duration", "`log.level`:", "`sync`:"] {
+        assert!(lines.iter().any(|line| line.contains(key)), "missing: {key}\nin: {lines:#?}");
+    }
+    assert_eq!(lines.len(), 11, "{lines:#?}");
+}
+
+#[test]
+fn broken_toml_is_reported_with_its_place() {
+    let dir = Dir::with("[api\nlisten = 1\n");
+    let error = Config::load(&dir.file(), NOTHING, &[]).expect_err("broken").to_string();
+    assert!(error.starts_with(&dir.file().display().to_string()) && error.contains("line 1"), "{error}");
+}
+
+#[test]
+fn durations_are_read_as_they_are_shown() {
+    for text in ["0s", "1ms", "500ms", "2s", "1m30s", "1h", "1d", "366d"] {
+        assert_eq!(parse_duration(text).map(show_duration), Ok(text.to_owned()));
+    }
+    assert_eq!(parse_duration("90s"), parse_duration("1m30s"));
+    for wrong in ["", "5", "s", "1.5h", "-1s", "1 h", "1h 5m", "1w", "é", "1é"] {
+        assert_eq!(parse_duration(wrong), Err(DurationError::NotADuration), "{wrong}");
+    }
+    for long in ["367d", "99999999999999999999s", "18446744073709551615d", "366d1ms"] {
+        assert_eq!(parse_duration(long), Err(DurationError::TooLong), "{long}");
+    }
+}
+
+#[test]
+fn a_join_target_is_a_multiaddress_or_a_ticket() {
+    assert!(matches!("/ip4/127.0.0.1/tcp/4811".parse(), Ok(JoinTarget::Address(_))));
+    assert!(matches!("qfzz1abcDEF-_9".parse(), Ok(JoinTarget::Ticket(_))));
+    for wrong in ["", "/ip4/nowhere", "127.0.0.1:4811", "http://x", "a b"] {
+        assert_eq!(wrong.parse::<JoinTarget>(), Err(ValueError::NotAJoinTarget), "{wrong}");
+    }
+}

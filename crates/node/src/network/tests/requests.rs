@@ -1,0 +1,86 @@
+//! Requests and answers between two stations.
+
+use super::*;
+use crate::network::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, RequestError, Responder};
+
+/// Sends `data` from `a` to `b`, hands what arrives to `answer`, and returns what `a` got.
+async fn ask(
+    a: &Node,
+    b: &mut Node,
+    data: Vec<u8>,
+    answer: impl FnOnce(Vec<u8>, Responder),
+) -> Result<Vec<u8>, RequestError> {
+    let asking = tokio::spawn({
+        let (handle, to) = (a.handle.clone(), b.id());
+        async move { handle.request(to, data).await }
+    });
+    match b.expect("a request", |event| matches!(event, NetworkEvent::Request { .. })).await {
+        NetworkEvent::Request { peer, data, respond } => {
+            assert_eq!(peer, a.id());
+            answer(data, respond);
+        }
+        other => panic!("asked for a request, got {other:?}"),
+    }
+    within("an outcome", asking).await.expect("no panic")
+}
+
+#[tokio::test]
+async fn an_answer_comes_back_whatever_its_size() {
+    let (a, mut b) = pair().await;
+    for (request, answer) in [(0, 0), (1, 10), (MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES)] {
+        let outcome = ask(&a, &mut b, vec![1; request], |data, respond| {
+            assert_eq!(data, vec![1; request]);
+            respond.send(vec![2; answer]);
+        });
+        assert!(outcome.await == Ok(vec![2; answer]), "{request} bytes, {answer} back");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_an_answer_is_an_error() {
+    let (a, mut b) = pair().await;
+    let dropped = ask(&a, &mut b, b"?".to_vec(), |_, respond| drop(respond)).await;
+    assert_eq!(dropped, Err(RequestError::Refused));
+    let too_large = ask(&a, &mut b, b"?".to_vec(), |_, respond| respond.send(vec![0; MAX_RESPONSE_BYTES + 1])).await;
+    assert_eq!(too_large, Err(RequestError::Refused));
+    assert!(!RequestError::Refused.is_peers_fault());
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_fails_at_once() {
+    let (a, b) = pair().await;
+    let too_large = a.handle.request(b.id(), vec![0; MAX_REQUEST_BYTES + 1]).await;
+    assert_eq!(too_large, Err(RequestError::TooLarge { bytes: MAX_REQUEST_BYTES + 1 }));
+    let stranger = StationId::from_bytes([9; 32]);
+    assert_eq!(a.handle.request(stranger, vec![]).await, Err(RequestError::Disconnected));
+    a.handle.stop().await;
+    assert_eq!(a.handle.request(b.id(), vec![]).await, Err(RequestError::Stopped));
+}
+
+#[tokio::test]
+async fn a_request_ends_with_its_connection() {
+    let (a, mut b) = pair().await;
+    let asking = tokio::spawn({
+        let (handle, to) = (a.handle.clone(), b.id());
+        async move { handle.request(to, b"?".to_vec()).await }
+    });
+    let _unanswered = b.expect("a request", |event| matches!(event, NetworkEvent::Request { .. })).await;
+    b.handle.disconnect(a.id(), "a test").await;
+    assert_eq!(within("an outcome", asking).await.expect("no panic"), Err(RequestError::Disconnected));
+}
+
+#[tokio::test]
+async fn an_answer_given_before_the_stop_still_leaves() {
+    let (a, mut b) = pair().await;
+    let asking = tokio::spawn({
+        let (handle, to) = (a.handle.clone(), b.id());
+        async move { handle.request(to, b"?".to_vec()).await }
+    });
+    let request = b.expect("a request", |event| matches!(event, NetworkEvent::Request { .. })).await;
+    if let NetworkEvent::Request { respond, .. } = request {
+        respond.send(vec![3; 1_000_000]);
+    }
+    b.handle.stop().await;
+    let outcome = within("an outcome", asking).await.expect("no panic");
+    assert_eq!(outcome.map(|answer| answer.len()), Ok(1_000_000));
+}

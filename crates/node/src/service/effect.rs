@@ -1,0 +1,214 @@
+//! What goes into the service's state, and what it wants done.
+
+use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::block::VerifiedBlock;
+use qfzz_ledger_core::header::BlockHeader;
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, Sequence, StationId};
+use qfzz_ledger_core::ledger::{Template, Transition};
+use qfzz_ledger_core::record::Record;
+use qfzz_ledger_core::state::ReadError;
+use qfzz_sync::report::{Fault, SyncReport};
+use qfzz_sync::session::Taken;
+
+/// Names who waits for a reply; chosen by the caller, never used twice.
+pub type Token = u64;
+
+/// Names a gossiped message whose verdict is owed; chosen by the caller, never used twice.
+pub type MessageToken = u64;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time passed.
+    Tick,
+    /// A client wants records, valid by themselves, signed and stored.
+    Submit {
+        /// Who waits.
+        token: Token,
+        /// At least one.
+        records: Vec<Record>,
+    },
+    /// A client wants a block mined now.
+    Mine {
+        /// Who waits.
+        token: Token,
+    },
+    /// A peer of this federation is connected.
+    Connected(StationId),
+    /// It subscribed to the topics.
+    Subscribed(StationId),
+    /// Its last connection closed.
+    Disconnected(StationId),
+    /// A batch was gossiped.
+    GossipBatch {
+        /// Whose verdict is owed.
+        message: MessageToken,
+        /// Who sent it on.
+        from: StationId,
+        /// Its encoding.
+        data: Vec<u8>,
+    },
+    /// A block was announced.
+    GossipBlock {
+        /// Whose verdict is owed.
+        message: MessageToken,
+        /// Who sent it on.
+        from: StationId,
+        /// Its encoding.
+        data: Vec<u8>,
+    },
+    /// A sync fetched and verified blocks.
+    SyncedBlocks {
+        /// The sync that waits.
+        token: Token,
+        /// Parents first.
+        blocks: Vec<VerifiedBlock>,
+    },
+    /// A sync fetched batches that wait for a block.
+    SyncedBatches {
+        /// The sync that waits.
+        token: Token,
+        /// In order within each log.
+        batches: Vec<SignedBatch>,
+    },
+    /// A sync ended.
+    SyncEnded(Box<SyncReport>),
+    /// What [`Effect::FetchBatches`] brought; none where the peer gave nothing.
+    FetchedBatches {
+        /// The block that they are missing in.
+        block: BlockHash,
+        /// Who gave them.
+        from: StationId,
+        /// What it gave.
+        batches: Vec<SignedBatch>,
+    },
+    /// What [`Effect::FetchLog`] brought; none where the peer gave nothing.
+    FetchedLog {
+        /// Who gave them.
+        from: StationId,
+        /// What it gave.
+        batches: Vec<SignedBatch>,
+    },
+    /// The miner found a nonce for the newest template.
+    Mined(BlockHeader),
+    /// The store holds every transition up to this number.
+    Committed(u64),
+}
+
+/// What becomes of a gossiped message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Pass it on.
+    Accept,
+    /// Nobody's fault: don't pass it on.
+    Ignore,
+    /// The sender is answerable for it.
+    Reject,
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Write this, synced, before anything that follows.
+    Persist(Box<Transition>),
+    /// Gossip a batch.
+    PublishBatch(VerifiedBatch),
+    /// Gossip a block's announcement.
+    PublishBlock(VerifiedBlock),
+    /// Answer for a gossiped message; changes nothing here, so it need not wait for what is before it.
+    Verdict(MessageToken, Verdict),
+    /// Answer a client or a sync.
+    Reply(Token, Reply),
+    /// Tell who listens.
+    Event(Event),
+    /// Run `sync_with` this peer; its end comes back as [`Input::SyncEnded`].
+    Sync(StationId),
+    /// Ask this peer for batches of a block that was announced.
+    FetchBatches {
+        /// Whom.
+        peer: StationId,
+        /// The block.
+        block: BlockHash,
+        /// Which, by their index in the block; ascending.
+        indexes: Vec<u32>,
+    },
+    /// Ask this peer for what precedes a batch that it sent.
+    FetchLog {
+        /// Whom.
+        peer: StationId,
+        /// Whose log.
+        station: StationId,
+        /// From which batch on.
+        from: Sequence,
+    },
+    /// Search a nonce for this template, and for no other.
+    StartMining(Box<Template>),
+    /// Search no more.
+    StopMining,
+    /// Part with this peer for a while.
+    Ban {
+        /// Whom.
+        peer: StationId,
+        /// What it did.
+        reason: String,
+    },
+    /// Stop the node.
+    Fatal(ReadError),
+}
+
+/// A record that was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its place.
+    pub id: RecordId,
+    /// Its hash.
+    pub hash: RecordHash,
+    /// Its batch.
+    pub batch: BatchId,
+}
+
+/// An answer to whoever waits.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The records are on disk.
+    Submitted(Vec<Receipt>),
+    /// Too much waits to be signed: try again later.
+    Overloaded,
+    /// The block is on disk and announced; none if nothing is pending.
+    Mined(Option<VerifiedBlock>),
+    /// This station can produce no more blocks.
+    RevealsUsedUp,
+    /// What blocks or batches changed is on disk.
+    Taken(Result<Taken, Fault>),
+}
+
+/// Something that people and programs may want to hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A block joined the best chain.
+    Block {
+        /// The block.
+        hash: BlockHash,
+        /// Its height.
+        index: Height,
+        /// Its records.
+        records: u64,
+        /// Who made it.
+        producer: StationId,
+    },
+    /// Blocks left the best chain.
+    Reorganisation {
+        /// How many.
+        depth: u64,
+        /// The head before.
+        from: BlockHash,
+        /// The head now.
+        to: BlockHash,
+    },
+    /// A record is known now, pending or not.
+    Record(RecordId),
+    /// A sync ended.
+    Sync(Box<SyncReport>),
+    /// A message of a newer version of the protocol arrived.
+    NewerVersion,
+}

@@ -1,0 +1,309 @@
+//! What peers gossip: batches and announced blocks, each answered with a verdict about its sender.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::block::{Announcement, VerifiedBlock};
+use qfzz_ledger_core::chain::ChainError;
+use qfzz_ledger_core::ids::{BatchId, BlockHash, StationId};
+use qfzz_ledger_core::ledger::{Assembled, BatchOutcome, BlockRefusal};
+use qfzz_ledger_core::limits::{MAX_CLOCK_SKEW_MS, MAX_HELD, MAX_ORPHANS, ORPHAN_FOR_MS};
+use qfzz_ledger_core::orphans::Orphans;
+use qfzz_ledger_core::overlay::LedgerRead;
+use qfzz_ledger_core::severity::Severity;
+use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::time::Timestamp;
+
+use super::State;
+use super::clients::record_events;
+use crate::service::effect::{Effect, Event, MessageToken, Verdict};
+
+/// Pairs of parent and producer whose blocks are counted, at most; the oldest are forgotten first.
+const MAX_COUNTED: usize = 1_000;
+
+/// Blocks of one producer on one parent that are relayed.
+const MAX_RELAYED: u8 = 2;
+
+/// An announced block whose batches are being fetched.
+struct Incomplete {
+    announcement: Announcement,
+    /// Who announced it, and who has not been asked yet.
+    from: StationId,
+    batches: BTreeMap<BatchId, VerifiedBatch>,
+    since: Timestamp,
+}
+
+#[derive(Default)]
+pub(super) struct Gossip {
+    orphans: Orphans,
+    /// Announcements dated ahead of the local clock, with their senders.
+    ahead: VecDeque<(Announcement, StationId)>,
+    incomplete: HashMap<BlockHash, Incomplete>,
+    /// Batches that wait for their predecessor: the verdict is given when it came, while the message can be relayed.
+    owed: HashMap<BatchId, MessageToken>,
+    /// How many blocks of a producer on a parent were relayed.
+    relayed: HashMap<(BlockHash, StationId), u8>,
+    relayed_order: VecDeque<(BlockHash, StationId)>,
+}
+
+impl Gossip {
+    /// Whether one more block of this producer on this parent is relayed.
+    fn relays(&mut self, parent: BlockHash, producer: StationId) -> bool {
+        let key = (parent, producer);
+        if !self.relayed.contains_key(&key) {
+            self.relayed_order.push_back(key);
+            if self.relayed_order.len() > MAX_COUNTED
+                && let Some(oldest) = self.relayed_order.pop_front()
+            {
+                self.relayed.remove(&oldest);
+            }
+        }
+        let count = self.relayed.entry(key).or_default();
+        *count = count.saturating_add(1);
+        *count <= MAX_RELAYED
+    }
+}
+
+impl<R: LedgerRead> State<R> {
+    pub(super) fn on_gossip_batch(
+        &mut self,
+        message: MessageToken,
+        from: StationId,
+        data: &[u8],
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
+        let outcome = match SignedBatch::decode(data) {
+            Ok(batch) => {
+                let (place, id) = (batch.place(), batch.id(self.ledger.rules()));
+                let outcome = self.ledger.add_batch(batch, now)?;
+                if let BatchOutcome::Gap { from: missing } = outcome {
+                    effects.push(Effect::FetchLog { peer: from, station: place.0, from: missing });
+                    if self.gossip.owed.len() < MAX_HELD {
+                        self.gossip.owed.insert(id, message);
+                        return Ok(());
+                    }
+                }
+                outcome
+            }
+            Err(error) => BatchOutcome::Invalid(error),
+        };
+        let verdict = match &outcome {
+            BatchOutcome::Added { .. } => Verdict::Accept,
+            BatchOutcome::Known
+            | BatchOutcome::Gap { .. }
+            | BatchOutcome::Ahead
+            | BatchOutcome::TooFar
+            | BatchOutcome::Unlinked
+            | BatchOutcome::Full => Verdict::Ignore,
+            BatchOutcome::Invalid(error) => self.judge(error.severity(), from, error, now, effects),
+        };
+        effects.push(Effect::Verdict(message, verdict));
+        self.on_batch_outcome(outcome, effects);
+        Ok(())
+    }
+
+    /// The verdict on something invalid, and what it costs the sender.
+    fn judge(
+        &mut self,
+        severity: Severity,
+        from: StationId,
+        error: &impl std::fmt::Display,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Verdict {
+        match severity {
+            Severity::Peer => {
+                self.ban(from, now);
+                effects.push(Effect::Ban { peer: from, reason: format!("gossiped an invalid message: {error}") });
+                Verdict::Reject
+            }
+            Severity::Later => {
+                effects.push(Effect::Event(Event::NewerVersion));
+                Verdict::Ignore
+            }
+            Severity::Fatal => Verdict::Ignore,
+        }
+    }
+
+    /// Carries out what a batch that was taken in changed; returns how many batches and records were new.
+    pub(super) fn on_batch_outcome(&mut self, outcome: BatchOutcome, effects: &mut Vec<Effect>) -> (u64, u64) {
+        let BatchOutcome::Added { batches, transition } = outcome else { return (0, 0) };
+        effects.extend(transition.map(Effect::Persist));
+        for batch in &batches {
+            let owed = self.gossip.owed.remove(&batch.id());
+            effects.extend(owed.map(|message| Effect::Verdict(message, Verdict::Accept)));
+        }
+        effects.extend(record_events(&batches));
+        (batches.len() as u64, batches.iter().map(|batch| batch.records().len() as u64).sum())
+    }
+
+    pub(super) fn on_fetched_log(
+        &mut self,
+        from: StationId,
+        batches: Vec<SignedBatch>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
+        for batch in batches {
+            let outcome = self.ledger.add_batch(batch, now)?;
+            if let BatchOutcome::Invalid(error) = &outcome {
+                self.judge(error.severity(), from, error, now, effects);
+                return Ok(());
+            }
+            if let BatchOutcome::Added { batches, .. } = &outcome {
+                // Whoever is behind this station in the mesh lacks them as well; where they are known they end.
+                effects.extend(batches.iter().take(1).cloned().map(Effect::PublishBatch));
+            }
+            self.on_batch_outcome(outcome, effects);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_gossip_block(
+        &mut self,
+        message: MessageToken,
+        from: StationId,
+        data: &[u8],
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
+        let verdict = match Announcement::decode(data) {
+            Ok(announcement) => self.on_announcement(announcement, from, now, effects)?,
+            Err(error) => self.judge(error.severity(), from, &error, now, effects),
+        };
+        effects.push(Effect::Verdict(message, verdict));
+        Ok(())
+    }
+
+    /// Checks an announcement and goes after its body; the verdict is about whoever sent it on.
+    fn on_announcement(
+        &mut self,
+        announcement: Announcement,
+        from: StationId,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Verdict, ReadError> {
+        let hash = match self.ledger.check_announcement(&announcement, now) {
+            Ok(hash) => hash,
+            Err(BlockRefusal::Chain(ChainError::UnknownParent { hash, .. })) => {
+                self.gossip.orphans.insert(hash, announcement, from, now);
+                self.syncing.want(from, now);
+                return Ok(Verdict::Ignore);
+            }
+            Err(BlockRefusal::Chain(ChainError::Ahead { .. })) => {
+                self.gossip.ahead.push_back((announcement, from));
+                if self.gossip.ahead.len() > MAX_ORPHANS {
+                    self.gossip.ahead.pop_front();
+                }
+                return Ok(Verdict::Ignore);
+            }
+            // Who sent it on may not have connected that block, and then cannot know.
+            Err(BlockRefusal::Chain(ChainError::Invalid { .. })) => return Ok(Verdict::Ignore),
+            Err(BlockRefusal::Connect(error)) if error.severity() == Severity::Fatal => {
+                let qfzz_ledger_core::state::ConnectError::Read(error) = error else { return Ok(Verdict::Ignore) };
+                return Err(error);
+            }
+            Err(refusal) => return Ok(self.judge(refusal.severity(), from, &refusal, now, effects)),
+        };
+        if self.ledger.chain().contains(&hash) || self.gossip.incomplete.contains_key(&hash) {
+            return Ok(Verdict::Ignore);
+        }
+        let header = &announcement.sealed.header;
+        let verdict =
+            if self.gossip.relays(header.previous, header.producer) { Verdict::Accept } else { Verdict::Ignore };
+        let incomplete = Incomplete { announcement, from, batches: BTreeMap::new(), since: now };
+        self.complete(hash, incomplete, now, effects)?;
+        Ok(verdict)
+    }
+
+    /// Puts an announced block together, or asks for what is missing. A bad body is its producer's fault alone.
+    fn complete(
+        &mut self,
+        hash: BlockHash,
+        incomplete: Incomplete,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
+        match self.ledger.assemble(&incomplete.announcement, &incomplete.batches) {
+            Ok(Assembled::Block(block)) => self.take_block(block, now, effects),
+            Ok(Assembled::Missing(indexes)) => {
+                effects.push(Effect::FetchBatches { peer: incomplete.from, block: hash, indexes });
+                if self.gossip.incomplete.len() < MAX_ORPHANS {
+                    self.gossip.incomplete.insert(hash, incomplete);
+                }
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn take_block(&mut self, block: VerifiedBlock, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        let outcome = self.ledger.add_blocks(vec![block], now)?;
+        self.adopt(outcome, now, effects)
+    }
+
+    pub(super) fn on_fetched_batches(
+        &mut self,
+        block: BlockHash,
+        from: StationId,
+        batches: Vec<SignedBatch>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
+        let Some(mut incomplete) = self.gossip.incomplete.remove(&block) else { return Ok(()) };
+        let before = incomplete.batches.len();
+        for batch in batches {
+            match batch.verify(self.ledger.rules()) {
+                Ok(batch) => drop(incomplete.batches.insert(batch.id(), batch)),
+                Err(error) => {
+                    self.judge(error.severity(), from, &error, now, effects);
+                    break;
+                }
+            }
+        }
+        if incomplete.batches.len() == before {
+            // It has not got the body (yet): a sync will bring the block.
+            self.syncing.want(from, now);
+            return Ok(());
+        }
+        self.complete(block, incomplete, now, effects)
+    }
+
+    /// Goes on with announcements that waited for these blocks.
+    pub(super) fn attach_orphans(
+        &mut self,
+        parents: &[BlockHash],
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
+        for parent in parents {
+            for (announcement, from) in self.gossip.orphans.take_children(parent) {
+                self.on_announcement(announcement, from, now, effects)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries again what waited for the clock or a predecessor; drops what waited too long.
+    pub(super) fn retry_waiting(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        for outcome in self.ledger.retry_held(now)? {
+            self.on_batch_outcome(outcome, effects);
+        }
+        self.gossip.orphans.expire(now);
+        self.gossip.incomplete.retain(|_, incomplete| now.since(incomplete.since) < ORPHAN_FOR_MS);
+        if self.ledger.held().is_empty() {
+            self.gossip.owed.clear();
+        }
+        let latest = now.saturating_add(MAX_CLOCK_SKEW_MS);
+        let waiting = std::mem::take(&mut self.gossip.ahead);
+        for (announcement, from) in waiting {
+            if announcement.sealed.header.timestamp <= latest {
+                self.on_announcement(announcement, from, now, effects)?;
+            } else {
+                self.gossip.ahead.push_back((announcement, from));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! The service's state: everything that this station decides.
+//!
+//! Pure: [`State::handle`] takes what happened and the time, and returns what is to be done. The same code runs in
+//! the daemon and in the simulator. Each concern has its file: `clients` (records and queries), `gossip`, `mining`,
+//! `syncing`.
+
+mod clients;
+mod gossip;
+mod mining;
+mod syncing;
+
+use std::collections::BTreeMap;
+
+use qfzz_ledger_core::block::VerifiedBlock;
+use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::ledger::{BlocksOutcome, Ledger, Transition};
+use qfzz_ledger_core::overlay::LedgerRead;
+use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::time::Timestamp;
+
+use super::effect::{Effect, Event, Input};
+use clients::Clients;
+use gossip::Gossip;
+use mining::Mining;
+use syncing::Syncing;
+
+pub use mining::MiningConfig;
+pub use syncing::{Hold, SyncConfig};
+
+/// How this station behaves; nothing here is a rule of validity.
+#[derive(Clone, Debug)]
+pub struct StateConfig {
+    /// When it mines.
+    pub mining: MiningConfig,
+    /// When it syncs.
+    pub sync: SyncConfig,
+    /// Whether it may sign at once after the start.
+    pub hold: Hold,
+}
+
+/// A connected peer.
+#[derive(Clone, Debug, Default)]
+struct Peer {
+    subscribed: bool,
+}
+
+/// The service's state. See the module.
+pub struct State<R> {
+    ledger: Ledger<R>,
+    peers: BTreeMap<StationId, Peer>,
+    clients: Clients,
+    gossip: Gossip,
+    mining: Mining,
+    syncing: Syncing,
+    reorganisations: u64,
+}
+
+impl<R: LedgerRead> State<R> {
+    /// Takes up a ledger.
+    pub fn new(ledger: Ledger<R>, config: StateConfig) -> Self {
+        Self {
+            ledger,
+            peers: BTreeMap::new(),
+            clients: Clients::default(),
+            gossip: Gossip::default(),
+            mining: Mining::new(config.mining),
+            syncing: Syncing::new(config.sync, config.hold),
+            reorganisations: 0,
+        }
+    }
+
+    /// The ledger, with what is on its way to the store.
+    pub const fn ledger(&self) -> &Ledger<R> {
+        &self.ledger
+    }
+
+    /// Reorganisations since the start.
+    pub const fn reorganisations(&self) -> u64 {
+        self.reorganisations
+    }
+
+    /// Connected peers, in order of their ids.
+    pub fn peers(&self) -> impl Iterator<Item = StationId> {
+        self.peers.keys().copied()
+    }
+
+    /// Handles one input at `now`; does no I/O and never waits.
+    pub fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let handled = self.dispatch(input, now, &mut effects).and_then(|()| self.follow_up(now, &mut effects));
+        if let Err(error) = handled {
+            effects.push(Effect::Fatal(error));
+        }
+        effects
+    }
+
+    fn dispatch(&mut self, input: Input, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        match input {
+            Input::Tick => self.retry_waiting(now, effects)?,
+            Input::Submit { token, records } => self.on_submit(token, records, now, effects),
+            Input::Mine { token } => self.on_mine(token),
+            Input::Connected(peer) => self.on_connected(peer, now),
+            Input::Subscribed(peer) => self.on_subscribed(peer, now),
+            Input::Disconnected(peer) => self.on_disconnected(peer),
+            Input::GossipBatch { message, from, data } => self.on_gossip_batch(message, from, &data, now, effects)?,
+            Input::GossipBlock { message, from, data } => self.on_gossip_block(message, from, &data, now, effects)?,
+            Input::SyncedBlocks { token, blocks } => self.on_synced_blocks(token, blocks, now, effects)?,
+            Input::SyncedBatches { token, batches } => self.on_synced_batches(token, batches, now, effects)?,
+            Input::SyncEnded(report) => self.on_sync_ended(*report, now, effects),
+            Input::FetchedBatches { block, from, batches } => {
+                self.on_fetched_batches(block, from, batches, now, effects)?;
+            }
+            Input::FetchedLog { from, batches } => self.on_fetched_log(from, batches, now, effects)?,
+            Input::Mined(header) => self.on_mined(header, now, effects)?,
+            Input::Committed(number) => self.on_committed(number),
+        }
+        Ok(())
+    }
+
+    /// What may be due after any input: signing, mining, syncing.
+    fn follow_up(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        self.syncing.end_hold(now);
+        self.sign_submitted(now, effects)?;
+        self.decide_mining(now, effects)?;
+        self.decide_syncs(now, effects);
+        Ok(())
+    }
+
+    /// When the next [`Input::Tick`] is wanted, at the latest.
+    pub fn wake_at(&self, now: Timestamp) -> Timestamp {
+        let signing = [self.clients.wake_at(), self.mining.wake_at()].into_iter().filter(|_| self.syncing.may_sign());
+        let wishes = signing.chain([self.syncing.wake_at()]);
+        let latest = now.saturating_add(MAX_TICK_MS);
+        wishes.flatten().min().unwrap_or(latest).min(latest)
+    }
+
+    fn on_committed(&mut self, number: u64) {
+        self.ledger.committed(number);
+        self.clients.committed(number);
+    }
+
+    /// Carries out what taking in blocks changed, and goes on with what waited for them.
+    fn adopt(&mut self, outcome: BlocksOutcome, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        let mut parents = Vec::new();
+        // Events follow what they tell of to the disk.
+        let mut events = Vec::new();
+        for transition in outcome.transitions {
+            let connected = transition.connected.iter().map(|(block, _)| block);
+            parents.extend(transition.kept.iter().chain(connected).map(VerifiedBlock::hash));
+            events.extend(events_of(&transition));
+            self.reorganisations += u64::from(!transition.reverted.is_empty());
+            if transition.moves_head() {
+                self.mining.head_moved(effects);
+            }
+            effects.push(Effect::Persist(Box::new(transition)));
+        }
+        effects.extend(events);
+        self.attach_orphans(&parents, now, effects)
+    }
+}
+
+fn events_of(transition: &Transition) -> Vec<Effect> {
+    let reorganisation = transition.reverted.first().map(|from| Event::Reorganisation {
+        depth: transition.reverted.len() as u64,
+        from: *from,
+        to: transition.head,
+    });
+    let blocks = transition.connected.iter().map(|(block, _)| Event::Block {
+        hash: block.hash(),
+        index: block.index(),
+        records: block.record_count(),
+        producer: block.header().producer,
+    });
+    reorganisation.into_iter().chain(blocks).map(Effect::Event).collect()
+}
+
+/// The longest time between two ticks, in milliseconds: held batches and announcements are looked at that often.
+const MAX_TICK_MS: i64 = 1_000;

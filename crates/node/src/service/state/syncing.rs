@@ -1,0 +1,300 @@
+//! When to sync and with whom, what syncs bring, and whom to part with.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use qfzz_ledger_core::batch::SignedBatch;
+use qfzz_ledger_core::block::VerifiedBlock;
+use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
+use qfzz_ledger_core::ledger::BatchOutcome;
+use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::overlay::LedgerRead;
+use qfzz_ledger_core::severity::Severity;
+use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::message::Status;
+use qfzz_sync::peer::SessionError;
+use qfzz_sync::plan::Anchor;
+use qfzz_sync::report::{Fault, SyncReport};
+use qfzz_sync::serve::PendingView;
+use qfzz_sync::session::{Here, Taken};
+
+use super::State;
+use crate::service::effect::{Effect, Event, Reply, Token};
+
+/// Syncs under way at once, at most: a slow peer must not hold up the others.
+const MAX_RUNNING: usize = 3;
+
+/// After the peer subscribed to the topics, in milliseconds: what was gossiped before reached it not.
+const AFTER_SUBSCRIBED_MS: i64 = 1_000;
+
+/// How long a peer that gave no answer is left alone, in milliseconds.
+const COOL_DOWN_MS: i64 = 5_000;
+
+/// How long a peer that sent something invalid is left alone, in milliseconds.
+const BAN_MS: i64 = 600_000;
+
+/// Peers whose ban is remembered, at most; the oldest go first.
+const MAX_BANNED: usize = 1_024;
+
+/// When a station syncs.
+#[derive(Clone, Debug)]
+pub struct SyncConfig {
+    /// Between two syncs with the same peer, in milliseconds.
+    pub interval_ms: i64,
+}
+
+/// Whether a station may sign.
+///
+/// It must not sign before it knows its own log: a log restored from a backup lacks its newest batches, and signing
+/// their places again would be equivocation (protocol, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It may.
+    No,
+    /// It waits for one peer's answer until this time, then goes on.
+    Until(Timestamp),
+    /// Its store was lost: it waits for one peer's answer.
+    UntilAnswered,
+}
+
+pub(super) struct Syncing {
+    config: SyncConfig,
+    hold: Hold,
+    /// When a sync with each connected peer is due.
+    due: BTreeMap<StationId, Timestamp>,
+    running: BTreeSet<StationId>,
+    banned: HashMap<StationId, Timestamp>,
+    /// Whether a sync with some peer ended without fault since the start.
+    is_synced: bool,
+}
+
+impl Syncing {
+    pub(super) fn new(config: SyncConfig, hold: Hold) -> Self {
+        Self { config, hold, due: BTreeMap::new(), running: BTreeSet::new(), banned: HashMap::new(), is_synced: false }
+    }
+
+    /// A sync with this peer is wanted at `at`, or earlier if it was wanted earlier. No effect if it is not connected.
+    pub(super) fn want(&mut self, peer: StationId, at: Timestamp) {
+        if let Some(due) = self.due.get_mut(&peer) {
+            *due = at.min(*due);
+        }
+    }
+
+    /// Goes on without an answer where the time for one is over.
+    pub(super) fn end_hold(&mut self, now: Timestamp) {
+        if let Hold::Until(until) = self.hold
+            && now >= until
+        {
+            self.hold = Hold::No;
+        }
+    }
+
+    pub(super) fn may_sign(&self) -> bool {
+        self.hold == Hold::No
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        let held = match self.hold {
+            Hold::Until(until) => Some(until),
+            Hold::No | Hold::UntilAnswered => None,
+        };
+        let waiting = self.due.iter().filter(|(peer, _)| !self.running.contains(peer));
+        let next = waiting.map(|(_, due)| *due).min().filter(|_| self.running.len() < MAX_RUNNING);
+        held.into_iter().chain(next).min()
+    }
+}
+
+impl<R: LedgerRead> State<R> {
+    /// Whether a sync with some peer ended without fault since the start.
+    pub const fn is_synced(&self) -> bool {
+        self.syncing.is_synced
+    }
+
+    /// Whether signing waits for a peer's answer.
+    pub const fn hold(&self) -> Hold {
+        self.syncing.hold
+    }
+
+    pub(super) fn on_connected(&mut self, peer: StationId, now: Timestamp) {
+        self.peers.entry(peer).or_default();
+        let banned_until = self.syncing.banned.get(&peer).copied().filter(|until| *until > now);
+        self.syncing.due.insert(peer, banned_until.unwrap_or(now));
+    }
+
+    pub(super) fn on_subscribed(&mut self, peer: StationId, now: Timestamp) {
+        if let Some(known) = self.peers.get_mut(&peer)
+            && !known.subscribed
+        {
+            known.subscribed = true;
+            self.syncing.want(peer, now.saturating_add(AFTER_SUBSCRIBED_MS));
+        }
+    }
+
+    pub(super) fn on_disconnected(&mut self, peer: StationId) {
+        self.peers.remove(&peer);
+        self.syncing.due.remove(&peer);
+    }
+
+    /// Starts the syncs that are due, the longest due first.
+    pub(super) fn decide_syncs(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        while self.syncing.running.len() < MAX_RUNNING {
+            let waiting = self.syncing.due.iter().filter(|(peer, _)| !self.syncing.running.contains(peer));
+            let next = waiting.filter(|(_, due)| **due <= now).min_by_key(|(peer, due)| (**due, **peer));
+            let Some(peer) = next.map(|(peer, _)| *peer) else { return };
+            self.syncing.running.insert(peer);
+            self.syncing.due.insert(peer, now.saturating_add(self.syncing.config.interval_ms));
+            effects.push(Effect::Sync(peer));
+        }
+    }
+
+    pub(super) fn on_sync_ended(&mut self, report: SyncReport, now: Timestamp, effects: &mut Vec<Effect>) {
+        let peer = report.peer;
+        self.syncing.running.remove(&peer);
+        match &report.fault {
+            None => {
+                self.syncing.is_synced = true;
+                self.syncing.hold = Hold::No;
+            }
+            Some(
+                Fault::Session(SessionError::Timeout | SessionError::Disconnected) | Fault::Busy | Fault::Withheld,
+            ) => {
+                if let Some(due) = self.syncing.due.get_mut(&peer) {
+                    *due = now.saturating_add(COOL_DOWN_MS);
+                }
+            }
+            Some(fault) if fault.severity() == Severity::Peer => {
+                self.ban(peer, now);
+                effects.push(Effect::Ban { peer, reason: fault.to_string() });
+            }
+            Some(_) => {}
+        }
+        effects.push(Effect::Event(Event::Sync(Box::new(report))));
+    }
+
+    /// Leaves a peer alone for a while: no sync with it.
+    pub(super) fn ban(&mut self, peer: StationId, now: Timestamp) {
+        let until = now.saturating_add(BAN_MS);
+        if self.syncing.banned.len() >= MAX_BANNED {
+            let oldest =
+                self.syncing.banned.iter().min_by_key(|(peer, until)| (**until, **peer)).map(|(peer, _)| *peer);
+            oldest.map(|peer| self.syncing.banned.remove(&peer));
+        }
+        self.syncing.banned.insert(peer, until);
+        if let Some(due) = self.syncing.due.get_mut(&peer) {
+            *due = until;
+        }
+    }
+
+    pub(super) fn on_synced_blocks(
+        &mut self,
+        token: Token,
+        blocks: Vec<VerifiedBlock>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
+        let head = self.ledger.chain().head();
+        let new: Vec<VerifiedBlock> =
+            blocks.into_iter().filter(|block| !self.ledger.chain().contains(&block.hash())).collect();
+        let offered = new.clone();
+        let outcome = self.ledger.add_blocks(new, now)?;
+        let refused = outcome.refused.clone();
+        let mut taken = Taken::default();
+        let is_taken = |block: &&VerifiedBlock| self.ledger.chain().contains(&block.hash());
+        for block in offered.iter().filter(is_taken) {
+            taken.count += 1;
+            taken.records += block.record_count();
+        }
+        let depths = outcome.transitions.iter().map(|transition| transition.reverted.len() as u64);
+        taken.reorg_depth = depths.max().unwrap_or(0);
+        self.adopt(outcome, now, effects)?;
+        // Peers that are not connected to where this came from hear of the new head from here.
+        let new_head = offered.last().filter(|block| block.hash() == self.ledger.chain().head());
+        if let Some(block) = new_head.filter(|block| block.hash() != head) {
+            effects.push(Effect::PublishBlock(block.clone()));
+        }
+        let reply = match refused {
+            None => Ok(taken),
+            Some((_, refusal)) => Err(Fault::Block(refusal)),
+        };
+        effects.push(Effect::Reply(token, Reply::Taken(reply)));
+        Ok(())
+    }
+
+    pub(super) fn on_synced_batches(
+        &mut self,
+        token: Token,
+        batches: Vec<SignedBatch>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
+        let mut taken = Taken::default();
+        for batch in batches {
+            let outcome = self.ledger.add_batch(batch, now)?;
+            if let BatchOutcome::Invalid(error) = outcome {
+                effects.push(Effect::Reply(token, Reply::Taken(Err(Fault::Batch(error)))));
+                return Ok(());
+            }
+            let (count, records) = self.on_batch_outcome(outcome, effects);
+            taken.count += count;
+            taken.records += records;
+        }
+        effects.push(Effect::Reply(token, Reply::Taken(Ok(taken))));
+        Ok(())
+    }
+
+    /// Where this station is: what a sync starts from.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn here(&self) -> Result<Here, ReadError> {
+        let (chain, rules) = (self.ledger.chain(), self.ledger.rules());
+        let tip = chain.tip(rules, &chain.head()).ok_or(ReadError::Damaged { what: "the head" })?;
+        let own = self.ledger.own().station();
+        let pending = self.ledger.pool().digest(rules);
+        Ok(Here { tip, locator: chain.locator(), pending, own: (own, self.ledger.log_end(&own)?) })
+    }
+
+    /// What is known of a block.
+    pub fn anchor(&self, hash: &BlockHash) -> Option<Anchor> {
+        let chain = self.ledger.chain();
+        Some(Anchor {
+            hash: *hash,
+            height: chain.height_of(hash)?,
+            work: chain.work_of(hash)?,
+            recent_times: chain.recent_times(hash),
+            has_recent_batches: chain.has_recent_batches(hash),
+        })
+    }
+
+    /// Those of `hashes` whose bodies are not known, in order.
+    pub fn unknown(&self, hashes: Vec<BlockHash>) -> Vec<BlockHash> {
+        hashes.into_iter().filter(|hash| !self.ledger.chain().contains(hash)).collect()
+    }
+
+    /// Where these stations' logs end here, with what is pending; in order.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn log_ends(&self, stations: &[StationId]) -> Result<Vec<LogEnd>, ReadError> {
+        stations.iter().map(|station| self.ledger.log_end(station)).collect()
+    }
+}
+
+impl<R: LedgerRead> PendingView for State<R> {
+    fn status(&self, asker: &StationId) -> Result<Status, ReadError> {
+        let Here { tip, pending, .. } = self.here()?;
+        let (federation, height) = (self.ledger.rules().federation(), self.ledger.chain().height());
+        let your_log = self.ledger.log_end(asker)?;
+        Ok(Status { federation, head: tip.hash, height, work: tip.work, pending, your_log })
+    }
+
+    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)> {
+        let ends = self.ledger.pool().log_ends().into_iter();
+        let from = ends.filter(|(station, _)| after.is_none_or(|after| *station > after));
+        from.take(limit).map(|(station, end)| (station, end.next)).collect()
+    }
+
+    fn log_from(&self, station: &StationId, from: Sequence) -> Vec<qfzz_ledger_core::batch::VerifiedBatch> {
+        self.ledger.pool().log_from(station, from).cloned().collect()
+    }
+}

@@ -1,0 +1,59 @@
+//! Reading the journal's entries as what they are: each is checked against the id that it was asked by.
+
+use std::sync::Arc;
+
+use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::block::VerifiedBlock;
+use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::ids::{BatchId, BlockHash};
+
+use super::StoreError;
+use super::journal::{JournalReader, Place};
+use super::schema::{BATCH_ENTRY, BLOCK_ENTRY, BlockEntry, OWN_BATCH_ENTRY};
+
+/// Reads batches and blocks by place, from any thread.
+#[derive(Clone)]
+pub(super) struct Entries {
+    pub(super) rules: Arc<Rules>,
+    pub(super) journal: JournalReader,
+}
+
+impl Entries {
+    /// The batch `id`, which was verified before it was written.
+    ///
+    /// # Errors
+    /// [`StoreError::Mismatch`] if what lies there is whole but is not that batch; else those of the journal.
+    pub(super) fn batch(&self, place: Place, id: BatchId) -> Result<VerifiedBatch, StoreError> {
+        let entry = self.journal.read(place)?;
+        if entry.kind != OWN_BATCH_ENTRY && entry.kind != BATCH_ENTRY {
+            return Err(mismatch(place));
+        }
+        let batch = SignedBatch::decode(&entry.bytes).map_err(|_| mismatch(place))?;
+        VerifiedBatch::reread(&self.rules, batch, id).map_err(|_| mismatch(place))
+    }
+
+    /// The entry of a connected block.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch).
+    pub(super) fn block_entry(&self, place: Place, hash: &BlockHash) -> Result<BlockEntry, StoreError> {
+        let entry = self.journal.read(place)?;
+        let block = (entry.kind == BLOCK_ENTRY).then(|| BlockEntry::decode(&entry.bytes).ok()).flatten();
+        block.filter(|block| block.sealed.hash(&self.rules) == *hash).ok_or_else(|| mismatch(place))
+    }
+
+    /// The block `hash` with its batches.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch).
+    pub(super) fn block(&self, place: Place, hash: &BlockHash) -> Result<(VerifiedBlock, BlockEntry), StoreError> {
+        let entry = self.block_entry(place, hash)?;
+        let batches: Result<Vec<_>, _> = entry.batches.iter().map(|(place, id)| self.batch(*place, *id)).collect();
+        let block = VerifiedBlock::reread(&self.rules, entry.sealed.clone(), batches?, *hash);
+        Ok((block.map_err(|_| mismatch(place))?, entry))
+    }
+}
+
+fn mismatch(place: Place) -> StoreError {
+    StoreError::Mismatch { file: place.file, offset: place.offset }
+}

@@ -1,0 +1,170 @@
+//! Reading the store on disk, from any thread and without waiting for commits.
+
+use std::sync::Arc;
+
+use qfzz_ledger_core::batch::VerifiedBatch;
+use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
+use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
+use qfzz_ledger_core::overlay::LedgerRead;
+use qfzz_ledger_core::state::{Key, ReadError, StateRead, Undo, Value};
+
+use super::entries::Entries;
+use super::lookup::Lookup;
+use super::schema::{self, BlockAt, Link};
+use super::side::SideReader;
+use super::view::{Damage, ViewError, ViewReader};
+use super::{StoreError, StoreRead, StoredBatch};
+
+/// Reads a [`DiskStore`](super::DiskStore). Cheap to clone.
+#[derive(Clone)]
+pub struct StoreReader {
+    entries: Entries,
+    view: ViewReader,
+    side: SideReader,
+    station: StationId,
+    /// Inside a consistent reading, where another one has nothing to add.
+    within: bool,
+}
+
+impl StoreReader {
+    pub(super) fn new(entries: Entries, view: ViewReader, side: SideReader, station: StationId) -> Self {
+        Self { entries, view, side, station, within: false }
+    }
+
+    /// The federation's rules.
+    pub const fn rules(&self) -> &Arc<Rules> {
+        &self.entries.rules
+    }
+
+    /// A block that was connected is found through the view, one that was kept in its file. A block that is being
+    /// connected is in the view before its file goes.
+    pub(super) fn find_block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, StoreError> {
+        if let Some(at) = self.view.block_at(hash)? {
+            return Ok(Some(self.entries.block(at.place, hash)?.0));
+        }
+        if let Some(block) = self.side.block(&self.entries.rules, hash)? {
+            return Ok(Some(block));
+        }
+        match self.view.block_at(hash)? {
+            Some(at) => Ok(Some(self.entries.block(at.place, hash)?.0)),
+            None => Ok(None),
+        }
+    }
+
+    fn find_undo(&self, hash: &BlockHash) -> Result<Option<Undo>, StoreError> {
+        self.consistent(|store| match store.view.block_at(hash)? {
+            Some(at) if store.view.is_best(at.height, hash)? => Ok(store.view.undo_at(at.height)?),
+            _ => Ok(None),
+        })
+    }
+}
+
+impl StateRead for StoreReader {
+    fn get(&self, key: &Key) -> Result<Option<Value>, ReadError> {
+        self.view.state(key).map_err(|error| StoreError::from(error).into())
+    }
+}
+
+impl LedgerRead for StoreReader {
+    fn block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, ReadError> {
+        Ok(self.find_block(hash)?)
+    }
+
+    fn undo(&self, hash: &BlockHash) -> Result<Option<Undo>, ReadError> {
+        Ok(self.find_undo(hash)?)
+    }
+}
+
+impl StoreRead for StoreReader {
+    fn header_at(&self, height: Height) -> Result<Option<(BlockHash, SealedHeader)>, StoreError> {
+        Ok(self.view.link(height)?.map(|Link { hash, sealed }| (hash, sealed)))
+    }
+
+    fn best_height(&self, hash: &BlockHash) -> Result<Option<Height>, StoreError> {
+        if *hash == self.entries.rules.genesis_hash() {
+            return Ok(Some(Height::ZERO));
+        }
+        self.consistent(|store| match store.view.block_at(hash)? {
+            Some(at) if store.view.is_best(at.height, hash)? => Ok(Some(at.height)),
+            _ => Ok(None),
+        })
+    }
+
+    fn header(&self, hash: &BlockHash) -> Result<Option<SealedHeader>, StoreError> {
+        let rules = &self.entries.rules;
+        if *hash == rules.genesis_hash() {
+            return Ok(Some(SealedHeader::genesis(rules)));
+        }
+        if let Some(at) = self.view.block_at(hash)? {
+            return Ok(Some(self.entries.block_entry(at.place, hash)?.sealed));
+        }
+        if let Some(sealed) = self.side.sealed(rules, hash)? {
+            return Ok(Some(sealed));
+        }
+        match self.view.block_at(hash)? {
+            Some(at) => Ok(Some(self.entries.block_entry(at.place, hash)?.sealed)),
+            None => Ok(None),
+        }
+    }
+
+    fn headers(&self, from: Height, limit: usize) -> Result<Vec<(BlockHash, SealedHeader)>, StoreError> {
+        let end = schema::after(&[schema::HEIGHT]);
+        self.consistent(|store| {
+            let entries = store.view.range(&schema::height_key(from), &end).take(limit);
+            let links = entries.map(|entry| match Link::decode(&entry?.1) {
+                Ok(Link { hash, sealed }) => Ok((hash, sealed)),
+                Err(_) => Err(ViewError::damaged(Damage::Meaning).into()),
+            });
+            links.collect()
+        })
+    }
+
+    fn side_headers(&self) -> Result<Vec<(BlockHash, SealedHeader)>, StoreError> {
+        self.consistent(|store| {
+            let mut headers = store.side.headers(&store.entries.rules)?;
+            for (key, value) in store.view.all(&[schema::BLOCK])? {
+                let wrong = || ViewError::damaged(Damage::Meaning);
+                let hash = schema::hash_of_block_key(&key).ok_or_else(wrong)?;
+                let at = BlockAt::decode(&value).map_err(|_| wrong())?;
+                if !store.view.is_best(at.height, &hash)? {
+                    headers.push((hash, store.entries.block_entry(at.place, &hash)?.sealed));
+                }
+            }
+            headers.sort_by_key(|(hash, sealed)| (sealed.header.index, *hash));
+            headers.dedup_by_key(|(hash, _)| *hash);
+            Ok(headers)
+        })
+    }
+
+    fn batch(&self, station: &StationId, sequence: Sequence) -> Result<Option<StoredBatch>, StoreError> {
+        let found = self.consistent(|store| {
+            if let Some(logged) = store.view.logged(station, sequence)? {
+                return Ok(Some((logged.place, logged.id, Some(logged.height))));
+            }
+            let own = if *station == store.station { store.view.own(sequence)? } else { None };
+            Ok::<_, StoreError>(own.map(|own| (own.place, own.id, None)))
+        })?;
+        let read = |(place, id, height)| Ok(StoredBatch { batch: self.entries.batch(place, id)?, height });
+        found.map(read).transpose()
+    }
+
+    fn own_pending(&self) -> Result<Vec<VerifiedBatch>, StoreError> {
+        let own = self.consistent(|store| Ok::<_, StoreError>(store.view.own_all()?))?;
+        own.into_iter().map(|own| self.entries.batch(own.place, own.id)).collect()
+    }
+
+    fn consistent<T, E: From<StoreError>>(&self, mut read: impl FnMut(&Self) -> Result<T, E>) -> Result<T, E> {
+        if self.within {
+            return read(self);
+        }
+        let within = Self { within: true, ..self.clone() };
+        let mut answer = None;
+        let undisturbed = self.view.consistent(|_| {
+            answer = Some(read(&within));
+            Ok::<(), ViewError>(())
+        });
+        undisturbed.map_err(|error| E::from(StoreError::from(error)))?;
+        answer.expect("an undisturbed reading was made")
+    }
+}

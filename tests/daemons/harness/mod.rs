@@ -1,0 +1,25 @@
+//! Starts real `qfzz` processes on real sockets and disks, and looks at them from outside.
+
+mod api;
+mod daemon;
+mod dice;
+mod image;
+mod load;
+mod netns;
+mod program;
+mod replay;
+mod turn;
+mod wait;
+mod witness;
+
+pub use api::{Answer, Api, Events};
+pub use daemon::{Daemon, Recipe};
+pub use dice::Dice;
+pub use image::{DiskImage, Mount};
+pub use load::{Acknowledged, Load, Plan};
+pub use netns::{Namespace, Network};
+pub use program::{Finished, program, qfzz};
+pub use replay::{Replay, millionths};
+pub use turn::{Turn, alone, beside_others};
+pub use wait::wait_for;
+pub use witness::Witness;
