@@ -632,8 +632,8 @@ impl<'a> World<'a> {
         let subjects = CREATORS.iter().flat_map(|creator| {
             let id = |text: &str| Id::new(text).expect("an id");
             let contents = CONTENTS.iter();
-            let content = move |it: &&str| Subject::Content { creator_id: id(creator), content_id: id(it) };
-            contents.map(move |it| content(&it)).chain([Subject::Creator(id(creator))])
+            let content = move |it: &&'static str| Subject::Content { creator_id: id(creator), content_id: id(it) };
+            contents.map(content).chain([Subject::Creator(id(creator))])
         });
         let users = USERS.iter().map(|user| Subject::User(Id::new(*user).expect("an id")));
         for subject in subjects.chain(users) {
