@@ -119,6 +119,7 @@ impl<R: LedgerRead> State<R> {
 
     /// What may be due after any input: signing, mining, syncing.
     fn follow_up(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        self.syncing.end_hold(now);
         self.sign_submitted(now, effects)?;
         self.decide_mining(now, effects)?;
         self.decide_syncs(now, effects);
@@ -127,9 +128,10 @@ impl<R: LedgerRead> State<R> {
 
     /// When the next [`Input::Tick`] is wanted, at the latest.
     pub fn wake_at(&self, now: Timestamp) -> Timestamp {
-        let wishes = [self.clients.wake_at(), self.mining.wake_at(), self.syncing.wake_at()];
+        let signing = [self.clients.wake_at(), self.mining.wake_at()].into_iter().filter(|_| self.syncing.may_sign());
+        let wishes = signing.chain([self.syncing.wake_at()]);
         let latest = now.saturating_add(MAX_TICK_MS);
-        wishes.into_iter().flatten().min().unwrap_or(latest).min(latest)
+        wishes.flatten().min().unwrap_or(latest).min(latest)
     }
 
     fn on_committed(&mut self, number: u64) {

@@ -80,12 +80,16 @@ impl Syncing {
         }
     }
 
-    pub(super) fn may_sign(&mut self, now: Timestamp) -> bool {
+    /// Goes on without an answer where the time for one is over.
+    pub(super) fn end_hold(&mut self, now: Timestamp) {
         if let Hold::Until(until) = self.hold
             && now >= until
         {
             self.hold = Hold::No;
         }
+    }
+
+    pub(super) fn may_sign(&self) -> bool {
         self.hold == Hold::No
     }
 
