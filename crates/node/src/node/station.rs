@@ -22,7 +22,6 @@ use qfzz_ledger_core::time::Timestamp;
 use qfzz_ledger_core::verify::Verifier;
 use qfzz_sync::global_trust::{Policy, get_global_trust};
 use qfzz_sync::report::SyncReport;
-use tokio::sync::broadcast;
 
 use super::joining::{JoinError, join};
 use super::{Member, Shared};
@@ -33,7 +32,7 @@ use crate::api::dto::{
 };
 use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use crate::clock;
-use crate::events::Numbered;
+use crate::events::Events;
 use crate::network::DialError;
 use crate::service::ServiceError;
 use crate::service::state::{Hold, State};
@@ -232,8 +231,8 @@ impl Station for StationHandle {
         clock::now()
     }
 
-    fn events(&self) -> broadcast::Receiver<Numbered> {
-        self.0.events.subscribe()
+    fn events(&self) -> Events {
+        self.0.events.clone()
     }
 
     async fn rules(&self) -> Result<Arc<Rules>, PortError> {

@@ -27,7 +27,6 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::broadcast;
 
 use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
@@ -37,8 +36,13 @@ use super::dto::{
 };
 use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use super::server::{Handle, Limits, start};
+<<<<<<< HEAD
 use crate::data_dir::ApiToken;
 use crate::events::{Events, Numbered};
+=======
+use super::token::Token;
+use crate::events::Events;
+>>>>>>> proc
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -146,8 +150,8 @@ impl Station for Fake {
         now()
     }
 
-    fn events(&self) -> broadcast::Receiver<Numbered> {
-        self.0.events.subscribe()
+    fn events(&self) -> Events {
+        self.0.events.clone()
     }
 
     async fn rules(&self) -> Result<Arc<Rules>, PortError> {
