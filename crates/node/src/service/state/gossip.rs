@@ -24,13 +24,24 @@ const MAX_COUNTED: usize = 1_000;
 /// Blocks of one producer on one parent that are relayed.
 const MAX_RELAYED: u8 = 2;
 
+/// How often batches of an announced block are asked for in vain before a sync has to bring the block.
+const MAX_ATTEMPTS: u32 = 6;
+
+/// After the first attempt that was in vain, in milliseconds; each later pause is twice the one before. Whoever passed
+/// an announcement on may still be fetching the body itself.
+const FIRST_PAUSE_MS: i64 = 100;
+
 /// An announced block whose batches are being fetched.
 struct Incomplete {
     announcement: Announcement,
-    /// Who announced it, and who has not been asked yet.
+    /// Who announced it.
     from: StationId,
     batches: BTreeMap<BatchId, VerifiedBatch>,
     since: Timestamp,
+    /// Requests that brought nothing.
+    attempts: u32,
+    /// When to ask again; none while a request is under way.
+    again_at: Option<Timestamp>,
 }
 
 #[derive(Default)]
@@ -38,7 +49,7 @@ pub(super) struct Gossip {
     orphans: Orphans,
     /// Announcements dated ahead of the local clock, with their senders.
     ahead: VecDeque<(Announcement, StationId)>,
-    incomplete: HashMap<BlockHash, Incomplete>,
+    incomplete: BTreeMap<BlockHash, Incomplete>,
     /// Batches that wait for their predecessor: the verdict is given when it came, while the message can be relayed.
     owed: HashMap<BatchId, MessageToken>,
     /// How many blocks of a producer on a parent were relayed.
@@ -47,6 +58,10 @@ pub(super) struct Gossip {
 }
 
 impl Gossip {
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        self.incomplete.values().filter_map(|incomplete| incomplete.again_at).min()
+    }
+
     /// Whether one more block of this producer on this parent is relayed.
     fn relays(&mut self, parent: BlockHash, producer: StationId) -> bool {
         let key = (parent, producer);
@@ -212,7 +227,8 @@ impl<R: LedgerRead> State<R> {
         let header = &announcement.sealed.header;
         let verdict =
             if self.gossip.relays(header.previous, header.producer) { Verdict::Accept } else { Verdict::Ignore };
-        let incomplete = Incomplete { announcement, from, batches: BTreeMap::new(), since: now };
+        let batches = BTreeMap::new();
+        let incomplete = Incomplete { announcement, from, batches, since: now, attempts: 0, again_at: None };
         self.complete(hash, incomplete, now, effects)?;
         Ok(verdict)
     }
@@ -228,14 +244,28 @@ impl<R: LedgerRead> State<R> {
         match self.ledger.assemble(&incomplete.announcement, &incomplete.batches) {
             Ok(Assembled::Block(block)) => self.take_block(block, now, effects),
             Ok(Assembled::Missing(indexes)) => {
-                effects.push(Effect::FetchBatches { peer: incomplete.from, block: hash, indexes });
                 if self.gossip.incomplete.len() < MAX_ORPHANS {
+                    let peer = self.whom_to_ask(&incomplete, now);
+                    effects.push(Effect::FetchBatches { peer, block: hash, indexes });
                     self.gossip.incomplete.insert(hash, incomplete);
+                } else {
+                    self.syncing.want(incomplete.from, now);
                 }
                 Ok(())
             }
             Err(_) => Ok(()),
         }
+    }
+
+    /// Who announced the block; once it has gone, whoever else is there, in turn.
+    fn whom_to_ask(&self, incomplete: &Incomplete, now: Timestamp) -> StationId {
+        let is_usable = |peer: &StationId| !self.syncing.is_banned(peer, now);
+        if self.peers.contains_key(&incomplete.from) && is_usable(&incomplete.from) {
+            return incomplete.from;
+        }
+        let others: Vec<StationId> = self.peers().filter(is_usable).collect();
+        let turn = (incomplete.attempts as usize).checked_rem(others.len());
+        turn.map_or(incomplete.from, |turn| others[turn])
     }
 
     fn take_block(&mut self, block: VerifiedBlock, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
@@ -253,7 +283,10 @@ impl<R: LedgerRead> State<R> {
     ) -> Result<(), ReadError> {
         let Some(mut incomplete) = self.gossip.incomplete.remove(&block) else { return Ok(()) };
         let before = incomplete.batches.len();
-        for batch in batches {
+        let rules = self.ledger.rules();
+        // What else a peer sends must neither pile up nor count as progress.
+        let wanted = batches.into_iter().filter(|it| incomplete.announcement.batch_ids.contains(&it.id(rules)));
+        for batch in wanted.collect::<Vec<_>>() {
             match batch.verify(self.ledger.rules()) {
                 Ok(batch) => drop(incomplete.batches.insert(batch.id(), batch)),
                 Err(error) => {
@@ -262,12 +295,18 @@ impl<R: LedgerRead> State<R> {
                 }
             }
         }
-        if incomplete.batches.len() == before {
-            // It has not got the body (yet): a sync will bring the block.
-            self.syncing.want(from, now);
-            return Ok(());
+        if incomplete.batches.len() > before {
+            return self.complete(block, incomplete, now, effects);
         }
-        self.complete(block, incomplete, now, effects)
+        incomplete.attempts += 1;
+        if incomplete.attempts < MAX_ATTEMPTS {
+            let pause = FIRST_PAUSE_MS << (incomplete.attempts - 1);
+            incomplete.again_at = Some(now.saturating_add(pause));
+            self.gossip.incomplete.insert(block, incomplete);
+        } else {
+            self.syncing.want(incomplete.from, now);
+        }
+        Ok(())
     }
 
     /// Goes on with announcements that waited for these blocks.
@@ -292,6 +331,13 @@ impl<R: LedgerRead> State<R> {
         }
         self.gossip.orphans.expire(now);
         self.gossip.incomplete.retain(|_, incomplete| now.since(incomplete.since) < ORPHAN_FOR_MS);
+        let is_due = |_: &BlockHash, incomplete: &mut Incomplete| incomplete.again_at.is_some_and(|at| at <= now);
+        let due: Vec<_> = self.gossip.incomplete.extract_if(.., is_due).collect();
+        for (hash, incomplete) in due {
+            if !self.ledger.chain().contains(&hash) {
+                self.complete(hash, Incomplete { again_at: None, ..incomplete }, now, effects)?;
+            }
+        }
         if self.ledger.held().is_empty() {
             self.gossip.owed.clear();
         }
