@@ -44,14 +44,25 @@ struct Incomplete {
     again_at: Option<Timestamp>,
 }
 
+/// How long a verdict is owed, in milliseconds: gossip keeps messages for five heartbeats of a second.
+const OWED_MS: i64 = 5_000;
+
+/// What a verdict that is owed is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Awaiting {
+    Batch(BatchId),
+    Block(BlockHash),
+}
+
 #[derive(Default)]
 pub(super) struct Gossip {
     orphans: Orphans,
     /// Announcements dated ahead of the local clock, with their senders.
     ahead: VecDeque<(Announcement, StationId)>,
     incomplete: BTreeMap<BlockHash, Incomplete>,
-    /// Batches that wait for their predecessor: the verdict is given when it came, while the message can be relayed.
-    owed: HashMap<BatchId, MessageToken>,
+    /// Messages about batches that wait for their predecessor, and blocks that wait for their parent: the verdict is
+    /// given when that came, while they can be relayed.
+    owed: BTreeMap<Awaiting, (MessageToken, Timestamp)>,
     /// How many blocks of a producer on a parent were relayed.
     relayed: HashMap<(BlockHash, StationId), u8>,
     relayed_order: VecDeque<(BlockHash, StationId)>,
@@ -60,6 +71,20 @@ pub(super) struct Gossip {
 impl Gossip {
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         self.incomplete.values().filter_map(|incomplete| incomplete.again_at).min()
+    }
+
+    /// Takes note that a verdict is owed; false if too many are.
+    fn owe(&mut self, awaiting: Awaiting, message: MessageToken, now: Timestamp) -> bool {
+        let fits = self.owed.len() < MAX_HELD + MAX_ORPHANS;
+        if fits {
+            self.owed.insert(awaiting, (message, now));
+        }
+        fits
+    }
+
+    /// Gives the verdict if it is owed.
+    fn settle(&mut self, awaiting: Awaiting, verdict: Verdict) -> Option<Effect> {
+        self.owed.remove(&awaiting).map(|(message, _)| Effect::Verdict(message, verdict))
     }
 
     /// Whether one more block of this producer on this parent is relayed.
@@ -94,8 +119,7 @@ impl<R: LedgerRead> State<R> {
                 let outcome = self.ledger.add_batch(batch, now)?;
                 if let BatchOutcome::Gap { from: missing } = outcome {
                     effects.push(Effect::FetchLog { peer: from, station: place.0, from: missing });
-                    if self.gossip.owed.len() < MAX_HELD {
-                        self.gossip.owed.insert(id, message);
+                    if self.gossip.owe(Awaiting::Batch(id), message, now) {
                         return Ok(());
                     }
                 }
@@ -146,8 +170,7 @@ impl<R: LedgerRead> State<R> {
         let BatchOutcome::Added { batches, transition } = outcome else { return (0, 0) };
         effects.extend(transition.map(Effect::Persist));
         for batch in &batches {
-            let owed = self.gossip.owed.remove(&batch.id());
-            effects.extend(owed.map(|message| Effect::Verdict(message, Verdict::Accept)));
+            effects.extend(self.gossip.settle(Awaiting::Batch(batch.id()), Verdict::Accept));
         }
         effects.extend(record_events(&batches));
         (batches.len() as u64, batches.iter().map(|batch| batch.records().len() as u64).sum())
@@ -184,45 +207,52 @@ impl<R: LedgerRead> State<R> {
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
         let verdict = match Announcement::decode(data) {
-            Ok(announcement) => self.on_announcement(announcement, from, now, effects)?,
+            Ok(announcement) => {
+                let hash = announcement.sealed.hash(self.ledger.rules());
+                match self.on_announcement(announcement, from, now, effects)? {
+                    None if self.gossip.owe(Awaiting::Block(hash), message, now) => return Ok(()),
+                    verdict => verdict.unwrap_or(Verdict::Ignore),
+                }
+            }
             Err(error) => self.judge(error.severity(), from, &error, now, effects),
         };
         effects.push(Effect::Verdict(message, verdict));
         Ok(())
     }
 
-    /// Checks an announcement and goes after its body; the verdict is about whoever sent it on.
+    /// Checks an announcement and goes after its body; the verdict is about whoever sent it on. `None` while it waits
+    /// for its parent.
     fn on_announcement(
         &mut self,
         announcement: Announcement,
         from: StationId,
         now: Timestamp,
         effects: &mut Vec<Effect>,
-    ) -> Result<Verdict, ReadError> {
+    ) -> Result<Option<Verdict>, ReadError> {
         let hash = match self.ledger.check_announcement(&announcement, now) {
             Ok(hash) => hash,
             Err(BlockRefusal::Chain(ChainError::UnknownParent { hash, .. })) => {
                 self.gossip.orphans.insert(hash, announcement, from, now);
                 self.syncing.want(from, now);
-                return Ok(Verdict::Ignore);
+                return Ok(None);
             }
             Err(BlockRefusal::Chain(ChainError::Ahead { .. })) => {
                 self.gossip.ahead.push_back((announcement, from));
                 if self.gossip.ahead.len() > MAX_ORPHANS {
                     self.gossip.ahead.pop_front();
                 }
-                return Ok(Verdict::Ignore);
+                return Ok(Some(Verdict::Ignore));
             }
             // Who sent it on may not have connected that block, and then cannot know.
-            Err(BlockRefusal::Chain(ChainError::Invalid { .. })) => return Ok(Verdict::Ignore),
+            Err(BlockRefusal::Chain(ChainError::Invalid { .. })) => return Ok(Some(Verdict::Ignore)),
             Err(BlockRefusal::Connect(error)) if error.severity() == Severity::Fatal => {
-                let qfzz_ledger_core::state::ConnectError::Read(error) = error else { return Ok(Verdict::Ignore) };
+                let qfzz_ledger_core::state::ConnectError::Read(error) = error else { return Ok(Some(Verdict::Ignore)) };
                 return Err(error);
             }
-            Err(refusal) => return Ok(self.judge(refusal.severity(), from, &refusal, now, effects)),
+            Err(refusal) => return Ok(Some(self.judge(refusal.severity(), from, &refusal, now, effects))),
         };
         if self.ledger.chain().contains(&hash) || self.gossip.incomplete.contains_key(&hash) {
-            return Ok(Verdict::Ignore);
+            return Ok(Some(Verdict::Ignore));
         }
         let header = &announcement.sealed.header;
         let verdict =
@@ -230,7 +260,7 @@ impl<R: LedgerRead> State<R> {
         let batches = BTreeMap::new();
         let incomplete = Incomplete { announcement, from, batches, since: now, attempts: 0, again_at: None };
         self.complete(hash, incomplete, now, effects)?;
-        Ok(verdict)
+        Ok(Some(verdict))
     }
 
     /// Puts an announced block together, or asks for what is missing. A bad body is its producer's fault alone.
@@ -318,7 +348,10 @@ impl<R: LedgerRead> State<R> {
     ) -> Result<(), ReadError> {
         for parent in parents {
             for (announcement, from) in self.gossip.orphans.take_children(parent) {
-                self.on_announcement(announcement, from, now, effects)?;
+                let hash = announcement.sealed.hash(self.ledger.rules());
+                if let Some(verdict) = self.on_announcement(announcement, from, now, effects)? {
+                    effects.extend(self.gossip.settle(Awaiting::Block(hash), verdict));
+                }
             }
         }
         Ok(())
@@ -338,9 +371,9 @@ impl<R: LedgerRead> State<R> {
                 self.complete(hash, Incomplete { again_at: None, ..incomplete }, now, effects)?;
             }
         }
-        if self.ledger.held().is_empty() {
-            self.gossip.owed.clear();
-        }
+        let is_late = |_: &Awaiting, (_, since): &mut (MessageToken, Timestamp)| now.since(*since) >= OWED_MS;
+        let late = self.gossip.owed.extract_if(.., is_late);
+        effects.extend(late.map(|(_, (message, _))| Effect::Verdict(message, Verdict::Ignore)));
         let latest = now.saturating_add(MAX_CLOCK_SKEW_MS);
         let waiting = std::mem::take(&mut self.gossip.ahead);
         for (announcement, from) in waiting {
