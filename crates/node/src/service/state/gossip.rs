@@ -251,12 +251,17 @@ impl<R: LedgerRead> State<R> {
             }
             Err(refusal) => return Ok(Some(self.judge(refusal.severity(), from, &refusal, now, effects))),
         };
-        if self.ledger.chain().contains(&hash) || self.gossip.incomplete.contains_key(&hash) {
+        let (is_known, is_head) = (self.ledger.chain().contains(&hash), self.ledger.chain().head() == hash);
+        // A sync may have brought the head before gossip did: others still hear of it from here.
+        if (is_known && !is_head) || self.gossip.incomplete.contains_key(&hash) {
             return Ok(Some(Verdict::Ignore));
         }
         let header = &announcement.sealed.header;
         let verdict =
             if self.gossip.relays(header.previous, header.producer) { Verdict::Accept } else { Verdict::Ignore };
+        if is_known {
+            return Ok(Some(verdict));
+        }
         let batches = BTreeMap::new();
         let incomplete = Incomplete { announcement, from, batches, since: now, attempts: 0, again_at: None };
         self.complete(hash, incomplete, now, effects)?;
