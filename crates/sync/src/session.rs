@@ -4,15 +4,17 @@
 //! connected, then what is pending. Its cost follows the difference between the two stations. It reads through a view
 //! and hands what it fetched to a sink, so it never writes; whatever the peer does costs only this sync.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 
 use futures::future::join;
 use futures::stream::{self, StreamExt};
 use qfzz_ledger_core::batch::SignedBatch;
-use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::block::{SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::fork_choice::Tip;
+use qfzz_ledger_core::header::Work;
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::time::Timestamp;
@@ -115,6 +117,25 @@ pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &imp
     }
 }
 
+/// One page of a peer's headers.
+struct Page {
+    /// Those that are due; none if there are none.
+    checked: Option<CheckedHeaders>,
+    /// The work of the chain up to the last of them.
+    work: Work,
+    /// Why no page follows; none if one may.
+    end: Option<End>,
+}
+
+/// Why a page of headers is the last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It ends with the peer's head.
+    Head,
+    /// What follows cannot be taken in yet.
+    NotDue,
+}
+
 struct Session<'a, P, V, S> {
     peer: &'a P,
     view: &'a V,
@@ -131,8 +152,9 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             return Err(Fault::OtherFederation { found });
         }
         self.own_log(&status).await?;
-        self.chain(&status).await?;
-        self.pending(&status).await
+        let is_short = self.chain(&status).await?;
+        self.pending(&status).await?;
+        if is_short { Err(Fault::Withheld) } else { Ok(()) }
     }
 
     /// Asks, and asks again while the peer is busy.
@@ -162,45 +184,60 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
         Ok(())
     }
 
-    /// Takes over the peer's chain where it is better.
-    async fn chain(&mut self, status: &Status) -> Result<(), Fault> {
+    /// Takes over the peer's chain where it is better, a page of headers at a time; whether it came to less work than
+    /// the peer had claimed.
+    async fn chain(&mut self, status: &Status) -> Result<bool, Fault> {
+        let mut reached: Option<Tip> = None;
         loop {
             let here = self.view.here().await?;
             let is_known = self.view.anchor(status.head).await?.is_some();
             if is_known || status.work < here.tip.work {
-                return Ok(());
+                return Ok(false);
             }
-            let Some((checked, is_last)) = self.headers(&here).await? else { return Ok(()) };
-            if is_last && !checked.tip.is_better_than(&here.tip) {
-                return Ok(());
+            let Page { checked, work, end } = self.headers(&here, reached.map(|tip| tip.hash)).await?;
+            let is_short = end == Some(End::Head) && work < status.work;
+            let Some(checked) = checked else { return Ok(is_short) };
+            if end.is_some() && !checked.tip.is_better_than(&here.tip) {
+                return Ok(is_short);
+            }
+            // A peer that leads back would be followed without end.
+            if reached.is_some_and(|reached| checked.tip.work <= reached.work) {
+                return Ok(work < status.work);
             }
             let hashes: Vec<BlockHash> = checked.headers.iter().map(|header| header.hash).collect();
-            let unknown = self.view.unknown(hashes).await?;
-            if unknown.is_empty() {
-                return Ok(());
-            }
+            let unknown: HashSet<BlockHash> = self.view.unknown(hashes).await?.into_iter().collect();
             let wanted: Vec<_> = checked.headers.into_iter().filter(|it| unknown.contains(&it.hash)).collect();
             let (taken, outcome) = self.bodies(chunks(&wanted)).await;
             self.blocks.add(&taken);
             outcome?;
-            if is_last {
-                return Ok(());
+            // Off the best chain only so much is kept: what is forgotten again leads nowhere.
+            if end.is_some() || self.view.anchor(checked.tip.hash).await?.is_none() {
+                return Ok(is_short);
             }
+            reached = Some(checked.tip);
         }
     }
 
-    /// The peer's headers after the common ancestor, checked; whether they reach its head.
-    async fn headers(&self, here: &Here) -> Result<Option<(CheckedHeaders, bool)>, Fault> {
-        let answer = self.ask(Request::Headers { locator: here.locator.clone() }).await?;
-        let (after, headers): (BlockHash, Vec<SealedHeader>) = match answer {
+    /// The peer's headers after `reached`, or after the common ancestor, checked.
+    async fn headers(&self, here: &Here, reached: Option<BlockHash>) -> Result<Page, Fault> {
+        // A branch that is not better yet is on no best chain here; a locator has room for its end.
+        let locator: Vec<BlockHash> = reached.into_iter().chain(here.locator.iter().copied()).collect();
+        let (after, headers) = match self.ask(Request::Headers { locator: locator.clone() }).await? {
             Response::Headers { after, headers } if headers.len() <= MAX_HEADERS => (after, headers),
             _ => return Err(Fault::NotAsked),
         };
-        let anchor = self.view.anchor(after).await?.filter(|_| here.locator.contains(&after));
-        let anchor = anchor.ok_or(Fault::BrokenLink { hash: after })?;
-        let is_last = headers.len() < MAX_HEADERS;
+        if !locator.contains(&after) {
+            return Err(Fault::BrokenLink { hash: after });
+        }
+        let Some(anchor) = self.view.anchor(after).await? else {
+            // It was reverted and forgotten here meanwhile.
+            return Ok(Page { checked: None, work: Work::ZERO, end: Some(End::NotDue) });
+        };
         let checked = check_headers(self.view.rules(), &anchor, &headers, self.view.now())?;
-        Ok(checked.map(|checked| (checked, is_last)))
+        let count = checked.as_ref().map_or(0, |checked| checked.headers.len());
+        let end = if count < headers.len() { Some(End::NotDue) } else { (count < MAX_HEADERS).then_some(End::Head) };
+        let work = checked.as_ref().map_or(anchor.work, |checked| checked.tip.work);
+        Ok(Page { checked, work, end })
     }
 
     /// Fetches and verifies bodies ahead while earlier ones are being connected, in order.
