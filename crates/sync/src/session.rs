@@ -4,7 +4,7 @@
 //! connected, then what is pending. Its cost follows the difference between the two stations. It reads through a view
 //! and hands what it fetched to a sink, so it never writes; whatever the peer does costs only this sync.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -12,14 +12,16 @@ use futures::future::join;
 use futures::stream::{self, StreamExt};
 use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::block::{SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::fork_choice::Tip;
 use qfzz_ledger_core::header::Work;
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
+use qfzz_ledger_core::limits::{MAX_BATCH_BYTES, MAX_PENDING_BYTES};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::time::Timestamp;
 
-use crate::message::{MAX_HEADERS, MAX_LOGS, Request, Response, Status};
+use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
 use crate::peer::PeerSession;
 use crate::plan::{Anchor, CheckedHeaders, check_headers, chunks};
 use crate::report::{Fault, SyncReport};
@@ -31,8 +33,11 @@ const PARALLEL_REQUESTS: usize = 4;
 const BUSY_PAUSE_MS: u64 = 1_000;
 const MAX_BUSY: u32 = 120;
 
-/// Pages of pending logs that are read from one peer, at most: a million stations.
-const MAX_PAGES: usize = 1_000;
+/// Pages of pending logs that are read from one peer, at most: the introductions of 256,000 stations fill its pool.
+const MAX_PAGES: usize = 256;
+
+/// Pages of pending logs of which a peer may give nothing. An honest one may have had them mined meanwhile.
+const MAX_WITHHELD: u32 = 3;
 
 /// The station has stopped, or its store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +184,7 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
     async fn own_log(&mut self, status: &Status) -> Result<(), Fault> {
         let (own, end) = self.view.here().await?.own;
         if status.your_log.next > end.next {
-            self.fetch_logs(vec![(own, end.next)]).await?;
+            self.fetch_logs(Wanted::from([(own, end.next)])).await?;
         }
         Ok(())
     }
@@ -287,7 +292,7 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
         if self.view.here().await?.pending == status.pending {
             return Ok(());
         }
-        let mut after = None;
+        let (mut after, mut withheld, mut bytes) = (None, 0, 0);
         for _ in 0..MAX_PAGES {
             let logs = match self.ask(Request::Pending { after }).await? {
                 Response::Pending(logs) if logs.len() <= MAX_LOGS => logs,
@@ -300,47 +305,60 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             let stations: Vec<StationId> = logs.iter().map(|(station, _)| *station).collect();
             let ends = self.view.log_ends(stations).await?;
             let ahead = logs.iter().zip(&ends).filter(|((_, next), here)| *next > here.next);
-            let wanted: Vec<_> = ahead.map(|((station, _), here)| (*station, here.next)).collect();
-            self.fetch_logs(wanted).await?;
+            let wanted: Wanted = ahead.map(|((station, _), here)| (*station, here.next)).collect();
+            if !wanted.is_empty() {
+                let given = self.fetch_logs(wanted).await?;
+                bytes += given;
+                withheld += u32::from(given == 0);
+            }
+            if withheld > MAX_WITHHELD {
+                return Err(Fault::Withheld);
+            }
             after = logs.last().map(|(station, _)| *station);
-            if logs.len() < MAX_LOGS {
+            if logs.len() < MAX_LOGS || bytes > MAX_PENDING_BYTES {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Fetches logs from these sequences on, as far as the peer gives them and they are taken in.
-    async fn fetch_logs(&mut self, mut wanted: Vec<(StationId, Sequence)>) -> Result<(), Fault> {
+    /// Fetches logs from these sequences on, as far as the peer gives them and they are taken in. Returns the bytes of
+    /// batches that it gave.
+    async fn fetch_logs(&mut self, mut wanted: Wanted) -> Result<usize, Fault> {
+        let mut bytes = 0;
         while !wanted.is_empty() {
-            let batches = match self.ask(Request::Logs { from: wanted.clone() }).await? {
+            let from = wanted.iter().map(|(station, from)| (*station, *from)).collect();
+            let batches = match self.ask(Request::Logs { from }).await? {
                 Response::Batches(batches) => batches,
-                Response::Unknown => return Ok(()),
+                Response::Unknown => break,
                 _ => return Err(Fault::NotAsked),
             };
             let is_asked = |batch: &SignedBatch| {
                 let (station, sequence) = batch.place();
-                wanted.iter().any(|(asked, from)| *asked == station && sequence >= *from)
+                wanted.get(&station).is_some_and(|from| sequence >= *from)
             };
             if !batches.iter().all(is_asked) {
                 return Err(Fault::NotAsked);
             }
-            if batches.is_empty() {
-                return Ok(());
-            }
+            let given: usize = batches.iter().map(encoded_len).sum();
+            bytes += given;
             let taken = self.sink.batches(self.peer.peer(), batches).await?;
             self.batches.add(&taken);
-            // Only what grew may have more to give; what did not would be asked for again without end.
-            let ends = self.view.log_ends(wanted.iter().map(|(station, _)| *station).collect()).await?;
-            let grown = wanted.iter().zip(ends).filter(|((_, from), end)| end.next > *from);
-            wanted = grown.map(|((station, _), end)| (*station, end.next)).collect();
-            if taken.count == 0 {
-                return Ok(());
+            // Another batch would have fitted: this was all. Nor has an honest pool more than this.
+            if given <= MAX_RESPONSE_BYTES - 2 * MAX_BATCH_BYTES as usize || bytes > MAX_PENDING_BYTES {
+                break;
             }
+            // Only what grew may have more to give; what did not would be asked for again without end.
+            let ends = self.view.log_ends(wanted.keys().copied().collect()).await?;
+            let grown = wanted.into_iter().zip(ends).filter(|((_, from), end)| end.next > *from);
+            wanted = grown.map(|((station, _), end)| (station, end.next)).collect();
         }
-        Ok(())
+        Ok(bytes)
     }
 }
+
+/// Logs to fetch, each from a sequence on.
+type Wanted = BTreeMap<StationId, Sequence>;
 
 impl Taken {
     fn add(&mut self, more: &Self) {
