@@ -2,7 +2,8 @@
 //!
 //! Status, common ancestor by block locator, headers with seals, bodies in parallel while earlier ones are being
 //! connected, then what is pending. Its cost follows the difference between the two stations. It reads through a view
-//! and hands what it fetched to a sink, so it never writes; whatever the peer does costs only this sync.
+//! and hands what it fetched to a sink, so it never writes; whatever the peer does costs only this sync, and a peer that
+//! gives too little for the time it takes is given up.
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
@@ -22,15 +23,18 @@ use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::time::Timestamp;
 
 use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
-use crate::peer::PeerSession;
+use crate::patience::Patience;
+use crate::peer::{PeerSession, SessionError};
 use crate::plan::{Anchor, CheckedHeaders, check_headers, chunks};
 use crate::report::{Fault, SyncReport};
 
 /// Requests for bodies under way at once.
 const PARALLEL_REQUESTS: usize = 4;
 
-/// How long to wait when the peer is busy, in milliseconds, and how often at most.
+/// How long to wait when the peer is busy, in milliseconds.
 const BUSY_PAUSE_MS: u64 = 1_000;
+
+/// How often a request is repeated to a busy peer, at most: this ends a sync also where the clock was set back.
 const MAX_BUSY: u32 = 120;
 
 /// Pages of pending logs that are read from one peer, at most: the introductions of 256,000 stations fill its pool.
@@ -106,7 +110,8 @@ impl From<Stopped> for Fault {
 /// Never fails as a whole: what ended it early stands in the report's `fault`.
 pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &impl SyncSink) -> SyncReport {
     let started = view.now();
-    let mut session = Session { peer, view, sink, blocks: Taken::default(), batches: Taken::default() };
+    let patience = Patience::new(peer.traffic().bytes_in);
+    let mut session = Session { peer, view, sink, patience, blocks: Taken::default(), batches: Taken::default() };
     let fault = session.run().await.err();
     let traffic = peer.traffic();
     SyncReport {
@@ -145,6 +150,7 @@ struct Session<'a, P, V, S> {
     peer: &'a P,
     view: &'a V,
     sink: &'a S,
+    patience: Patience,
     blocks: Taken,
     batches: Taken,
 }
@@ -165,9 +171,17 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
     /// Asks, and asks again while the peer is busy.
     async fn ask(&self, request: Request) -> Result<Response, Fault> {
         for _ in 0..MAX_BUSY {
-            match self.peer.request(request.clone()).await? {
-                Response::Busy => self.view.pause(BUSY_PAUSE_MS).await,
-                answer => return Ok(answer),
+            let asked = self.view.now();
+            let answer = self.peer.request(request.clone()).await?;
+            let is_busy = answer == Response::Busy;
+            if is_busy {
+                self.view.pause(BUSY_PAUSE_MS).await;
+            }
+            if !self.patience.outlasts(self.view.now().since(asked), self.peer.traffic().bytes_in) {
+                return Err(if is_busy { Fault::Busy } else { SessionError::Timeout.into() });
+            }
+            if !is_busy {
+                return Ok(answer);
             }
         }
         Err(Fault::Busy)
