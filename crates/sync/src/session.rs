@@ -6,13 +6,14 @@
 //! gives too little for the time it takes is given up.
 
 use std::collections::{BTreeMap, HashSet};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures::future::join;
 use futures::stream::{self, StreamExt};
 use qfzz_ledger_core::batch::SignedBatch;
-use qfzz_ledger_core::block::{SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::fork_choice::Tip;
@@ -25,7 +26,7 @@ use qfzz_ledger_core::time::Timestamp;
 use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
 use crate::patience::Patience;
 use crate::peer::{PeerSession, SessionError};
-use crate::plan::{Anchor, CheckedHeaders, check_headers, chunks};
+use crate::plan::{Anchor, CheckedHeaders, HeaderCheck, chunks};
 use crate::report::{Fault, SyncReport};
 
 /// Requests for bodies under way at once.
@@ -36,6 +37,9 @@ const BUSY_PAUSE_MS: u64 = 1_000;
 
 /// How often a request is repeated to a busy peer, at most: this ends a sync also where the clock was set back.
 const MAX_BUSY: u32 = 120;
+
+/// Headers checked before other tasks of the thread have their turn.
+const HEADERS_AT_ONCE: usize = 64;
 
 /// Pages of pending logs that are read from one peer, at most: the introductions of 256,000 stations fill its pool.
 const MAX_PAGES: usize = 256;
@@ -252,11 +256,25 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             // It was reverted and forgotten here meanwhile.
             return Ok(Page { checked: None, work: Work::ZERO, end: Some(End::NotDue) });
         };
-        let checked = check_headers(self.view.rules(), &anchor, &headers, self.view.now())?;
+        let checked = self.check(&anchor, &headers).await?;
         let count = checked.as_ref().map_or(0, |checked| checked.headers.len());
         let end = if count < headers.len() { Some(End::NotDue) } else { (count < MAX_HEADERS).then_some(End::Head) };
         let work = checked.as_ref().map_or(anchor.work, |checked| checked.tip.work);
         Ok(Page { checked, work, end })
+    }
+
+    /// Checks headers, a few at a time: a whole page is a tenth of a second, and other tasks have this thread, too.
+    async fn check(&self, anchor: &Anchor, headers: &[SealedHeader]) -> Result<Option<CheckedHeaders>, Fault> {
+        let mut check = HeaderCheck::new(self.view.rules(), anchor, self.view.now());
+        for (number, sealed) in (1..).zip(headers) {
+            if !check.push(sealed)? {
+                break;
+            }
+            if number % HEADERS_AT_ONCE == 0 {
+                yield_now().await;
+            }
+        }
+        Ok(check.finish())
     }
 
     /// Fetches and verifies bodies ahead while earlier ones are being connected, in order.
@@ -373,6 +391,19 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
 
 /// Logs to fetch, each from a sequence on.
 type Wanted = BTreeMap<StationId, Sequence>;
+
+/// Lets other tasks of this thread run.
+async fn yield_now() {
+    let mut has_yielded = false;
+    let once = poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    });
+    once.await;
+}
 
 impl Taken {
     fn add(&mut self, more: &Self) {
