@@ -36,13 +36,8 @@ use super::dto::{
 };
 use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use super::server::{Handle, Limits, start};
-<<<<<<< HEAD
 use crate::data_dir::ApiToken;
-use crate::events::{Events, Numbered};
-=======
-use super::token::Token;
 use crate::events::Events;
->>>>>>> proc
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
