@@ -246,7 +246,9 @@ impl<R: LedgerRead> State<R> {
             // Who sent it on may not have connected that block, and then cannot know.
             Err(BlockRefusal::Chain(ChainError::Invalid { .. })) => return Ok(Some(Verdict::Ignore)),
             Err(BlockRefusal::Connect(error)) if error.severity() == Severity::Fatal => {
-                let qfzz_ledger_core::state::ConnectError::Read(error) = error else { return Ok(Some(Verdict::Ignore)) };
+                let qfzz_ledger_core::state::ConnectError::Read(error) = error else {
+                    return Ok(Some(Verdict::Ignore));
+                };
                 return Err(error);
             }
             Err(refusal) => return Ok(Some(self.judge(refusal.severity(), from, &refusal, now, effects))),
