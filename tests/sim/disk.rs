@@ -59,8 +59,9 @@ impl Disk {
     /// # Panics
     /// If it is not the next one.
     pub(crate) fn write(&mut self, transition: Transition) {
-        self.journal.push(transition.clone());
-        assert_eq!(transition.number, (self.journal.len() - self.base) as u64, "transitions are written in order");
+        let expected = (self.journal.len() - self.base + 1) as u64;
+        assert_eq!(transition.number, expected, "transitions are written in order");
+        self.journal.push(transition);
     }
 
     /// Starts a sync of all that waits; false if one is under way or nothing waits.

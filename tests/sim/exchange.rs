@@ -171,7 +171,10 @@ impl World {
 
     fn answer(&mut self, exchange: Exchange, answer: Result<(Response, Traffic), SessionError>) {
         let Exchange { from: number, to, waiting, .. } = exchange;
-        let from = self.stations[to].id;
+        let (from, now) = (self.stations[to].id, self.clock(number));
+        if let Some(running) = &self.stations[number].running {
+            running.node.lock().now = now;
+        }
         let batches = match &answer {
             Ok((Response::Batches(batches), _)) => batches.clone(),
             _ => Vec::new(),

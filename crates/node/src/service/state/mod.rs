@@ -129,7 +129,7 @@ impl<R: LedgerRead> State<R> {
     /// When the next [`Input::Tick`] is wanted, at the latest.
     pub fn wake_at(&self, now: Timestamp) -> Timestamp {
         let signing = [self.clients.wake_at(), self.mining.wake_at()].into_iter().filter(|_| self.syncing.may_sign());
-        let wishes = signing.chain([self.syncing.wake_at()]);
+        let wishes = signing.chain([self.gossip.wake_at(), self.syncing.wake_at()]);
         let latest = now.saturating_add(MAX_TICK_MS);
         wishes.flatten().min().unwrap_or(latest).min(latest)
     }

@@ -80,6 +80,11 @@ impl Syncing {
         }
     }
 
+    /// Whether a peer is left alone.
+    pub(super) fn is_banned(&self, peer: &StationId, now: Timestamp) -> bool {
+        self.banned.get(peer).is_some_and(|until| *until > now)
+    }
+
     /// Goes on without an answer where the time for one is over.
     pub(super) fn end_hold(&mut self, now: Timestamp) {
         if let Hold::Until(until) = self.hold
