@@ -213,6 +213,9 @@ impl<R: LedgerRead> Ledger<R> {
     ) -> Result<Self, ReadError> {
         let mut chain = Chain::new(&rules);
         for (hash, header) in best {
+            if header.previous != chain.head() {
+                return Err(ReadError::Damaged { what: "the index of headers" });
+            }
             chain.insert(hash, &header);
             chain.adopt(&Path { fork: header.previous, blocks: vec![hash] });
         }
@@ -532,6 +535,7 @@ impl<R: LedgerRead> Ledger<R> {
         let connected = match connect(&self.rules, &self.read, &block) {
             Ok(connected) => connected,
             Err(ConnectError::Read(error)) => return Err(error),
+            Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
             Err(error) => return Ok(Some(Refused::Invalid { block: hash, error })),
         };
         self.read.put_state(number, &connected.writes);
@@ -578,6 +582,7 @@ impl<R: LedgerRead> Ledger<R> {
                     connected.push((block, made.undo));
                 }
                 Err(ConnectError::Read(error)) => return Err(error),
+                Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
                 Err(error) => return Ok(Some(Refused::Invalid { block: *hash, error })),
             }
         }

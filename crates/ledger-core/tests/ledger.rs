@@ -458,6 +458,22 @@ fn a_ledger_opens_where_its_store_stands() {
 }
 
 #[test]
+fn a_store_that_contradicts_itself_is_its_own_fault() {
+    let rules = rules();
+    let blocks = branch(&mut Author::new(&rules, 2), genesis(&rules), 4);
+    let open = |from: usize| {
+        let best = blocks[from..3].iter().map(|block| (block.hash(), block.header().clone()));
+        Ledger::open(Arc::clone(&rules), MemoryStore::default(), own_log(&rules, 1), best, [], [], at(50))
+    };
+    assert_eq!(open(1).err(), Some(ReadError::Damaged { what: "the index of headers" }));
+    // Headers without the state that belongs to them: the block is not to blame.
+    let mut ledger = open(0).expect("headers that follow each other");
+    let error = ledger.add_blocks(blocks[3..].to_vec(), at(NOW)).expect_err("the state is that of genesis");
+    assert_eq!(error, ReadError::Damaged { what: "the trust state" });
+    assert!(!ledger.chain().is_invalid(&blocks[3].hash()));
+}
+
+#[test]
 fn a_locator_names_the_newest_ten_and_then_ever_fewer() {
     let rules = rules();
     let (mut ledger, store) = ledger(&rules, 1);

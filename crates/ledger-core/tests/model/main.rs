@@ -2,6 +2,9 @@
 //! folds the scores of the best one from its records. After every delivery both must agree on the head, on what every
 //! record led to, and on what still waits; and the state kept must be that of a replay.
 
+mod branch;
+mod fold;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
@@ -17,11 +20,13 @@ use qfzz_ledger_core::ledger::{BatchOutcome, Ledger, Transition};
 use qfzz_ledger_core::memory::MemoryStore;
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::record::{Record, Subject, UserAction};
-use qfzz_ledger_core::reveal::RevealStep;
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::state::{Opinion, Trust, Writes, opinion_of, opinions, station_state};
 use qfzz_ledger_core::testing::{self, Author, added, at, own_log, reported, rules_with, solve, verified};
 use qfzz_ledger_core::verify::Verifier;
+
+use crate::branch::Branch;
+use crate::fold::{Content, Fold};
 
 /// The station whose ledger is tested.
 const OWN: u8 = 1;
@@ -124,130 +129,6 @@ fn records(salt: usize) -> Vec<Record> {
         }
     };
     (0..1 + salt % 4).map(|number| pick(salt * 31 + number * 17 + salt / 5)).collect()
-}
-
-/// What a branch means for the next block: all recomputed from its blocks.
-#[derive(Default)]
-struct Branch {
-    logs: BTreeMap<StationId, (u64, BatchId)>,
-    reveals: BTreeMap<StationId, [u8; 32]>,
-    produced: BTreeMap<StationId, u64>,
-    times: Vec<i64>,
-    batches: Vec<usize>,
-}
-
-impl Branch {
-    fn median(&self) -> i64 {
-        let mut last: Vec<i64> = self.times.iter().rev().take(11).copied().collect();
-        last.sort_unstable();
-        last[last.len() / 2]
-    }
-
-    /// Rules 3 to 7 as far as they need ancestors.
-    fn accepts(&self, rules: &Rules, block: &VerifiedBlock) -> bool {
-        let header = block.header();
-        let is_fresh = header.timestamp.as_millis() > self.median();
-        let is_needed = !block.batches().is_empty() || self.batches.iter().rev().take(4).any(|count| *count > 0);
-        let commitment = || {
-            let first = block.batches().first().filter(|first| first.station() == header.producer)?;
-            first.header().introduction.as_ref().map(|introduction| introduction.reveal_commitment)
-        };
-        let opened = RevealStep::new(&rules.federation(), &header.producer).of(&header.reveal);
-        let last = self.reveals.get(&header.producer).copied().or_else(commitment);
-        let mut logs = self.logs.clone();
-        let in_order = block.batches().iter().all(|batch| {
-            let (next, last) = logs.get(&batch.station()).copied().unwrap_or((0, BatchId::ZERO));
-            logs.insert(batch.station(), (next + 1, batch.id()));
-            (batch.sequence().get(), batch.header().previous) == (next, last)
-        });
-        header.index.get() == self.times.len() as u64 && is_fresh && is_needed && last == Some(opened) && in_order
-    }
-
-    fn push(&mut self, block: &VerifiedBlock) {
-        for batch in block.batches() {
-            self.logs.insert(batch.station(), (batch.sequence().get() + 1, batch.id()));
-            if let Some(introduction) = &batch.header().introduction {
-                self.reveals.insert(batch.station(), introduction.reveal_commitment);
-            }
-        }
-        self.reveals.insert(block.header().producer, block.header().reveal);
-        *self.produced.entry(block.header().producer).or_default() += 1;
-        self.times.push(block.header().timestamp.as_millis());
-        self.batches.push(block.batches().len());
-    }
-}
-
-/// What records say, by the protocol's words.
-#[derive(Default)]
-struct Fold {
-    users: BTreeMap<Id, (i64, u64)>,
-    contents: BTreeMap<(Id, Id), Content>,
-}
-
-#[derive(Default)]
-struct Content {
-    initial: Option<i64>,
-    adder: Option<StationId>,
-    newest: Option<(u64, u16)>,
-    verifications: i64,
-    reports: i64,
-}
-
-impl Content {
-    fn evidence(&self) -> i64 {
-        self.verifications + self.reports
-    }
-
-    fn score(&self) -> i64 {
-        match self.evidence() {
-            0 => self.initial.unwrap_or(500_000),
-            all => 100_000 + 800_000 * self.verifications / all,
-        }
-    }
-}
-
-impl Fold {
-    fn of<'a>(batches: impl Iterator<Item = &'a VerifiedBatch>) -> Self {
-        let mut fold = Self::default();
-        for batch in batches {
-            for (index, record) in (0..).zip(batch.records()) {
-                fold.add(batch, index, record);
-            }
-        }
-        fold
-    }
-
-    fn add(&mut self, batch: &VerifiedBatch, index: u16, record: &Record) {
-        match record {
-            Record::UserAction(action) => {
-                let (score, count) = self.users.entry(action.user_id.clone()).or_insert((500_000, 0));
-                *score = (*score + i64::from(action.trust_delta.millionths())).clamp(0, 1_000_000);
-                *count += 1;
-            }
-            Record::ContentAdded(it) => {
-                let content = self.contents.entry((it.creator_id.clone(), it.content_id.clone())).or_default();
-                if *content.adder.get_or_insert(batch.station()) == batch.station() {
-                    content.initial = Some(i64::from(it.initial_score.millionths()));
-                    content.newest = Some((batch.sequence().get(), index));
-                }
-            }
-            Record::ContentVerified(it) => {
-                self.contents.entry((it.creator_id.clone(), it.content_id.clone())).or_default().verifications += 1;
-            }
-            Record::ContentReported(it) => {
-                self.contents.entry((it.creator_id.clone(), it.content_id.clone())).or_default().reports += 1;
-            }
-        }
-    }
-
-    /// A creator's contents, mean score and evidence; `None` without contents.
-    fn creator(&self, creator: &Id) -> Option<(u64, i64, u64)> {
-        let of_creator = || self.contents.iter().filter(|((it, _), _)| it == creator).map(|(_, content)| content);
-        let count = of_creator().count() as i64;
-        let sum: i64 = of_creator().map(Content::score).sum();
-        let evidence: i64 = of_creator().map(Content::evidence).sum();
-        (count > 0).then(|| (count as u64, sum / count, evidence as u64))
-    }
 }
 
 /// What happened over all cases: a test that never reorganised would prove nothing.
