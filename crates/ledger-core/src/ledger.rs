@@ -3,7 +3,7 @@
 //! It decides and does no I/O: it reads what was committed through [`LedgerRead`], and returns each change as one
 //! value for the store. Until the store reports a transition as committed, its changes are read from an overlay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::batch::{BatchError, SignedBatch, VerifiedBatch};
@@ -159,6 +159,32 @@ struct Group {
     writes: Writes,
 }
 
+impl Group {
+    /// A block that came and went within this group is neither kept nor dropped.
+    fn forget_what_was_never_stored(&mut self) {
+        let dropped: HashSet<BlockHash> = self.dropped.iter().copied().collect();
+        let kept: HashSet<BlockHash> = self.kept.iter().map(VerifiedBlock::hash).collect();
+        self.kept.retain(|block| !dropped.contains(&block.hash()));
+        self.dropped.retain(|hash| !kept.contains(hash));
+    }
+}
+
+/// Why blocks could not be connected.
+enum Refused {
+    /// A block doesn't fit the state.
+    Invalid {
+        /// The block.
+        block: BlockHash,
+        /// What is wrong with it.
+        error: ConnectError,
+    },
+    /// The body of a block off the best chain is not in the store any more: it lay there unsynced.
+    Lost {
+        /// The block.
+        ancestor: BlockHash,
+    },
+}
+
 /// The ledger of one station. See the module.
 pub struct Ledger<R> {
     rules: Arc<Rules>,
@@ -187,6 +213,9 @@ impl<R: LedgerRead> Ledger<R> {
     ) -> Result<Self, ReadError> {
         let mut chain = Chain::new(&rules);
         for (hash, header) in best {
+            if header.previous != chain.head() {
+                return Err(ReadError::Damaged { what: "the index of headers" });
+            }
             chain.insert(hash, &header);
             chain.adopt(&Path { fork: header.previous, blocks: vec![hash] });
         }
@@ -354,10 +383,11 @@ impl<R: LedgerRead> Ledger<R> {
         }
         let mut batches = vec![batch];
         while let Some(next) = batches.last().and_then(|last| last.sequence().next())
-            && let Some(held) = self.held.take(&station, next)
+            && let Some(held) = self.held.get(&station, next).cloned()
             && held.header().created_at <= now.saturating_add(MAX_CLOCK_SKEW_MS)
             && self.pool.insert(held.clone(), chain_end, now) == Inserted::Added
         {
+            self.held.take(&station, next);
             batches.push(held);
         }
         let is_own = station == self.own.station();
@@ -459,13 +489,24 @@ impl<R: LedgerRead> Ledger<R> {
                 group.kept.push(block);
                 None
             };
-            if let Some((failed, error)) = refused {
-                group.dropped.extend(self.chain.reject(&failed));
-                outcome.refused = Some((failed, error.into()));
+            match refused {
+                None => {}
+                Some(Refused::Invalid { block, error }) => {
+                    group.dropped.extend(self.chain.reject(&block));
+                    outcome.refused = Some((block, error.into()));
+                }
+                Some(Refused::Lost { ancestor }) => {
+                    group.dropped.extend(self.chain.forget(&ancestor));
+                    outcome.refused = Some((hash, ChainError::UnknownParent { hash, previous: ancestor }.into()));
+                }
+            }
+            if outcome.refused.is_some() {
+                group.dropped.retain(|dropped| *dropped != hash);
                 break;
             }
         }
         group.dropped.extend(self.chain.prune());
+        group.forget_what_was_never_stored();
         self.flush(&mut group, &mut outcome);
         Ok(outcome)
     }
@@ -489,12 +530,13 @@ impl<R: LedgerRead> Ledger<R> {
         block: VerifiedBlock,
         group: &mut Group,
         now: Timestamp,
-    ) -> Result<Option<(BlockHash, ConnectError)>, ReadError> {
+    ) -> Result<Option<Refused>, ReadError> {
         let (hash, number) = (block.hash(), self.number + 1);
         let connected = match connect(&self.rules, &self.read, &block) {
             Ok(connected) => connected,
             Err(ConnectError::Read(error)) => return Err(error),
-            Err(error) => return Ok(Some((hash, error))),
+            Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
+            Err(error) => return Ok(Some(Refused::Invalid { block: hash, error })),
         };
         self.read.put_state(number, &connected.writes);
         self.read.put_undo(number, hash, connected.undo.clone());
@@ -512,7 +554,7 @@ impl<R: LedgerRead> Ledger<R> {
         hash: &BlockHash,
         outcome: &mut BlocksOutcome,
         now: Timestamp,
-    ) -> Result<Option<(BlockHash, ConnectError)>, ReadError> {
+    ) -> Result<Option<Refused>, ReadError> {
         const MISSING: ReadError = ReadError::Damaged { what: "a block" };
         let path = self.chain.path_to(hash).ok_or(MISSING)?;
         let reverted_hashes = self.chain.above(&path.fork);
@@ -533,14 +575,15 @@ impl<R: LedgerRead> Ledger<R> {
         };
         let mut connected = Vec::with_capacity(path.blocks.len());
         for hash in &path.blocks {
-            let block = read_block(hash)?;
+            let Some(block) = self.read.block(hash)? else { return Ok(Some(Refused::Lost { ancestor: *hash })) };
             match connect(&self.rules, &layer, &block) {
                 Ok(made) => {
                     layer.apply(made.writes);
                     connected.push((block, made.undo));
                 }
                 Err(ConnectError::Read(error)) => return Err(error),
-                Err(error) => return Ok(Some((*hash, error))),
+                Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
+                Err(error) => return Ok(Some(Refused::Invalid { block: *hash, error })),
             }
         }
         let writes = layer.into_writes();

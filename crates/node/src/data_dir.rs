@@ -216,6 +216,26 @@ impl DataDir {
         [self.key_file(), self.token_file(), self.reveal_cache_file()].into_iter().filter(is_exposed).collect()
     }
 
+    /// Removes everything that belongs to a federation; key, settings and token stay.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn forget_federation(&self) -> Result<(), DataDirError> {
+        for path in [self.journal_dir(), self.view_dir(), self.side_dir()] {
+            match fs::remove_dir_all(&path) {
+                Err(source) if source.kind() != ErrorKind::NotFound => return Err(io_error("remove", &path, source)),
+                _ => {}
+            }
+        }
+        for path in [self.reveal_cache_file(), self.peers_file(), self.genesis_file()] {
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != ErrorKind::NotFound => return Err(io_error("remove", &path, source)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the directory for this process; it must exist.
     ///
     /// # Errors

@@ -52,6 +52,7 @@ pub struct State<R> {
     gossip: Gossip,
     mining: Mining,
     syncing: Syncing,
+    reorganisations: u64,
 }
 
 impl<R: LedgerRead> State<R> {
@@ -64,12 +65,18 @@ impl<R: LedgerRead> State<R> {
             gossip: Gossip::default(),
             mining: Mining::new(config.mining),
             syncing: Syncing::new(config.sync, config.hold),
+            reorganisations: 0,
         }
     }
 
     /// The ledger, with what is on its way to the store.
     pub const fn ledger(&self) -> &Ledger<R> {
         &self.ledger
+    }
+
+    /// Reorganisations since the start.
+    pub const fn reorganisations(&self) -> u64 {
+        self.reorganisations
     }
 
     /// Connected peers, in order of their ids.
@@ -141,6 +148,7 @@ impl<R: LedgerRead> State<R> {
             let connected = transition.connected.iter().map(|(block, _)| block);
             parents.extend(transition.kept.iter().chain(connected).map(VerifiedBlock::hash));
             events.extend(events_of(&transition));
+            self.reorganisations += u64::from(!transition.reverted.is_empty());
             if transition.moves_head() {
                 self.mining.head_moved(effects);
             }

@@ -18,7 +18,7 @@ use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::serve::PendingView;
 use qfzz_sync::session::{Here, Taken};
 
-use super::{Peer, State};
+use super::State;
 use crate::service::effect::{Effect, Event, Reply, Token};
 
 /// Syncs under way at once, at most: a slow peer must not hold up the others.
@@ -121,7 +121,7 @@ impl<R: LedgerRead> State<R> {
     }
 
     pub(super) fn on_connected(&mut self, peer: StationId, now: Timestamp) {
-        self.peers.entry(peer).or_insert_with(Peer::default);
+        self.peers.entry(peer).or_default();
         let banned_until = self.syncing.banned.get(&peer).copied().filter(|until| *until > now);
         self.syncing.due.insert(peer, banned_until.unwrap_or(now));
     }
