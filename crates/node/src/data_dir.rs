@@ -296,8 +296,8 @@ impl ApiToken {
     }
 
     /// Whether `given` is this token; how long this takes tells nothing about the token.
-    pub fn matches(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    pub fn matches(&self, given: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(given).into()
     }
 }
 
@@ -418,8 +418,12 @@ mod tests {
         let (_temporary, dir) = dir();
         let token = dir.token().expect("made");
         let again = dir.token().expect("read");
-        assert!(token.matches(again.as_str()));
-        assert!(!token.matches(&again.as_str()[..63]) && !token.matches("") && !token.matches(&"0".repeat(64)));
+        assert!(token.matches(again.as_str().as_bytes()));
+        assert!(
+            !token.matches(&again.as_str().as_bytes()[..63])
+                && !token.matches(b"")
+                && !token.matches("0".repeat(64).as_bytes())
+        );
         assert_eq!(format!("{token:?}"), "ApiToken(..)");
         fs::write(dir.token_file(), "short").expect("written");
         assert!(matches!(dir.token(), Err(DataDirError::Damaged { .. })));

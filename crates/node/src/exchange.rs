@@ -123,13 +123,13 @@ impl Exchange {
         match event {
             NetworkEvent::Listening(address) => tracing::info!(%address, "listening"),
             NetworkEvent::Connected { peer, address } => {
-                tracing::info!(%peer, %address, "peer connected");
+                tracing::debug!(%peer, %address, "peer connected");
                 self.service.tell(Input::Connected(peer)).await;
                 self.events.publish(Event::Peer { station: peer, connected: true });
             }
             NetworkEvent::Subscribed { peer } => self.service.tell(Input::Subscribed(peer)).await,
             NetworkEvent::Disconnected { peer } => {
-                tracing::info!(%peer, "peer disconnected");
+                tracing::debug!(%peer, "peer disconnected");
                 self.heads.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
                 self.service.tell(Input::Disconnected(peer)).await;
                 self.events.publish(Event::Peer { station: peer, connected: false });

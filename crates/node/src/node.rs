@@ -21,7 +21,6 @@ use tokio::task::JoinHandle;
 
 use crate::api::auth::{Access, HostError};
 use crate::api::server::{self, Limits};
-use crate::api::token::Token;
 use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{DataDirError, LockedDataDir};
@@ -29,7 +28,7 @@ use crate::events::Events;
 use crate::identity::Identity;
 use crate::network;
 use crate::store::StoreError;
-use crate::ticket::{JoinTarget, JoinTargetError, Ticket};
+use crate::ticket::Ticket;
 
 pub(crate) use member::Member;
 pub(crate) use station::StationHandle;
@@ -43,9 +42,6 @@ pub enum NodeError {
     /// The genesis on disk cannot be used.
     #[error("genesis: {0}")]
     Genesis(#[from] GenesisError),
-    /// A join target of the settings cannot be used.
-    #[error("network.join: {0}")]
-    Join(#[from] JoinTargetError),
     /// The store cannot be opened.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -100,11 +96,6 @@ impl Shared {
     fn set_member(&self, member: Option<Arc<Member>>) -> Option<Arc<Member>> {
         std::mem::replace(&mut *self.member.write().unwrap_or_else(PoisonError::into_inner), member)
     }
-
-    /// Where others are to be found that the settings name.
-    fn targets(&self) -> Result<Vec<JoinTarget>, JoinTargetError> {
-        self.config.network.join.iter().map(|target| target.to_string().parse()).collect()
-    }
 }
 
 /// A node that runs.
@@ -122,7 +113,7 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; nothing is left running then.
     pub async fn start(config: Config, dir: LockedDataDir, identity: Identity) -> Result<Self, NodeError> {
-        let token = Token::new(dir.token()?.as_str());
+        let token = dir.token()?;
         let genesis = dir.read_genesis()?;
         let address = config.api.listen.get();
         let cannot_listen = |source| NodeError::Api { address, source };
@@ -142,7 +133,7 @@ impl Node {
             joining: tokio::sync::Mutex::new(()),
             failure,
         });
-        let targets = shared.targets()?;
+        let targets = shared.config.network.join.clone();
         if let Some(genesis) = genesis {
             let genesis = Genesis::decode(&genesis).map_err(GenesisError::from)?;
             let member = Member::start(&shared, genesis).await?;

@@ -16,6 +16,7 @@
 
 pub mod global_trust;
 pub mod message;
+mod patience;
 pub mod peer;
 pub mod plan;
 pub mod report;

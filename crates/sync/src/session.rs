@@ -2,35 +2,50 @@
 //!
 //! Status, common ancestor by block locator, headers with seals, bodies in parallel while earlier ones are being
 //! connected, then what is pending. Its cost follows the difference between the two stations. It reads through a view
-//! and hands what it fetched to a sink, so it never writes; whatever the peer does costs only this sync.
+//! and hands what it fetched to a sink, so it never writes; whatever the peer does costs only this sync, and a peer that
+//! gives too little for the time it takes is given up.
 
-use std::future::Future;
+use std::collections::{BTreeMap, HashSet};
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures::future::join;
 use futures::stream::{self, StreamExt};
 use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::fork_choice::Tip;
+use qfzz_ledger_core::header::Work;
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
+use qfzz_ledger_core::limits::{MAX_BATCH_BYTES, MAX_PENDING_BYTES};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::time::Timestamp;
 
-use crate::message::{MAX_HEADERS, MAX_LOGS, Request, Response, Status};
-use crate::peer::PeerSession;
-use crate::plan::{Anchor, CheckedHeaders, check_headers, chunks};
+use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
+use crate::patience::Patience;
+use crate::peer::{PeerSession, SessionError};
+use crate::plan::{Anchor, CheckedHeaders, HeaderCheck, chunks};
 use crate::report::{Fault, SyncReport};
 
 /// Requests for bodies under way at once.
 const PARALLEL_REQUESTS: usize = 4;
 
-/// How long to wait when the peer is busy, in milliseconds, and how often at most.
+/// How long to wait when the peer is busy, in milliseconds.
 const BUSY_PAUSE_MS: u64 = 1_000;
+
+/// How often a request is repeated to a busy peer, at most: this ends a sync also where the clock was set back.
 const MAX_BUSY: u32 = 120;
 
-/// Pages of pending logs that are read from one peer, at most: a million stations.
-const MAX_PAGES: usize = 1_000;
+/// Headers checked before other tasks of the thread have their turn.
+const HEADERS_AT_ONCE: usize = 64;
+
+/// Pages of pending logs that are read from one peer, at most: the introductions of 256,000 stations fill its pool.
+const MAX_PAGES: usize = 256;
+
+/// Pages of pending logs of which a peer may give nothing. An honest one may have had them mined meanwhile.
+const MAX_WITHHELD: u32 = 3;
 
 /// The station has stopped, or its store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +114,8 @@ impl From<Stopped> for Fault {
 /// Never fails as a whole: what ended it early stands in the report's `fault`.
 pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &impl SyncSink) -> SyncReport {
     let started = view.now();
-    let mut session = Session { peer, view, sink, blocks: Taken::default(), batches: Taken::default() };
+    let patience = Patience::new(peer.traffic().bytes_in);
+    let mut session = Session { peer, view, sink, patience, blocks: Taken::default(), batches: Taken::default() };
     let fault = session.run().await.err();
     let traffic = peer.traffic();
     SyncReport {
@@ -115,10 +131,30 @@ pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &imp
     }
 }
 
+/// One page of a peer's headers.
+struct Page {
+    /// Those that are due; none if there are none.
+    checked: Option<CheckedHeaders>,
+    /// The work of the chain up to the last of them.
+    work: Work,
+    /// Why no page follows; none if one may.
+    end: Option<End>,
+}
+
+/// Why a page of headers is the last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It ends with the peer's head.
+    Head,
+    /// What follows cannot be taken in yet.
+    NotDue,
+}
+
 struct Session<'a, P, V, S> {
     peer: &'a P,
     view: &'a V,
     sink: &'a S,
+    patience: Patience,
     blocks: Taken,
     batches: Taken,
 }
@@ -131,16 +167,25 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             return Err(Fault::OtherFederation { found });
         }
         self.own_log(&status).await?;
-        self.chain(&status).await?;
-        self.pending(&status).await
+        let is_short = self.chain(&status).await?;
+        self.pending(&status).await?;
+        if is_short { Err(Fault::Withheld) } else { Ok(()) }
     }
 
     /// Asks, and asks again while the peer is busy.
     async fn ask(&self, request: Request) -> Result<Response, Fault> {
         for _ in 0..MAX_BUSY {
-            match self.peer.request(request.clone()).await? {
-                Response::Busy => self.view.pause(BUSY_PAUSE_MS).await,
-                answer => return Ok(answer),
+            let asked = self.view.now();
+            let answer = self.peer.request(request.clone()).await?;
+            let is_busy = answer == Response::Busy;
+            if is_busy {
+                self.view.pause(BUSY_PAUSE_MS).await;
+            }
+            if !self.patience.outlasts(self.view.now().since(asked), self.peer.traffic().bytes_in) {
+                return Err(if is_busy { Fault::Busy } else { SessionError::Timeout.into() });
+            }
+            if !is_busy {
+                return Ok(answer);
             }
         }
         Err(Fault::Busy)
@@ -157,50 +202,79 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
     async fn own_log(&mut self, status: &Status) -> Result<(), Fault> {
         let (own, end) = self.view.here().await?.own;
         if status.your_log.next > end.next {
-            self.fetch_logs(vec![(own, end.next)]).await?;
+            self.fetch_logs(Wanted::from([(own, end.next)])).await?;
         }
         Ok(())
     }
 
-    /// Takes over the peer's chain where it is better.
-    async fn chain(&mut self, status: &Status) -> Result<(), Fault> {
+    /// Takes over the peer's chain where it is better, a page of headers at a time; whether it came to less work than
+    /// the peer had claimed.
+    async fn chain(&mut self, status: &Status) -> Result<bool, Fault> {
+        let mut reached: Option<Tip> = None;
         loop {
             let here = self.view.here().await?;
             let is_known = self.view.anchor(status.head).await?.is_some();
             if is_known || status.work < here.tip.work {
-                return Ok(());
+                return Ok(false);
             }
-            let Some((checked, is_last)) = self.headers(&here).await? else { return Ok(()) };
-            if is_last && !checked.tip.is_better_than(&here.tip) {
-                return Ok(());
+            let Page { checked, work, end } = self.headers(&here, reached.map(|tip| tip.hash)).await?;
+            let is_short = end == Some(End::Head) && work < status.work;
+            let Some(checked) = checked else { return Ok(is_short) };
+            if end.is_some() && !checked.tip.is_better_than(&here.tip) {
+                return Ok(is_short);
+            }
+            // A peer that leads back would be followed without end.
+            if reached.is_some_and(|reached| checked.tip.work <= reached.work) {
+                return Ok(work < status.work);
             }
             let hashes: Vec<BlockHash> = checked.headers.iter().map(|header| header.hash).collect();
-            let unknown = self.view.unknown(hashes).await?;
-            if unknown.is_empty() {
-                return Ok(());
-            }
+            let unknown: HashSet<BlockHash> = self.view.unknown(hashes).await?.into_iter().collect();
             let wanted: Vec<_> = checked.headers.into_iter().filter(|it| unknown.contains(&it.hash)).collect();
             let (taken, outcome) = self.bodies(chunks(&wanted)).await;
             self.blocks.add(&taken);
             outcome?;
-            if is_last {
-                return Ok(());
+            // Off the best chain only so much is kept: what is forgotten again leads nowhere.
+            if end.is_some() || self.view.anchor(checked.tip.hash).await?.is_none() {
+                return Ok(is_short);
             }
+            reached = Some(checked.tip);
         }
     }
 
-    /// The peer's headers after the common ancestor, checked; whether they reach its head.
-    async fn headers(&self, here: &Here) -> Result<Option<(CheckedHeaders, bool)>, Fault> {
-        let answer = self.ask(Request::Headers { locator: here.locator.clone() }).await?;
-        let (after, headers): (BlockHash, Vec<SealedHeader>) = match answer {
+    /// The peer's headers after `reached`, or after the common ancestor, checked.
+    async fn headers(&self, here: &Here, reached: Option<BlockHash>) -> Result<Page, Fault> {
+        // A branch that is not better yet is on no best chain here; a locator has room for its end.
+        let locator: Vec<BlockHash> = reached.into_iter().chain(here.locator.iter().copied()).collect();
+        let (after, headers) = match self.ask(Request::Headers { locator: locator.clone() }).await? {
             Response::Headers { after, headers } if headers.len() <= MAX_HEADERS => (after, headers),
             _ => return Err(Fault::NotAsked),
         };
-        let anchor = self.view.anchor(after).await?.filter(|_| here.locator.contains(&after));
-        let anchor = anchor.ok_or(Fault::BrokenLink { hash: after })?;
-        let is_last = headers.len() < MAX_HEADERS;
-        let checked = check_headers(self.view.rules(), &anchor, &headers, self.view.now())?;
-        Ok(checked.map(|checked| (checked, is_last)))
+        if !locator.contains(&after) {
+            return Err(Fault::BrokenLink { hash: after });
+        }
+        let Some(anchor) = self.view.anchor(after).await? else {
+            // It was reverted and forgotten here meanwhile.
+            return Ok(Page { checked: None, work: Work::ZERO, end: Some(End::NotDue) });
+        };
+        let checked = self.check(&anchor, &headers).await?;
+        let count = checked.as_ref().map_or(0, |checked| checked.headers.len());
+        let end = if count < headers.len() { Some(End::NotDue) } else { (count < MAX_HEADERS).then_some(End::Head) };
+        let work = checked.as_ref().map_or(anchor.work, |checked| checked.tip.work);
+        Ok(Page { checked, work, end })
+    }
+
+    /// Checks headers, a few at a time: a whole page is a tenth of a second, and other tasks have this thread, too.
+    async fn check(&self, anchor: &Anchor, headers: &[SealedHeader]) -> Result<Option<CheckedHeaders>, Fault> {
+        let mut check = HeaderCheck::new(self.view.rules(), anchor, self.view.now());
+        for (number, sealed) in (1..).zip(headers) {
+            if !check.push(sealed)? {
+                break;
+            }
+            if number % HEADERS_AT_ONCE == 0 {
+                yield_now().await;
+            }
+        }
+        Ok(check.finish())
     }
 
     /// Fetches and verifies bodies ahead while earlier ones are being connected, in order.
@@ -250,7 +324,7 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
         if self.view.here().await?.pending == status.pending {
             return Ok(());
         }
-        let mut after = None;
+        let (mut after, mut withheld, mut bytes) = (None, 0, 0);
         for _ in 0..MAX_PAGES {
             let logs = match self.ask(Request::Pending { after }).await? {
                 Response::Pending(logs) if logs.len() <= MAX_LOGS => logs,
@@ -263,46 +337,72 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             let stations: Vec<StationId> = logs.iter().map(|(station, _)| *station).collect();
             let ends = self.view.log_ends(stations).await?;
             let ahead = logs.iter().zip(&ends).filter(|((_, next), here)| *next > here.next);
-            let wanted: Vec<_> = ahead.map(|((station, _), here)| (*station, here.next)).collect();
-            self.fetch_logs(wanted).await?;
+            let wanted: Wanted = ahead.map(|((station, _), here)| (*station, here.next)).collect();
+            if !wanted.is_empty() {
+                let given = self.fetch_logs(wanted).await?;
+                bytes += given;
+                withheld += u32::from(given == 0);
+            }
+            if withheld > MAX_WITHHELD {
+                return Err(Fault::Withheld);
+            }
             after = logs.last().map(|(station, _)| *station);
-            if logs.len() < MAX_LOGS {
+            if logs.len() < MAX_LOGS || bytes > MAX_PENDING_BYTES {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Fetches logs from these sequences on, as far as the peer gives them and they are taken in.
-    async fn fetch_logs(&mut self, mut wanted: Vec<(StationId, Sequence)>) -> Result<(), Fault> {
+    /// Fetches logs from these sequences on, as far as the peer gives them and they are taken in. Returns the bytes of
+    /// batches that it gave.
+    async fn fetch_logs(&mut self, mut wanted: Wanted) -> Result<usize, Fault> {
+        let mut bytes = 0;
         while !wanted.is_empty() {
-            let batches = match self.ask(Request::Logs { from: wanted.clone() }).await? {
+            let from = wanted.iter().map(|(station, from)| (*station, *from)).collect();
+            let batches = match self.ask(Request::Logs { from }).await? {
                 Response::Batches(batches) => batches,
-                Response::Unknown => return Ok(()),
+                Response::Unknown => break,
                 _ => return Err(Fault::NotAsked),
             };
             let is_asked = |batch: &SignedBatch| {
                 let (station, sequence) = batch.place();
-                wanted.iter().any(|(asked, from)| *asked == station && sequence >= *from)
+                wanted.get(&station).is_some_and(|from| sequence >= *from)
             };
             if !batches.iter().all(is_asked) {
                 return Err(Fault::NotAsked);
             }
-            if batches.is_empty() {
-                return Ok(());
-            }
+            let given: usize = batches.iter().map(encoded_len).sum();
+            bytes += given;
             let taken = self.sink.batches(self.peer.peer(), batches).await?;
             self.batches.add(&taken);
-            // Only what grew may have more to give; what did not would be asked for again without end.
-            let ends = self.view.log_ends(wanted.iter().map(|(station, _)| *station).collect()).await?;
-            let grown = wanted.iter().zip(ends).filter(|((_, from), end)| end.next > *from);
-            wanted = grown.map(|((station, _), end)| (*station, end.next)).collect();
-            if taken.count == 0 {
-                return Ok(());
+            // Another batch would have fitted: this was all. Nor has an honest pool more than this.
+            if given <= MAX_RESPONSE_BYTES - 2 * MAX_BATCH_BYTES as usize || bytes > MAX_PENDING_BYTES {
+                break;
             }
+            // Only what grew may have more to give; what did not would be asked for again without end.
+            let ends = self.view.log_ends(wanted.keys().copied().collect()).await?;
+            let grown = wanted.into_iter().zip(ends).filter(|((_, from), end)| end.next > *from);
+            wanted = grown.map(|((station, _), end)| (station, end.next)).collect();
         }
-        Ok(())
+        Ok(bytes)
     }
+}
+
+/// Logs to fetch, each from a sequence on.
+type Wanted = BTreeMap<StationId, Sequence>;
+
+/// Lets other tasks of this thread run.
+async fn yield_now() {
+    let mut has_yielded = false;
+    let once = poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    });
+    once.await;
 }
 
 impl Taken {

@@ -11,11 +11,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::failure::Failure;
 use super::output::{Output, notice};
 use super::{Global, init, wait_for};
-use crate::config::{Config, Flag, JoinTarget, ListenAddress, LogLevel};
+use crate::config::{Config, Flag, ListenAddress, LogLevel};
 use crate::data_dir::{DataDir, LockedDataDir};
 use crate::identity::Identity;
 use crate::node::Node;
 use crate::telemetry;
+use crate::ticket::JoinTarget;
 
 /// How long a clean stop may take, in seconds; with the program's own end it stays below the 5 s of the contract.
 const STOP_SECONDS: u64 = 4;

@@ -67,7 +67,7 @@ impl Member {
             federation_name: rules.parameters().name.clone(),
             genesis: encoded_genesis,
             listen: shared.config.network.listen.clone(),
-            join: addresses_of(&shared.targets()?),
+            join: addresses_of(&shared.config.network.join),
             address_book: shared.dir.peers_file(),
         });
         let (network, network_events) = match started {

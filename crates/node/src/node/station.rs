@@ -22,7 +22,6 @@ use qfzz_ledger_core::time::Timestamp;
 use qfzz_ledger_core::verify::Verifier;
 use qfzz_sync::global_trust::{Policy, get_global_trust};
 use qfzz_sync::report::SyncReport;
-use tokio::sync::broadcast;
 
 use super::joining::{JoinError, join};
 use super::{Member, Shared};
@@ -33,12 +32,12 @@ use crate::api::dto::{
 };
 use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use crate::clock;
-use crate::events::Numbered;
+use crate::events::Events;
 use crate::network::DialError;
 use crate::service::ServiceError;
 use crate::service::state::{Hold, State};
 use crate::store::{StoreError, StoreRead, StoreReader};
-use crate::ticket::JoinTarget;
+use crate::ticket::{JoinTarget, JoinTargetError};
 
 /// Blocks read from the disk in one go while a stream of them is read.
 const BLOCKS_AT_ONCE: u64 = 16;
@@ -232,8 +231,8 @@ impl Station for StationHandle {
         clock::now()
     }
 
-    fn events(&self) -> broadcast::Receiver<Numbered> {
-        self.0.events.subscribe()
+    fn events(&self) -> Events {
+        self.0.events.clone()
     }
 
     async fn rules(&self) -> Result<Arc<Rules>, PortError> {
@@ -255,8 +254,7 @@ impl Station for StationHandle {
     }
 
     async fn dial(&self, target: String) -> Result<Dialled, PortError> {
-        let bad =
-            |error: crate::ticket::JoinTargetError| PortError::BadAddress { reason: format!("is unusable: {error}") };
+        let bad = |error: JoinTargetError| PortError::BadAddress { reason: error.to_string() };
         let target: JoinTarget = target.parse().map_err(bad)?;
         let joined = join(&self.0, &target).await?;
         let rules = &joined.member.rules;

@@ -13,10 +13,11 @@ use super::super::client::Client;
 use super::super::failure::Failure;
 use super::super::output::{items, show};
 use crate::clock;
-use crate::config::{Config, JoinTarget};
+use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::identity::Identity;
 use crate::node::Node;
+use crate::ticket::JoinTarget;
 
 /// What the demo's federation calls itself.
 pub(super) const FEDERATION: &str = "QFZZ demo";
