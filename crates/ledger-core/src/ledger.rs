@@ -10,6 +10,7 @@ use crate::batch::{BatchError, SignedBatch, VerifiedBatch};
 use crate::block::{Announcement, BlockError, SealedHeader, VerifiedBlock, batches_root};
 use crate::chain::{Chain, ChainError, Path};
 use crate::federation::Rules;
+use crate::fork_choice::Tip;
 use crate::header::{BLOCK_VERSION, BlockHeader};
 use crate::held::Held;
 use crate::ids::{BatchId, BlockHash, Height, Sequence, StationId};
@@ -198,7 +199,8 @@ pub struct Ledger<R> {
 
 impl<R: LedgerRead> Ledger<R> {
     /// Takes up what the store holds: the headers of the best chain above genesis, lowest first; those off it, parents
-    /// before children; this station's batches that are not on the chain, in order.
+    /// before children; this station's batches that are not on the chain, in order. Of what is off the best chain only
+    /// what is not better is taken up.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -220,7 +222,14 @@ impl<R: LedgerRead> Ledger<R> {
             chain.adopt(&Path { fork: header.previous, blocks: vec![hash] });
         }
         for (hash, header) in side {
-            if chain.contains(&header.previous) && !chain.contains(&hash) {
+            let (head, Some(work)) = (chain.tip(&rules, &chain.head()), chain.work_of(&header.previous)) else {
+                continue;
+            };
+            let rank = rules.rank(&header.previous, &header.producer);
+            let tip = Tip { work: work.plus(header.difficulty.work()), rank, hash };
+            // What it was weighed against was lost before it was synced: unknown again, it is fetched and weighed anew.
+            let is_better = head.is_none_or(|head| tip.is_better_than(&head));
+            if !is_better && !chain.contains(&hash) {
                 chain.insert(hash, &header);
             }
         }

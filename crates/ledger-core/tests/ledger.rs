@@ -458,6 +458,25 @@ fn a_ledger_opens_where_its_store_stands() {
 }
 
 #[test]
+fn a_better_branch_than_what_a_power_cut_left_is_weighed_anew() {
+    let rules = rules();
+    let (mut before, store) = ledger(&rules, 1);
+    let best = branch(&mut Author::new(&rules, 2), genesis(&rules), 1);
+    let side = branch(&mut Author::new(&rules, 3), genesis(&rules), 2);
+    let connected = take(&mut before, &store, &best).remove(0);
+    store.apply(&Transition { connected: Vec::new(), kept: side.clone(), ..connected });
+    // Bodies off the best chain lie beside the journal; the blocks that they were weighed against are gone with its end.
+    let headers = |blocks: &[VerifiedBlock]| -> Vec<_> {
+        blocks.iter().map(|block| (block.hash(), block.header().clone())).collect()
+    };
+    let (best, kept, own) = (headers(&best), headers(&side), own_log(&rules, 1));
+    let mut after = Ledger::open(Arc::clone(&rules), store.clone(), own, best, kept, [], at(50)).expect("memory");
+    // Known without being the head, it would never be connected: a sync fetches only what is not known.
+    take(&mut after, &store, &side);
+    assert_eq!(after.chain().head(), side[1].hash());
+}
+
+#[test]
 fn a_store_that_contradicts_itself_is_its_own_fault() {
     let rules = rules();
     let blocks = branch(&mut Author::new(&rules, 2), genesis(&rules), 4);

@@ -24,12 +24,12 @@ const MAX_COUNTED: usize = 1_000;
 /// Blocks of one producer on one parent that are relayed.
 const MAX_RELAYED: u8 = 2;
 
-/// How often batches of an announced block are asked for in vain before a sync has to bring the block.
-const MAX_ATTEMPTS: u32 = 6;
-
-/// After the first attempt that was in vain, in milliseconds; each later pause is twice the one before. Whoever passed
-/// an announcement on may still be fetching the body itself.
+/// After the first request for a body that was in vain, in milliseconds; each later pause is twice the one before.
+/// Whoever passed an announcement on may still be fetching the body itself.
 const FIRST_PAUSE_MS: i64 = 100;
+
+/// The longest such pause, in milliseconds: a body that comes late must not wait as long at every station on its way.
+const LONGEST_PAUSE_MS: i64 = 5_000;
 
 /// An announced block whose batches are being fetched.
 struct Incomplete {
@@ -335,14 +335,10 @@ impl<R: LedgerRead> State<R> {
         if incomplete.batches.len() > before {
             return self.complete(block, incomplete, now, effects);
         }
+        let pause = FIRST_PAUSE_MS.saturating_mul(2_i64.saturating_pow(incomplete.attempts)).min(LONGEST_PAUSE_MS);
         incomplete.attempts += 1;
-        if incomplete.attempts < MAX_ATTEMPTS {
-            let pause = FIRST_PAUSE_MS << (incomplete.attempts - 1);
-            incomplete.again_at = Some(now.saturating_add(pause));
-            self.gossip.incomplete.insert(block, incomplete);
-        } else {
-            self.syncing.want(incomplete.from, now);
-        }
+        incomplete.again_at = Some(now.saturating_add(pause));
+        self.gossip.incomplete.insert(block, incomplete);
         Ok(())
     }
 
