@@ -398,7 +398,7 @@ impl<'a> Link<'a> {
         };
         let answer = encode(&(self.answer)(number, &received)?);
         self.bytes_in.fetch_add(answer.len() as u64, Ordering::SeqCst);
-        Response::decode(&answer).map_err(|_| SessionError::Malformed)
+        Ok(Response::decode(&answer)?)
     }
 }
 
