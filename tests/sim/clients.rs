@@ -50,7 +50,7 @@ impl Clients {
 
     fn records(&mut self) -> Vec<Record> {
         let chance = &mut self.chance;
-        let count = if chance.percent(3) { 300 } else { chance.between(1, 3) };
+        let count = if chance.percent(1) { 300 } else { chance.between(1, 3) };
         let record = |_| {
             let name = |kind: &str, number: i64| format!("{kind}{number}");
             let (content, creator) = (name("track", chance.between(0, 9)), name("artist", chance.between(0, 2)));

@@ -1,15 +1,12 @@
 //! Requests and answers between stations, as the daemon's request-response protocol carries them.
 
-use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
 use qfzz_ledger_core::codec::encode;
-use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
-use qfzz_ledger_core::overlay::LedgerRead;
-use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
 use qfzz_node::service::effect::Input;
-use qfzz_node::store::{MemoryReader, StoreRead};
+use qfzz_node::store::Blocks;
 use qfzz_sync::message::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Request, Response};
 use qfzz_sync::peer::{SessionError, Traffic};
-use qfzz_sync::serve::{BlockView, answer_about_blocks, answer_about_pending};
+use qfzz_sync::serve::{answer_about_blocks, answer_about_pending};
 
 use crate::session::AnswerTo;
 use crate::world::{Event, World};
@@ -31,25 +28,6 @@ pub(crate) enum Waiting {
     Sync(AnswerTo),
     Batches(BlockHash),
     Log,
-}
-
-/// The blocks that a station has committed, as the answering side reads them.
-struct Committed(MemoryReader);
-
-impl BlockView for Committed {
-    fn best_height(&self, hash: &BlockHash) -> Result<Option<Height>, ReadError> {
-        let Some(sealed) = self.0.header(hash)? else { return Ok(None) };
-        let height = sealed.header.index;
-        Ok(self.0.header_at(height)?.filter(|(best, _)| best == hash).map(|_| height))
-    }
-
-    fn sealed_at(&self, height: Height) -> Result<Option<SealedHeader>, ReadError> {
-        Ok(self.0.header_at(height)?.map(|(_, sealed)| sealed))
-    }
-
-    fn block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, ReadError> {
-        LedgerRead::block(&self.0, hash)
-    }
 }
 
 impl World {
@@ -95,7 +73,7 @@ impl World {
             Err(error) => return self.fail(format_args!("s{from} sent a request that cannot be read: {error}")),
             Ok(_) if !is_allowed => Ok((Response::Busy, true)),
             Ok(request) if request.is_about_blocks() => {
-                answer_about_blocks(&Committed(reader), &request).map(|response| (response, true))
+                answer_about_blocks(&Blocks(&reader), &request).map(|response| (response, true))
             }
             Ok(request) => {
                 answer_about_pending(&running.node.lock().state, &asker, &request).map(|response| (response, false))
