@@ -25,6 +25,8 @@ pub(crate) struct Scenario {
     /// Who can be connected with whom, the lower number first.
     pub(crate) links: Vec<(usize, usize)>,
     pub(crate) mining: MiningConfig,
+    /// Which stations mine by themselves, one at least: the records of the others must reach these.
+    pub(crate) mines: Vec<bool>,
     /// How long finding a nonce takes, about.
     pub(crate) nonce_ms: i64,
     /// The least and the most that a message takes.
@@ -78,6 +80,9 @@ impl Scenario {
             let link = chance.pick(&links);
             faults.push((when(chance), Fault::Cut { link, lasts_ms: chance.between(50, 8_000) }));
         }
+        let miners = chance.pick(&[0, 40, 100]);
+        let mut mines: Vec<bool> = (0..stations).map(|_| chance.percent(miners)).collect();
+        mines[chance.index(stations)] = true;
         let most_skew = chance.pick(&[0, 500, 5_000, 50_000]);
         let fastest = chance.between(1, 60);
         let mut starts: Vec<i64> = (0..stations).map(|_| BEGIN + chance.between(0, 2_000)).collect();
@@ -87,6 +92,7 @@ impl Scenario {
         }
         Self {
             stations,
+            mines,
             mining: MiningConfig {
                 enabled: true,
                 interval_ms: chance.between(800, 4_000),

@@ -13,7 +13,7 @@ use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::testing::{at, solve};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_node::service::effect::{Effect, Event as Told, Input, Reply, Token, Verdict};
-use qfzz_node::service::state::{Hold, State, StateConfig, SyncConfig};
+use qfzz_node::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
 use qfzz_node::store::{StoreError, StoreRead};
 use qfzz_sync::message::Response;
 use qfzz_sync::report::Fault;
@@ -121,7 +121,7 @@ impl World {
             Err(error) => return self.fail(format_args!("s{number} cannot read its store: {error}")),
         };
         let config = StateConfig {
-            mining: self.scenario.mining.clone(),
+            mining: MiningConfig { enabled: self.scenario.mines[number], ..self.scenario.mining.clone() },
             sync: SyncConfig { interval_ms: SYNC_EVERY_MS },
             hold: if is_founder { Hold::No } else { Hold::Until(now.saturating_add(HOLD_MS)) },
         };
