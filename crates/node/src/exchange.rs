@@ -121,7 +121,8 @@ impl Exchange {
 
     async fn on_event(&self, event: NetworkEvent) {
         match event {
-            NetworkEvent::Listening(address) => tracing::info!(%address, "listening"),
+            // The network has said so.
+            NetworkEvent::Listening(_) => {}
             NetworkEvent::Connected { peer, address } => {
                 tracing::debug!(%peer, %address, "peer connected");
                 self.service.tell(Input::Connected(peer)).await;
