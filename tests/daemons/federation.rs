@@ -288,11 +288,9 @@ fn stations_also_join_over_quic() {
     await_one_head(&stations);
 }
 
-#[test]
-fn a_station_of_another_federation_is_refused_by_name() {
-    let _turn = beside_others();
-    let north = Recipe::new("north").found("northern stations", &[]);
-    let south = Recipe::new("south").found("southern stations", &[]);
+/// South asks to join north, and is told that this is another federation.
+#[track_caller]
+fn assert_refused_by_name(south: &Daemon, north: &Daemon) {
     let answer = south.api().try_post("/v1/peers", &json!({ "address": north.address() })).expect("the daemon lives");
     assert!((400..500).contains(&answer.status), "{answer:?}");
     let problem = answer.json();
@@ -301,4 +299,21 @@ fn a_station_of_another_federation_is_refused_by_name() {
     let refused = south.qfzz(&["join", &north.address()]).exits(1);
     assert!(refused.stderr.contains("northern stations"), "{refused:?}");
     assert_eq!(south.api().get("/v1/status")["federation"], "southern stations");
+}
+
+#[test]
+fn a_station_of_another_federation_is_refused_by_name() {
+    let _turn = beside_others();
+    let north = Recipe::new("north").found("northern stations", &[]);
+    let south = Recipe::new("south").found("southern stations", &[]);
+    south.api().record(&json!({ "kind": "content_verified", "content_id": "a", "creator_id": "b" }));
+    assert_refused_by_name(&south, &north);
+}
+
+#[test]
+fn a_federation_that_was_founded_by_name_is_not_given_up_for_another_though_still_empty() {
+    let _turn = beside_others();
+    let north = Recipe::new("north").found("northern stations", &[]);
+    let south = Recipe::new("south").found("southern stations", &[]);
+    assert_refused_by_name(&south, &north);
 }

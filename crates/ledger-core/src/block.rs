@@ -188,9 +188,14 @@ impl SignedBlock {
         if self.batches.len() != header.batch_count as usize {
             return Err(BlockError::Body { index, hash });
         }
+        // Hashing is cheap: only what the header commits to is worth the signatures' cost.
+        let ids: Vec<BatchId> = self.batches.iter().map(|batch| batch.id(rules)).collect();
+        if ids_root(&ids) != header.merkle_root {
+            return Err(BlockError::Body { index, hash });
+        }
         let mut batches = Vec::with_capacity(self.batches.len());
-        for batch in self.batches {
-            let verified = match known.get(&batch.id(rules)) {
+        for (id, batch) in ids.iter().zip(self.batches) {
+            let verified = match known.get(id) {
                 Some(known) => known.clone(),
                 None => batch.verify(rules).map_err(|error| BlockError::Batch { index, error })?,
             };
@@ -311,8 +316,13 @@ impl VerifiedBlock {
 
 /// The Merkle root of a block's body.
 pub fn batches_root(batches: &[VerifiedBatch]) -> [u8; 32] {
-    let ids: Vec<[u8; 32]> = batches.iter().map(|batch| *batch.id().as_bytes()).collect();
-    merkle::root(&ids)
+    let ids: Vec<BatchId> = batches.iter().map(VerifiedBatch::id).collect();
+    ids_root(&ids)
+}
+
+fn ids_root(ids: &[BatchId]) -> [u8; 32] {
+    let leaves: Vec<[u8; 32]> = ids.iter().map(|id| *id.as_bytes()).collect();
+    merkle::root(&leaves)
 }
 
 /// A block announced compactly: who has the batches can put it together.
@@ -342,8 +352,7 @@ impl Announcement {
     pub fn check_alone(&self, rules: &Rules) -> Result<BlockHash, BlockError> {
         let hash = self.sealed.check_alone(rules)?;
         let header = &self.sealed.header;
-        let ids: Vec<[u8; 32]> = self.batch_ids.iter().map(|id| *id.as_bytes()).collect();
-        if ids.len() != header.batch_count as usize || merkle::root(&ids) != header.merkle_root {
+        if self.batch_ids.len() != header.batch_count as usize || ids_root(&self.batch_ids) != header.merkle_root {
             return Err(BlockError::Body { index: header.index, hash });
         }
         if let Some((introduction, signature)) = &self.introduction {

@@ -3,7 +3,7 @@
 //! Only blocks whose body was verified enter; each knows its accumulated work. Best-chain entries stay, about 200
 //! bytes a block; off the best chain the lightest tips go first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use crate::federation::Rules;
 use crate::fork_choice::Tip;
@@ -99,9 +99,12 @@ struct Entry {
 pub struct Chain {
     entries: HashMap<BlockHash, Entry>,
     best: Vec<BlockHash>,
+    /// Blocks off the best chain that no known block follows, lightest first.
+    side_tips: BTreeSet<(Work, BlockHash)>,
     side_bytes: u64,
-    invalid: HashMap<BlockHash, u64>,
-    invalid_count: u64,
+    invalid: HashSet<BlockHash>,
+    /// The invalid ones, oldest first.
+    invalid_order: VecDeque<BlockHash>,
 }
 
 /// The way from one tip to another.
@@ -131,9 +134,10 @@ impl Chain {
         Self {
             entries: HashMap::from([(hash, entry)]),
             best: vec![hash],
+            side_tips: BTreeSet::new(),
             side_bytes: 0,
-            invalid: HashMap::new(),
-            invalid_count: 0,
+            invalid: HashSet::new(),
+            invalid_order: VecDeque::new(),
         }
     }
 
@@ -179,7 +183,7 @@ impl Chain {
 
     /// Whether the block is remembered as invalid.
     pub fn is_invalid(&self, hash: &BlockHash) -> bool {
-        self.invalid.contains_key(hash)
+        self.invalid.contains(hash)
     }
 
     /// What fork choice looks at for a known block.
@@ -258,6 +262,7 @@ impl Chain {
     pub fn insert(&mut self, hash: BlockHash, header: &BlockHeader) {
         let parent = self.entries.get_mut(&header.previous).expect("checked: the parent is known");
         parent.children += 1;
+        self.side_tips.remove(&(parent.work, header.previous));
         let entry = Entry {
             previous: header.previous,
             height: header.index,
@@ -269,6 +274,7 @@ impl Chain {
             children: 0,
         };
         self.side_bytes += u64::from(entry.body_bytes);
+        self.side_tips.insert((entry.work, hash));
         self.entries.insert(hash, entry);
     }
 
@@ -294,35 +300,71 @@ impl Chain {
     pub fn adopt(&mut self, path: &Path) {
         let reverted = self.above(&path.fork);
         self.best.truncate(self.best.len() - reverted.len());
-        let bytes = |hashes: &[BlockHash]| -> u64 {
-            hashes.iter().filter_map(|hash| self.entries.get(hash)).map(|entry| u64::from(entry.body_bytes)).sum()
-        };
-        self.side_bytes = self.side_bytes + bytes(&reverted) - bytes(&path.blocks);
+        for (hash, entry) in reverted.iter().filter_map(|hash| Some((hash, self.entries.get(hash)?))) {
+            self.side_bytes += u64::from(entry.body_bytes);
+            if entry.children == 0 {
+                self.side_tips.insert((entry.work, *hash));
+            }
+        }
+        for (hash, entry) in path.blocks.iter().filter_map(|hash| Some((hash, self.entries.get(hash)?))) {
+            self.side_bytes -= u64::from(entry.body_bytes);
+            self.side_tips.remove(&(entry.work, *hash));
+        }
         self.best.extend(&path.blocks);
     }
 
-    /// Forgets a block that failed when it was connected, with its descendants, and remembers them as invalid.
-    /// Returns what was forgotten.
+    /// Forgets a block off the best chain that failed when it was connected, with its descendants, and remembers them
+    /// as invalid. Returns what was forgotten.
     pub fn reject(&mut self, hash: &BlockHash) -> Vec<BlockHash> {
-        let mut rejected = vec![*hash];
-        // Children have a greater height, so one pass in that order finds all descendants.
-        let mut side: Vec<_> = self.side().map(|(hash, entry)| (entry.height, *hash, entry.previous)).collect();
-        side.sort_unstable();
-        for (_, hash, previous) in side {
-            if rejected.contains(&previous) && !rejected.contains(&hash) {
-                rejected.push(hash);
+        let rejected = self.forget(hash);
+        // The block itself comes last: its descendants are the first whose names may go.
+        for hash in rejected.iter().rev() {
+            if self.invalid.insert(*hash) {
+                self.invalid_order.push_back(*hash);
             }
         }
-        for hash in rejected.iter().rev() {
-            self.remove(hash);
-            self.invalid.insert(*hash, self.invalid_count);
-            self.invalid_count += 1;
-        }
-        while self.invalid.len() > MAX_INVALID {
-            let oldest = self.invalid.iter().min_by_key(|(_, number)| **number).map(|(hash, _)| *hash);
+        while self.invalid_order.len() > MAX_INVALID {
+            let oldest = self.invalid_order.pop_front();
             oldest.map(|hash| self.invalid.remove(&hash));
         }
         rejected
+    }
+
+    /// Forgets a block off the best chain, with its descendants; they can be taken in again. Returns what was
+    /// forgotten, parents before children.
+    pub fn forget(&mut self, hash: &BlockHash) -> Vec<BlockHash> {
+        let forgotten = self.with_descendants(hash);
+        forgotten.iter().rev().for_each(|hash| self.remove(hash));
+        forgotten
+    }
+
+    /// A block off the best chain and all that follows it, parents before children.
+    fn with_descendants(&self, hash: &BlockHash) -> Vec<BlockHash> {
+        let mut found = vec![*hash];
+        if self.entries.get(hash).is_none_or(|entry| entry.children == 0) {
+            return found;
+        }
+        let mut side = Vec::new();
+        let mut seen = HashSet::new();
+        for (_, tip) in &self.side_tips {
+            let mut at = *tip;
+            while let Some(entry) = self.entries.get(&at).filter(|entry| self.at(entry.height) != Some(at))
+                && seen.insert(at)
+            {
+                side.push((entry.height, at, entry.previous));
+                at = entry.previous;
+            }
+        }
+        // Children have a greater height, so one pass in that order finds all descendants.
+        side.sort_unstable();
+        let mut members = HashSet::from([*hash]);
+        for (_, hash, previous) in side {
+            if members.contains(&previous) {
+                members.insert(hash);
+                found.push(hash);
+            }
+        }
+        found
     }
 
     /// Forgets the lightest tips off the best chain until what is off it keeps within its limits: 10,000 headers,
@@ -330,25 +372,23 @@ impl Chain {
     pub fn prune(&mut self) -> Vec<BlockHash> {
         let mut forgotten = Vec::new();
         while self.entries.len() - self.best.len() > MAX_SIDE_HEADERS || self.side_bytes > MAX_SIDE_BYTES {
-            let tips = self.side().filter(|(_, entry)| entry.children == 0);
-            let Some((hash, _)) = tips.min_by_key(|(hash, entry)| (entry.work, **hash)) else { break };
-            let hash = *hash;
+            let Some((_, hash)) = self.side_tips.first().copied() else { break };
             self.remove(&hash);
             forgotten.push(hash);
         }
         forgotten
     }
 
-    /// Known blocks off the best chain.
-    fn side(&self) -> impl Iterator<Item = (&BlockHash, &Entry)> {
-        self.entries.iter().filter(|(hash, entry)| self.at(entry.height) != Some(**hash))
-    }
-
+    /// Removes a block off the best chain that no known block follows.
     fn remove(&mut self, hash: &BlockHash) {
-        if let Some(entry) = self.entries.remove(hash) {
-            self.side_bytes -= u64::from(entry.body_bytes);
-            if let Some(parent) = self.entries.get_mut(&entry.previous) {
-                parent.children -= 1;
+        let Some(entry) = self.entries.remove(hash) else { return };
+        self.side_bytes -= u64::from(entry.body_bytes);
+        self.side_tips.remove(&(entry.work, *hash));
+        let is_best = self.is_best(&entry.previous);
+        if let Some(parent) = self.entries.get_mut(&entry.previous) {
+            parent.children -= 1;
+            if parent.children == 0 && !is_best {
+                self.side_tips.insert((parent.work, entry.previous));
             }
         }
     }

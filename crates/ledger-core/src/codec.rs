@@ -89,6 +89,10 @@ pub fn decode<T: Encode + Decode<()>>(bytes: &[u8], limit: usize) -> Result<T, C
         return Err(CodecError::TooLong { length: bytes.len(), limit });
     }
     let (value, used): (T, usize) = bincode::decode_from_slice(bytes, CONFIG).map_err(|failure| match failure {
+        // An option is there or not: no version to come adds a third way.
+        DecodeError::UnexpectedVariant { type_name, .. } if type_name.starts_with("core::option::Option<") => {
+            CodecError::Malformed
+        }
         DecodeError::UnexpectedVariant { found, .. } => CodecError::UnknownTag { tag: found },
         _ => CodecError::Malformed,
     })?;

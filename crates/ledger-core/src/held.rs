@@ -31,6 +31,11 @@ impl Held {
         }
     }
 
+    /// A station's batch at `sequence`.
+    pub fn get(&self, station: &StationId, sequence: Sequence) -> Option<&VerifiedBatch> {
+        self.by_station.get(station)?.get(&sequence).map(|(batch, _)| batch)
+    }
+
     /// Takes out a station's batch at `sequence`.
     pub fn take(&mut self, station: &StationId, sequence: Sequence) -> Option<VerifiedBatch> {
         let (batch, _) = self.by_station.get_mut(station)?.remove(&sequence)?;

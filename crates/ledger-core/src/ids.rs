@@ -103,6 +103,13 @@ text!(
     Name, empty: true, limit: MAX_NAME_BYTES
 );
 
+impl Default for Name {
+    /// The empty name.
+    fn default() -> Self {
+        Self(String::new())
+    }
+}
+
 /// Defines a 32-byte hash with its own type, shown and read as 64 hex digits.
 macro_rules! hash {
     ($(#[$doc:meta])* $name:ident) => {

@@ -3,13 +3,18 @@
 //! It decides and does no I/O: it reads what was committed through [`LedgerRead`], and returns each change as one
 //! value for the store. Until the store reports a transition as committed, its changes are read from an overlay.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod outcome;
+
+pub use outcome::{Assembled, BatchOutcome, BlockRefusal, BlocksOutcome, NoBlock, Template, Transition};
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::batch::{BatchError, SignedBatch, VerifiedBatch};
+use crate::batch::{SignedBatch, VerifiedBatch};
 use crate::block::{Announcement, BlockError, SealedHeader, VerifiedBlock, batches_root};
 use crate::chain::{Chain, ChainError, Path};
 use crate::federation::Rules;
+use crate::fork_choice::Tip;
 use crate::header::{BLOCK_VERSION, BlockHeader};
 use crate::held::Held;
 use crate::ids::{BatchId, BlockHash, Height, Sequence, StationId};
@@ -19,136 +24,11 @@ use crate::overlay::{LedgerRead, Overlay};
 use crate::own_log::OwnLog;
 use crate::record::{Record, Subject};
 use crate::reveal::RevealStep;
-use crate::severity::Severity;
 use crate::state::{
     ChainState, ConnectError, Layer, PendingRecord, ReadError, StateRead, StationState, Undo, Writes, chain_state,
     connect, station_state,
 };
 use crate::time::Timestamp;
-
-/// The only change that the store ever writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// Counts from 1 since the ledger was opened; commits happen in this order.
-    pub number: u64,
-    /// Batches that this station signed, or learnt of its own log.
-    pub own_batches: Vec<VerifiedBatch>,
-    /// Verified blocks off the best chain.
-    pub kept: Vec<VerifiedBlock>,
-    /// Blocks off the best chain that are forgotten.
-    pub dropped: Vec<BlockHash>,
-    /// Blocks that leave the best chain, highest first.
-    pub reverted: Vec<BlockHash>,
-    /// Blocks that join the best chain, lowest first, each with what takes it back.
-    pub connected: Vec<(VerifiedBlock, Undo)>,
-    /// Whether `writes` are the whole trust state, not changes of it.
-    pub replaces_state: bool,
-    /// The trust state's new values, after all of this.
-    pub writes: Writes,
-    /// The head after all of this.
-    pub head: BlockHash,
-    /// The head's height.
-    pub height: Height,
-}
-
-impl Transition {
-    /// Whether the head changes.
-    pub fn moves_head(&self) -> bool {
-        !self.connected.is_empty()
-    }
-}
-
-/// What became of a batch that somebody sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BatchOutcome {
-    /// It waits for a block now, and so do those that waited for it.
-    Added {
-        /// The batches added, in order; this one first.
-        batches: Vec<VerifiedBatch>,
-        /// What has to be stored: batches of this station's own log.
-        transition: Option<Box<Transition>>,
-    },
-    /// It is known, or its place is taken.
-    Known,
-    /// It waits for what is before it, from this sequence on.
-    Gap {
-        /// The first batch missing.
-        from: Sequence,
-    },
-    /// It is dated more than 120 s ahead of the local clock, and waits.
-    Ahead,
-    /// Its sequence is more than 1,024 ahead of the next one.
-    TooFar,
-    /// It does not link to its station's log as known here.
-    Unlinked,
-    /// The pool is full.
-    Full,
-    /// It is not valid by itself.
-    Invalid(BatchError),
-}
-
-/// Why a block was not taken in.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BlockRefusal {
-    /// It is not valid by itself.
-    #[error(transparent)]
-    Block(#[from] BlockError),
-    /// It does not fit the chain.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// It, or an ancestor of it, does not fit the state.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-}
-
-impl BlockRefusal {
-    /// Who is at fault.
-    pub const fn severity(&self) -> Severity {
-        match self {
-            Self::Block(error) => error.severity(),
-            Self::Chain(error) => error.severity(),
-            Self::Connect(error) => error.severity(),
-        }
-    }
-}
-
-/// What taking in blocks changed.
-#[derive(Clone, Debug, Default)]
-pub struct BlocksOutcome {
-    /// The changes, in order.
-    pub transitions: Vec<Transition>,
-    /// The first block that was refused, and why; blocks after it were not looked at.
-    pub refused: Option<(BlockHash, BlockRefusal)>,
-}
-
-/// A block without its nonce.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    /// The header, with nonce 0.
-    pub header: BlockHeader,
-    /// The body.
-    pub batches: Vec<VerifiedBatch>,
-}
-
-/// Why there is no block to mine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoBlock {
-    /// No record waits.
-    #[error("no records are pending")]
-    NothingPending,
-    /// The station's reveal chain is used up.
-    #[error("this station's reveal chain is used up: it can produce no more blocks in this federation")]
-    RevealsUsedUp,
-}
-
-/// What stands in a block that was announced, as far as it is known here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Assembled {
-    /// All of it.
-    Block(VerifiedBlock),
-    /// Batches are missing, by their index in the block.
-    Missing(Vec<u32>),
-}
 
 /// A transition's writes while blocks are being added to it.
 #[derive(Default)]
@@ -157,6 +37,32 @@ struct Group {
     dropped: Vec<BlockHash>,
     connected: Vec<(VerifiedBlock, Undo)>,
     writes: Writes,
+}
+
+impl Group {
+    /// A block that came and went within this group is neither kept nor dropped.
+    fn forget_what_was_never_stored(&mut self) {
+        let dropped: HashSet<BlockHash> = self.dropped.iter().copied().collect();
+        let kept: HashSet<BlockHash> = self.kept.iter().map(VerifiedBlock::hash).collect();
+        self.kept.retain(|block| !dropped.contains(&block.hash()));
+        self.dropped.retain(|hash| !kept.contains(hash));
+    }
+}
+
+/// Why blocks could not be connected.
+enum Refused {
+    /// A block doesn't fit the state.
+    Invalid {
+        /// The block.
+        block: BlockHash,
+        /// What is wrong with it.
+        error: ConnectError,
+    },
+    /// The body of a block off the best chain is not in the store any more: it lay there unsynced.
+    Lost {
+        /// The block.
+        ancestor: BlockHash,
+    },
 }
 
 /// The ledger of one station. See the module.
@@ -172,7 +78,8 @@ pub struct Ledger<R> {
 
 impl<R: LedgerRead> Ledger<R> {
     /// Takes up what the store holds: the headers of the best chain above genesis, lowest first; those off it, parents
-    /// before children; this station's batches that are not on the chain, in order.
+    /// before children; this station's batches that are not on the chain, in order. Of what is off the best chain only
+    /// what is not better is taken up.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -187,11 +94,21 @@ impl<R: LedgerRead> Ledger<R> {
     ) -> Result<Self, ReadError> {
         let mut chain = Chain::new(&rules);
         for (hash, header) in best {
+            if header.previous != chain.head() {
+                return Err(ReadError::Damaged { what: "the index of headers" });
+            }
             chain.insert(hash, &header);
             chain.adopt(&Path { fork: header.previous, blocks: vec![hash] });
         }
         for (hash, header) in side {
-            if chain.contains(&header.previous) && !chain.contains(&hash) {
+            let (head, Some(work)) = (chain.tip(&rules, &chain.head()), chain.work_of(&header.previous)) else {
+                continue;
+            };
+            let rank = rules.rank(&header.previous, &header.producer);
+            let tip = Tip { work: work.plus(header.difficulty.work()), rank, hash };
+            // What it was weighed against was lost before it was synced: unknown again, it is fetched and weighed anew.
+            let is_better = head.is_none_or(|head| tip.is_better_than(&head));
+            if !is_better && !chain.contains(&hash) {
                 chain.insert(hash, &header);
             }
         }
@@ -354,10 +271,11 @@ impl<R: LedgerRead> Ledger<R> {
         }
         let mut batches = vec![batch];
         while let Some(next) = batches.last().and_then(|last| last.sequence().next())
-            && let Some(held) = self.held.take(&station, next)
+            && let Some(held) = self.held.get(&station, next).cloned()
             && held.header().created_at <= now.saturating_add(MAX_CLOCK_SKEW_MS)
             && self.pool.insert(held.clone(), chain_end, now) == Inserted::Added
         {
+            self.held.take(&station, next);
             batches.push(held);
         }
         let is_own = station == self.own.station();
@@ -459,13 +377,24 @@ impl<R: LedgerRead> Ledger<R> {
                 group.kept.push(block);
                 None
             };
-            if let Some((failed, error)) = refused {
-                group.dropped.extend(self.chain.reject(&failed));
-                outcome.refused = Some((failed, error.into()));
+            match refused {
+                None => {}
+                Some(Refused::Invalid { block, error }) => {
+                    group.dropped.extend(self.chain.reject(&block));
+                    outcome.refused = Some((block, error.into()));
+                }
+                Some(Refused::Lost { ancestor }) => {
+                    group.dropped.extend(self.chain.forget(&ancestor));
+                    outcome.refused = Some((hash, ChainError::UnknownParent { hash, previous: ancestor }.into()));
+                }
+            }
+            if outcome.refused.is_some() {
+                group.dropped.retain(|dropped| *dropped != hash);
                 break;
             }
         }
         group.dropped.extend(self.chain.prune());
+        group.forget_what_was_never_stored();
         self.flush(&mut group, &mut outcome);
         Ok(outcome)
     }
@@ -489,12 +418,13 @@ impl<R: LedgerRead> Ledger<R> {
         block: VerifiedBlock,
         group: &mut Group,
         now: Timestamp,
-    ) -> Result<Option<(BlockHash, ConnectError)>, ReadError> {
+    ) -> Result<Option<Refused>, ReadError> {
         let (hash, number) = (block.hash(), self.number + 1);
         let connected = match connect(&self.rules, &self.read, &block) {
             Ok(connected) => connected,
             Err(ConnectError::Read(error)) => return Err(error),
-            Err(error) => return Ok(Some((hash, error))),
+            Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
+            Err(error) => return Ok(Some(Refused::Invalid { block: hash, error })),
         };
         self.read.put_state(number, &connected.writes);
         self.read.put_undo(number, hash, connected.undo.clone());
@@ -512,7 +442,7 @@ impl<R: LedgerRead> Ledger<R> {
         hash: &BlockHash,
         outcome: &mut BlocksOutcome,
         now: Timestamp,
-    ) -> Result<Option<(BlockHash, ConnectError)>, ReadError> {
+    ) -> Result<Option<Refused>, ReadError> {
         const MISSING: ReadError = ReadError::Damaged { what: "a block" };
         let path = self.chain.path_to(hash).ok_or(MISSING)?;
         let reverted_hashes = self.chain.above(&path.fork);
@@ -533,14 +463,15 @@ impl<R: LedgerRead> Ledger<R> {
         };
         let mut connected = Vec::with_capacity(path.blocks.len());
         for hash in &path.blocks {
-            let block = read_block(hash)?;
+            let Some(block) = self.read.block(hash)? else { return Ok(Some(Refused::Lost { ancestor: *hash })) };
             match connect(&self.rules, &layer, &block) {
                 Ok(made) => {
                     layer.apply(made.writes);
                     connected.push((block, made.undo));
                 }
                 Err(ConnectError::Read(error)) => return Err(error),
-                Err(error) => return Ok(Some((*hash, error))),
+                Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
+                Err(error) => return Ok(Some(Refused::Invalid { block: *hash, error })),
             }
         }
         let writes = layer.into_writes();

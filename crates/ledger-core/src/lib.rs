@@ -11,7 +11,7 @@
 //! reveal block                 what a producer seals
 //! chain fork_choice orphans    the tree of known blocks, and which tip wins
 //! state                        what follows from a branch: scores and opinions
-//! mempool held                 what waits for a block
+//! mempool selection held       what waits for a block, and what the next one holds
 //! overlay ledger               all of it behind one facade; every change is one `Transition`
 //! network verify               the guide's verbs; a whole chain verified again
 //! ```
@@ -98,6 +98,7 @@ pub mod pow;
 pub mod record;
 pub mod reveal;
 pub mod score;
+mod selection;
 pub mod severity;
 pub mod state;
 #[cfg(feature = "testing")]

@@ -30,8 +30,9 @@ pub const MAX_BODY_BYTES: u32 = 1024 * 1024;
 /// Bytes of one gossip message, at most.
 pub const MAX_GOSSIP_BYTES: usize = 64 * 1024;
 
-/// Bytes of encoded federation parameters, at most. 64 founders and 256 actions of full length fit.
-pub const MAX_PARAMETERS_BYTES: usize = 64 * 1024;
+/// Bytes of encoded federation parameters, at most: with the nonce they fit an answer of 64 KiB. 64 founders and 256
+/// actions of full length fit.
+pub const MAX_PARAMETERS_BYTES: usize = 64 * 1024 - 8;
 
 /// Founders that a genesis may name, at most.
 pub const MAX_FOUNDERS: usize = 64;

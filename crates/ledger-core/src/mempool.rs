@@ -12,6 +12,7 @@ use crate::federation::{Limits, Rules};
 use crate::ids::{BatchId, Sequence, StationId};
 use crate::limits::{MAX_PENDING_BYTES, MAX_PENDING_PER_STATION};
 use crate::record::Subject;
+use crate::selection::{Offered, Selection, Share};
 use crate::state::PendingRecord;
 use crate::time::Timestamp;
 
@@ -49,16 +50,29 @@ pub enum Inserted {
     Full,
 }
 
+/// A batch that waits.
+#[derive(Clone, Debug)]
+struct Waiting {
+    batch: VerifiedBatch,
+    /// Counts the batches as they come: that of a log's first one is the order of stations.
+    arrival: u64,
+    /// When it came.
+    since: Timestamp,
+}
+
+/// What waits of one station; never empty while it is in the pool.
 #[derive(Clone, Debug)]
 struct Log {
-    batches: VecDeque<VerifiedBatch>,
-    /// When the pool first held a batch of this station: the order of stations.
-    arrival: u64,
-    /// When each batch came, beside `batches`.
-    since: VecDeque<Timestamp>,
+    batches: VecDeque<Waiting>,
     bytes: usize,
     /// Whether the station has a batch on the chain.
     is_on_chain: bool,
+}
+
+impl Log {
+    fn arrival(&self) -> u64 {
+        self.batches.front().map_or(0, |waiting| waiting.arrival)
+    }
 }
 
 /// The pool. See the module.
@@ -70,6 +84,8 @@ pub struct Mempool {
     subjects: HashMap<Subject, BTreeSet<(StationId, Sequence, u16)>>,
     arrivals: u64,
     records: u64,
+    /// Other stations by whether they are on the chain, then by their pending bytes: the last is the first to give way.
+    by_size: BTreeSet<(bool, usize, StationId)>,
     others_bytes: usize,
     newcomers_bytes: usize,
 }
@@ -84,6 +100,7 @@ impl Mempool {
             subjects: HashMap::new(),
             arrivals: 0,
             records: 0,
+            by_size: BTreeSet::new(),
             others_bytes: 0,
             newcomers_bytes: 0,
         }
@@ -113,23 +130,23 @@ impl Mempool {
     pub fn oldest(&self) -> Option<Timestamp> {
         // A log's batches come in order, so its first one with records is its oldest.
         let first = |log: &Log| {
-            let mut batches = log.batches.iter().zip(&log.since);
-            batches.find(|(batch, _)| !batch.records().is_empty()).map(|(_, since)| *since)
+            let mut batches = log.batches.iter();
+            batches.find(|waiting| !waiting.batch.records().is_empty()).map(|waiting| waiting.since)
         };
         self.logs.values().filter_map(first).min()
     }
 
     /// Where a station's log ends with what waits; `None` if nothing of it waits.
     pub fn log_end(&self, station: &StationId) -> Option<LogEnd> {
-        let last = self.logs.get(station)?.batches.back()?;
+        let last = &self.logs.get(station)?.batches.back()?.batch;
         Some(LogEnd { next: last.sequence().next()?, last: last.id() })
     }
 
     /// A batch by its place.
     pub fn batch(&self, station: &StationId, sequence: Sequence) -> Option<&VerifiedBatch> {
         let batches = &self.logs.get(station)?.batches;
-        let index = sequence.get().checked_sub(batches.front()?.sequence().get())?;
-        batches.get(usize::try_from(index).ok()?)
+        let index = sequence.get().checked_sub(batches.front()?.batch.sequence().get())?;
+        batches.get(usize::try_from(index).ok()?).map(|waiting| &waiting.batch)
     }
 
     /// A batch by its id.
@@ -154,8 +171,12 @@ impl Mempool {
 
     /// What waits of one station from `from` on, in order.
     pub fn log_from(&self, station: &StationId, from: Sequence) -> impl Iterator<Item = &VerifiedBatch> {
-        let batches = self.logs.get(station).map(|log| log.batches.iter()).into_iter().flatten();
-        batches.skip_while(move |batch| batch.sequence() < from)
+        let rest = self.logs.get(station).map(|log| {
+            let first = log.batches.front().map_or(from, |waiting| waiting.batch.sequence());
+            let skipped = usize::try_from(from.get().saturating_sub(first.get())).unwrap_or(usize::MAX);
+            log.batches.range(skipped.min(log.batches.len())..)
+        });
+        rest.into_iter().flatten().map(|waiting| &waiting.batch)
     }
 
     /// Takes in a batch. `chain` is where the station's log ends on the chain.
@@ -175,55 +196,74 @@ impl Mempool {
             return Inserted::Unlinked;
         }
         let id = batch.id();
-        self.push(batch, chain, now);
-        if station != self.own {
-            self.shrink();
-        }
+        let arrival = self.next_arrival();
+        self.push(Waiting { batch, arrival, since: now }, chain);
+        self.shrink(&station);
         if self.ids.contains_key(&id) { Inserted::Added } else { Inserted::Full }
     }
 
-    fn push(&mut self, batch: VerifiedBatch, chain: LogEnd, since: Timestamp) {
-        let (station, sequence) = batch.signed().place();
-        let is_on_chain = chain.next > Sequence::ZERO;
+    fn next_arrival(&mut self) -> u64 {
+        self.arrivals += 1;
+        self.arrivals
+    }
+
+    fn push(&mut self, waiting: Waiting, chain: LogEnd) {
+        let batch = &waiting.batch;
+        let ((station, sequence), bytes) = (batch.signed().place(), batch.encoded_len());
         self.ids.insert(batch.id(), (station, sequence));
         self.records += batch.records().len() as u64;
-        for (subject, index) in subjects_of(&batch) {
+        for (subject, index) in subjects_of(batch) {
             self.subjects.entry(subject).or_default().insert((station, sequence, index));
         }
-        self.count_bytes(&station, is_on_chain, |bytes| *bytes += batch.encoded_len());
-        let log = self.logs.entry(station).or_insert_with(|| {
-            self.arrivals += 1;
-            let arrival = self.arrivals;
-            Log { batches: VecDeque::new(), since: VecDeque::new(), arrival, bytes: 0, is_on_chain }
-        });
-        log.bytes += batch.encoded_len();
-        log.batches.push_back(batch);
-        log.since.push_back(since);
+        let is_on_chain = chain.next > Sequence::ZERO;
+        let new = Log { batches: VecDeque::new(), bytes: 0, is_on_chain };
+        let log = self.logs.entry(station).or_insert(new);
+        log.batches.push_back(waiting);
+        let before = log.bytes;
+        log.bytes += bytes;
+        self.resize(&station, is_on_chain, before, before + bytes);
     }
 
-    fn count_bytes(&mut self, station: &StationId, is_on_chain: bool, count: impl Fn(&mut usize)) {
-        if *station != self.own {
-            count(&mut self.others_bytes);
-            if !is_on_chain {
-                count(&mut self.newcomers_bytes);
-            }
+    /// Counts a change of a station's pending bytes; the own station's are outside the limits.
+    fn resize(&mut self, station: &StationId, is_on_chain: bool, before: usize, now: usize) {
+        if *station == self.own {
+            return;
+        }
+        self.by_size.remove(&(is_on_chain, before, *station));
+        if now > 0 {
+            self.by_size.insert((is_on_chain, now, *station));
+        }
+        self.others_bytes = self.others_bytes + now - before;
+        if !is_on_chain {
+            self.newcomers_bytes = self.newcomers_bytes + now - before;
         }
     }
 
-    /// Takes a whole log out; its place in the order of stations with it.
-    fn take_log(&mut self, station: &StationId) -> Option<Log> {
-        let log = self.logs.remove(station)?;
-        for batch in &log.batches {
-            self.forget(batch, log.is_on_chain);
-        }
-        Some(log)
+    /// Takes a whole log out.
+    fn take_log(&mut self, station: &StationId) -> VecDeque<Waiting> {
+        let Some(log) = self.logs.remove(station) else { return VecDeque::new() };
+        self.resize(station, log.is_on_chain, log.bytes, 0);
+        log.batches.iter().for_each(|waiting| self.forget(&waiting.batch));
+        log.batches
     }
 
-    fn forget(&mut self, batch: &VerifiedBatch, is_on_chain: bool) {
+    /// Takes the first or the last batch of a log out.
+    fn take(&mut self, station: &StationId, end: impl FnOnce(&mut VecDeque<Waiting>) -> Option<Waiting>) {
+        let Some(log) = self.logs.get_mut(station) else { return };
+        let Some(Waiting { batch, .. }) = end(&mut log.batches) else { return };
+        let (before, is_on_chain) = (log.bytes, log.is_on_chain);
+        log.bytes -= batch.encoded_len();
+        if log.batches.is_empty() {
+            self.logs.remove(station);
+        }
+        self.resize(station, is_on_chain, before, before - batch.encoded_len());
+        self.forget(&batch);
+    }
+
+    fn forget(&mut self, batch: &VerifiedBatch) {
         let (station, sequence) = batch.signed().place();
         self.ids.remove(&batch.id());
         self.records -= batch.records().len() as u64;
-        self.count_bytes(&station, is_on_chain, |bytes| *bytes -= batch.encoded_len());
         for (subject, index) in subjects_of(batch) {
             if let Some(places) = self.subjects.get_mut(&subject) {
                 places.remove(&(station, sequence, index));
@@ -234,40 +274,28 @@ impl Mempool {
         }
     }
 
-    /// Drops the highest sequence of the station with most pending bytes until all limits hold.
-    fn shrink(&mut self) {
-        let own = self.own;
-        let others = |log: &(&StationId, &Log)| *log.0 != own;
+    /// After batches of `station` came in: drops the highest sequence of the station with most pending bytes until
+    /// all limits hold.
+    fn shrink(&mut self, station: &StationId) {
+        if *station == self.own {
+            return;
+        }
         loop {
-            let over = self.logs.iter().filter(others).find(|(_, log)| log.batches.len() > MAX_PENDING_PER_STATION);
-            let biggest = |newcomers_only: bool| {
-                let candidates = self.logs.iter().filter(others).filter(|(_, log)| !newcomers_only || !log.is_on_chain);
-                candidates.max_by_key(|(station, log)| (log.bytes, **station)).map(|(station, _)| *station)
-            };
-            let victim = if let Some((station, _)) = over {
+            let biggest_newcomer = || self.by_size.range(..(true, 0, StationId::ZERO)).next_back();
+            let biggest =
+                || biggest_newcomer().into_iter().chain(self.by_size.last()).max_by_key(|(_, size, who)| (size, who));
+            let victim = if self.len_of(station) > MAX_PENDING_PER_STATION {
                 Some(*station)
             } else if self.newcomers_bytes > MAX_PENDING_BYTES / 4 {
-                biggest(true)
+                biggest_newcomer().map(|(_, _, who)| *who)
             } else if self.others_bytes > MAX_PENDING_BYTES {
-                biggest(false)
+                biggest().map(|(_, _, who)| *who)
             } else {
                 None
             };
-            let Some(station) = victim else { return };
-            self.pop(&station);
+            let Some(victim) = victim else { return };
+            self.take(&victim, VecDeque::pop_back);
         }
-    }
-
-    fn pop(&mut self, station: &StationId) {
-        let Some(log) = self.logs.get_mut(station) else { return };
-        log.since.pop_back();
-        let Some(batch) = log.batches.pop_back() else { return };
-        log.bytes -= batch.encoded_len();
-        let (is_on_chain, is_empty) = (log.is_on_chain, log.batches.is_empty());
-        if is_empty {
-            self.logs.remove(station);
-        }
-        self.forget(&batch, is_on_chain);
     }
 
     /// After a change of head: keeps of one station what follows its last batch on the chain. `reverted` are its
@@ -282,70 +310,59 @@ impl Mempool {
         if reverted.is_empty() && self.advance(station, chain) {
             return Vec::new();
         }
-        let (arrival, waiting) = match self.take_log(station) {
-            Some(log) => (Some(log.arrival), log.batches.into_iter().zip(log.since).collect()),
-            None => (None, Vec::new()),
+        let waiting = self.take_log(station);
+        // What was reverted stands before the rest, so it keeps its station's place and age.
+        let (arrival, since) = match waiting.front() {
+            Some(first) => (first.arrival, first.since),
+            None => (self.next_arrival(), now),
         };
+        let reverted = reverted.into_iter().map(|batch| Waiting { batch, arrival, since });
         let mut end = chain;
         let mut dropped = Vec::new();
-        for (batch, since) in reverted.into_iter().map(|batch| (batch, now)).chain(waiting) {
+        for waiting in reverted.chain(waiting) {
+            let batch = &waiting.batch;
             let links = batch.sequence() == end.next && batch.header().previous == end.last;
             match batch.sequence().next() {
                 Some(next) if links => {
                     end = LogEnd { next, last: batch.id() };
-                    self.push(batch, chain, since);
+                    self.push(waiting, chain);
                 }
-                _ if batch.sequence() >= chain.next => dropped.push(batch),
+                _ if batch.sequence() >= chain.next => dropped.push(waiting.batch),
                 _ => {}
             }
         }
-        if let (Some(arrival), Some(log)) = (arrival, self.logs.get_mut(station)) {
-            log.arrival = arrival;
-        }
-        if *station != self.own {
-            self.shrink();
-        }
+        self.shrink(station);
         dropped
     }
 
     /// Takes out what is on the chain now. False where more than that has to be done: what is left doesn't link, or
     /// the station is no newcomer any more.
     fn advance(&mut self, station: &StationId, chain: LogEnd) -> bool {
-        let is_confirmed = |log: &Log| log.batches.front().is_some_and(|batch| batch.sequence() < chain.next);
-        match self.logs.get(station) {
-            None => return true,
-            Some(log) if !log.is_on_chain => return false,
-            Some(_) => {}
-        }
-        while let Some(log) = self.logs.get_mut(station).filter(|log| is_confirmed(log)) {
-            log.since.pop_front();
-            let Some(batch) = log.batches.pop_front() else { break };
-            log.bytes -= batch.encoded_len();
-            self.forget(&batch, true);
-        }
-        let Some(front) = self.logs.get(station).map(|log| log.batches.front()) else { return true };
-        match front {
-            None => {
-                self.logs.remove(station);
-                true
+        loop {
+            let Some(log) = self.logs.get(station) else { return true };
+            let Some(Waiting { batch, .. }) = log.batches.front() else { return true };
+            if !log.is_on_chain || batch.sequence() >= chain.next {
+                return log.is_on_chain && batch.sequence() == chain.next && batch.header().previous == chain.last;
             }
-            Some(front) => front.sequence() == chain.next && front.header().previous == chain.last,
+            self.take(station, VecDeque::pop_front);
         }
     }
 
-    /// Stations by arrival of their first pending batch, then by id.
-    fn stations(&self) -> Vec<(&StationId, &Log)> {
-        let mut stations: Vec<_> = self.logs.iter().collect();
-        stations.sort_unstable_by_key(|(station, log)| (log.arrival, **station));
-        stations
-    }
-
-    /// All batches in pool order: round r takes each station's r-th.
+    /// All batches in pool order: round r takes each station's r-th, stations by arrival of their first pending batch,
+    /// then by id.
     pub fn in_order(&self) -> impl Iterator<Item = &VerifiedBatch> {
-        let stations = self.stations();
-        let rounds = stations.iter().map(|(_, log)| log.batches.len()).max().unwrap_or(0);
-        let logs: Vec<&Log> = stations.into_iter().map(|(_, log)| log).collect();
-        (0..rounds).flat_map(move |round| logs.clone().into_iter().filter_map(move |log| log.batches.get(round)))
+        let mut stations: Vec<_> = self.logs.iter().collect();
+        stations.sort_unstable_by_key(|(station, log)| (log.arrival(), **station));
+        let mut turns: VecDeque<_> = stations.into_iter().map(|(_, log)| log.batches.iter()).collect();
+        std::iter::from_fn(move || {
+            loop {
+                let mut turn = turns.pop_front()?;
+                if let Some(waiting) = turn.next() {
+                    turns.push_back(turn);
+                    return Some(&waiting.batch);
+                }
+            }
+        })
     }
 
     /// The records about `subject`, in pool order.
@@ -356,10 +373,10 @@ impl Mempool {
             .filter_map(|(station, sequence, index)| {
                 let log = self.logs.get(station)?;
                 let batch = self.batch(station, *sequence)?;
-                let round = sequence.get() - log.batches.front()?.sequence().get();
+                let round = sequence.get() - log.batches.front()?.batch.sequence().get();
                 let record = batch.records().get(usize::from(*index))?;
                 let pending = PendingRecord { batch: batch.header(), index: *index, record };
-                Some(((round, log.arrival, *station, *index), pending))
+                Some(((round, log.arrival(), *station, *index), pending))
             })
             .collect();
         found.sort_unstable_by_key(|(order, _)| *order);
@@ -369,74 +386,42 @@ impl Mempool {
     /// The batches of the next block, in order: `first` (the producer's introduction) before all, then pool order.
     ///
     /// When one doesn't fit or is dated after `latest`, its station's later ones are skipped too; new stations take at
-    /// most a quarter while batches of others wait.
+    /// most a quarter (of the bytes and of the batches) while batches of others wait. Nothing where `first` is dated
+    /// after `latest`.
     pub fn select(&self, limits: &Limits, first: Option<&VerifiedBatch>, latest: Timestamp) -> Vec<VerifiedBatch> {
-        let mut selection = Selection::new(limits);
-        if let Some(first) = first {
-            selection.push(first);
+        let mut selection = Selection::new(limits, latest);
+        if let Some(first) = first
+            && selection.offer(first) != Offered::Taken
+        {
+            return Vec::new();
         }
+        let mut newcomers = Share::quarter(limits);
         let mut deferred = Vec::new();
+        let mut deferred_stations = HashSet::new();
+        let mut others_wait = false;
         for batch in self.in_order().filter(|batch| first != Some(*batch)) {
+            if selection.is_full() {
+                break;
+            }
             let station = batch.station();
             let is_newcomer = self.logs.get(&station).is_some_and(|log| !log.is_on_chain);
-            if batch.header().created_at > latest {
-                selection.skipped.insert(station);
-            } else if is_newcomer && selection.newcomers_bytes + batch.encoded_len() > limits.body_bytes as usize / 4 {
+            if is_newcomer && (deferred_stations.contains(&station) || !newcomers.has_room_for(batch)) {
+                deferred_stations.insert(station);
                 deferred.push(batch);
-                selection.skipped.insert(station);
-            } else if selection.offer(batch) && is_newcomer {
-                selection.newcomers_bytes += batch.encoded_len();
-            } else if selection.skipped.contains(&station) && is_newcomer {
-                deferred.push(batch);
+                continue;
+            }
+            match selection.offer(batch) {
+                Offered::Taken if is_newcomer => newcomers.take(batch),
+                Offered::NoRoom if !is_newcomer => others_wait = true,
+                Offered::Taken | Offered::NoRoom | Offered::Skipped => {}
             }
         }
-        // What is left of the block when no batch of others waits.
-        let others_wait =
-            selection.skipped.iter().any(|station| self.logs.get(station).is_some_and(|log| log.is_on_chain));
         if !others_wait {
-            selection.skipped.clear();
             for batch in deferred {
-                if batch.header().created_at > latest {
-                    selection.skipped.insert(batch.station());
-                } else {
-                    selection.offer(batch);
-                }
+                selection.offer(batch);
             }
         }
-        selection.batches
-    }
-}
-
-/// A block's body while it is being put together.
-struct Selection<'a> {
-    limits: &'a Limits,
-    batches: Vec<VerifiedBatch>,
-    bytes: usize,
-    newcomers_bytes: usize,
-    skipped: HashSet<StationId>,
-}
-
-impl<'a> Selection<'a> {
-    fn new(limits: &'a Limits) -> Self {
-        Self { limits, batches: Vec::new(), bytes: 0, newcomers_bytes: 0, skipped: HashSet::new() }
-    }
-
-    fn push(&mut self, batch: &VerifiedBatch) {
-        self.bytes += batch.encoded_len();
-        self.batches.push(batch.clone());
-    }
-
-    /// Takes the batch unless it doesn't fit or an earlier one of its station was skipped.
-    fn offer(&mut self, batch: &VerifiedBatch) -> bool {
-        let fits = self.batches.len() < self.limits.block_batches as usize
-            && self.bytes + batch.encoded_len() <= self.limits.body_bytes as usize;
-        let station = batch.station();
-        if !fits || self.skipped.contains(&station) {
-            self.skipped.insert(station);
-            return false;
-        }
-        self.push(batch);
-        true
+        selection.into_batches()
     }
 }
 

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::batch::{Introduction, SignedBatch, VerifiedBatch};
+use crate::block::{BlockError, SealedHeader, VerifiedBlock, batches_root};
 use crate::crypto::StationKey;
 use crate::federation::{Genesis, Parameters, Rules};
-use crate::header::{BlockHeader, Difficulty};
-use crate::ids::{Id, Name, StationId, Target};
+use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
+use crate::ids::{BlockHash, Height, Id, Name, Sequence, StationId, Target};
 use crate::ledger::{Ledger, Template};
 use crate::memory::MemoryStore;
+use crate::mempool::LogEnd;
 use crate::own_log::OwnLog;
 use crate::pow::NonceSearch;
 use crate::record::{ContentAdded, ContentRef, Metadata, Record, UserAction};
-use crate::reveal::RevealChain;
+use crate::reveal::{RevealChain, RevealStep};
 use crate::score::{Delta, Score};
 use crate::time::Timestamp;
 
@@ -95,6 +98,100 @@ pub fn verified(content_id: &str, creator: &str) -> Record {
 /// The content was reported.
 pub fn reported(content_id: &str, creator: &str) -> Record {
     Record::ContentReported(content(content_id, creator))
+}
+
+/// A station that signs whatever it is told: for logs and blocks that no honest station would make. A clone signs a
+/// second log.
+#[derive(Clone)]
+pub struct Author {
+    rules: Arc<Rules>,
+    key: StationKey,
+    introduction: Introduction,
+    /// From the secret to the commitment.
+    reveals: Arc<[[u8; 32]]>,
+    end: LogEnd,
+}
+
+impl Author {
+    /// Test station `number`, which has signed nothing yet.
+    pub fn new(rules: &Arc<Rules>, number: u8) -> Self {
+        let key = key(number);
+        let step = RevealStep::new(&rules.federation(), &key.station());
+        let secret = key.reveal_secret(&rules.federation());
+        let values = std::iter::successors(Some(secret), |value| Some(step.of(value)));
+        let reveals: Vec<[u8; 32]> = values.take(REVEALS as usize + 1).collect();
+        let introduction = Introduction {
+            name: Name::new(format!("station {number}")).expect("a name"),
+            reveal_commitment: reveals[REVEALS as usize],
+            ml_dsa_key: None,
+        };
+        Self { rules: Arc::clone(rules), key, introduction, reveals: reveals.into(), end: LogEnd::EMPTY }
+    }
+
+    /// The station.
+    pub fn station(&self) -> StationId {
+        self.key.station()
+    }
+
+    /// Where its log ends.
+    pub const fn end(&self) -> LogEnd {
+        self.end
+    }
+
+    /// Signs `records` as the next batch of its log; the first one introduces it.
+    pub fn batch(&mut self, created_at: Timestamp, records: Vec<Record>) -> VerifiedBatch {
+        let introduction = (self.end.next == Sequence::ZERO).then(|| self.introduction.clone());
+        let (place, seen) = ((self.end.next, self.end.last), self.rules.genesis_hash());
+        let batch = SignedBatch::sign(&self.rules, &self.key, place, seen, created_at, introduction, records);
+        self.end = LogEnd { next: place.0.next().expect("a short log"), last: batch.id() };
+        batch
+    }
+
+    /// The header of a block on `parent`, its `produced`-th (from 0) on that branch; without its nonce.
+    pub fn header(
+        &self,
+        parent: (Height, BlockHash),
+        produced: u64,
+        timestamp: Timestamp,
+        body: &[VerifiedBatch],
+    ) -> BlockHeader {
+        let left = u64::from(REVEALS).checked_sub(produced + 1).expect("fewer blocks than steps");
+        let reveal = self.reveals[usize::try_from(left).expect("few steps")];
+        let bytes: usize = body.iter().map(VerifiedBatch::encoded_len).sum();
+        BlockHeader {
+            version: BLOCK_VERSION,
+            difficulty: self.rules.parameters().difficulty,
+            index: parent.0.next().expect("a short chain"),
+            previous: parent.1,
+            merkle_root: batches_root(body),
+            batch_count: u32::try_from(body.len()).expect("few batches"),
+            body_bytes: u32::try_from(bytes).expect("few bytes"),
+            timestamp,
+            producer: self.station(),
+            reveal,
+            nonce: 0,
+        }
+    }
+
+    /// Finds the nonce of `header`, seals it and puts the block together.
+    ///
+    /// # Errors
+    /// [`BlockError`] where the block is not valid by itself.
+    pub fn seal(&self, header: BlockHeader, body: Vec<VerifiedBatch>) -> Result<VerifiedBlock, BlockError> {
+        let header = solve(&self.rules, &Template { header, batches: Vec::new() });
+        VerifiedBlock::assemble(&self.rules, SealedHeader::seal(&self.rules, &self.key, header), body)
+    }
+
+    /// A block on `parent` that is valid by itself: see [`Author::header`].
+    pub fn block(
+        &self,
+        parent: (Height, BlockHash),
+        produced: u64,
+        timestamp: Timestamp,
+        body: Vec<VerifiedBatch>,
+    ) -> VerifiedBlock {
+        self.seal(self.header(parent, produced, timestamp, &body), body).expect("valid by itself")
+    }
 }
 
 /// A template's header with its nonce.

@@ -12,6 +12,8 @@ use libp2p::Multiaddr;
 use qfzz_ledger_core::ids::Name;
 use serde::{Deserialize, Serialize};
 
+use crate::ticket::JoinTarget;
+
 pub use load::{ConfigError, ConfigProblem, Flag, Loaded};
 pub use text::{DurationError, parse_duration};
 
@@ -159,9 +161,6 @@ impl Default for Log {
 /// Why a value cannot be used. The sentence follows the key's name and where it was set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// Neither a multiaddress nor a ticket.
-    #[error("is neither a ticket nor a multiaddress such as /ip4/192.0.2.1/tcp/4811")]
-    NotAJoinTarget,
     /// Not an IP address with a port.
     #[error("is not ADDRESS:PORT, such as 127.0.0.1:4810")]
     NotAListenAddress,
@@ -174,43 +173,6 @@ pub enum ValueError {
     /// A word that is not among those known.
     #[error("is unknown: give {0}")]
     UnknownWord(&'static str),
-}
-
-/// Whom to call in order to meet a federation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JoinTarget {
-    /// A libp2p address, with or without the peer's id.
-    Address(Multiaddr),
-    /// What `qfzz ticket` prints, not yet decoded.
-    Ticket(String),
-}
-
-/// Characters that a ticket may have, at most: some addresses and two ids fit many times.
-const MAX_TICKET_CHARS: usize = 8 * 1024;
-
-impl FromStr for JoinTarget {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        if text.starts_with('/') {
-            return text.parse().map(Self::Address).map_err(|_| ValueError::NotAJoinTarget);
-        }
-        // Punctuation of addresses would mean that somebody gave host:port.
-        let is_ticket = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte));
-        if text.is_empty() || text.len() > MAX_TICKET_CHARS || !is_ticket(text) {
-            return Err(ValueError::NotAJoinTarget);
-        }
-        Ok(Self::Ticket(text.to_owned()))
-    }
-}
-
-impl fmt::Display for JoinTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Ticket(ticket) => f.write_str(ticket),
-        }
-    }
 }
 
 /// An IP address and port to listen on.

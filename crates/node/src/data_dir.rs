@@ -216,6 +216,43 @@ impl DataDir {
         [self.key_file(), self.token_file(), self.reveal_cache_file()].into_iter().filter(is_exposed).collect()
     }
 
+    fn provisional_file(&self) -> PathBuf {
+        self.path.join("provisional")
+    }
+
+    /// Notes that the federation was founded because none was named: it may be left while it is unused.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn mark_provisional(&self) -> Result<(), DataDirError> {
+        write_public(&self.provisional_file(), b"founded because none was named; may be left while unused\n")
+    }
+
+    /// Whether the federation was founded because none was named.
+    pub fn is_provisional(&self) -> bool {
+        self.provisional_file().exists()
+    }
+
+    /// Removes everything that belongs to a federation; key, settings and token stay.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn forget_federation(&self) -> Result<(), DataDirError> {
+        for path in [self.journal_dir(), self.view_dir(), self.side_dir()] {
+            match fs::remove_dir_all(&path) {
+                Err(source) if source.kind() != ErrorKind::NotFound => return Err(io_error("remove", &path, source)),
+                _ => {}
+            }
+        }
+        for path in [self.reveal_cache_file(), self.peers_file(), self.genesis_file(), self.provisional_file()] {
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != ErrorKind::NotFound => return Err(io_error("remove", &path, source)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the directory for this process; it must exist.
     ///
     /// # Errors
@@ -276,8 +313,8 @@ impl ApiToken {
     }
 
     /// Whether `given` is this token; how long this takes tells nothing about the token.
-    pub fn matches(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    pub fn matches(&self, given: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(given).into()
     }
 }
 
@@ -398,8 +435,12 @@ mod tests {
         let (_temporary, dir) = dir();
         let token = dir.token().expect("made");
         let again = dir.token().expect("read");
-        assert!(token.matches(again.as_str()));
-        assert!(!token.matches(&again.as_str()[..63]) && !token.matches("") && !token.matches(&"0".repeat(64)));
+        assert!(token.matches(again.as_str().as_bytes()));
+        assert!(
+            !token.matches(&again.as_str().as_bytes()[..63])
+                && !token.matches(b"")
+                && !token.matches("0".repeat(64).as_bytes())
+        );
         assert_eq!(format!("{token:?}"), "ApiToken(..)");
         fs::write(dir.token_file(), "short").expect("written");
         assert!(matches!(dir.token(), Err(DataDirError::Damaged { .. })));

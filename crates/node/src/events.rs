@@ -3,6 +3,7 @@
 //! Nobody waits for a listener: one that falls behind by more than the capacity misses the oldest events and is told
 //! how many.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, StationId};
@@ -59,8 +60,29 @@ pub struct Numbered {
 #[derive(Clone, Debug)]
 pub struct Events {
     sender: broadcast::Sender<Numbered>,
-    /// The number of the last event; held while sending, so that numbers leave in order.
-    last: Arc<Mutex<u64>>,
+    /// Locked while sending, so that numbers leave in order.
+    told: Arc<Mutex<Told>>,
+    capacity: usize,
+}
+
+/// What was published so far.
+#[derive(Debug, Default)]
+struct Told {
+    /// The number of the last event, 0 before the first.
+    last: u64,
+    /// The last events, as many as the capacity, for those who come back.
+    kept: VecDeque<Numbered>,
+}
+
+/// What a listener that comes back has missed, and what it hears from now on.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Events after its last that are not kept any more.
+    pub lost: u64,
+    /// Those that are, by rising number.
+    pub missed: VecDeque<Numbered>,
+    /// What is published from now on.
+    pub listener: broadcast::Receiver<Numbered>,
 }
 
 impl Events {
@@ -71,20 +93,42 @@ impl Events {
 
     /// A place whose listeners may be `capacity` events behind, at least 1.
     pub fn new(capacity: usize) -> Self {
-        Self { sender: broadcast::Sender::new(capacity.max(1)), last: Arc::default() }
+        let capacity = capacity.max(1);
+        Self { sender: broadcast::Sender::new(capacity), told: Arc::default(), capacity }
     }
 
     /// Tells all who listen now; never waits.
     pub fn publish(&self, event: Event) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last += 1;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.last += 1;
+        let numbered = Numbered { id: told.last, event };
+        if told.kept.len() == self.capacity {
+            told.kept.pop_front();
+        }
+        told.kept.push_back(numbered.clone());
         // It fails only when nobody listens, which is no trouble.
-        let _ = self.sender.send(Numbered { id: *last, event });
+        let _ = self.sender.send(numbered);
     }
 
     /// Listens to what is published from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Numbered> {
         self.sender.subscribe()
+    }
+
+    /// Listens to what was published after the event with the number `last`, without gap or repetition.
+    ///
+    /// 0 is before the first that is kept. A number that was not given out yet is of an earlier start of the node, and
+    /// means the same.
+    pub fn resume(&self, last: u64) -> Resumed {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = told.kept.front().map_or(told.last + 1, |numbered| numbered.id);
+        let from = if last == 0 || last > told.last { oldest } else { last + 1 };
+        Resumed {
+            lost: oldest.saturating_sub(from),
+            missed: told.kept.iter().filter(|numbered| numbered.id >= from).cloned().collect(),
+            // Under the lock: what comes next goes to the listener, and is not among those kept.
+            listener: self.sender.subscribe(),
+        }
     }
 }
 
@@ -121,5 +165,29 @@ mod tests {
         }
         assert_eq!(listener.try_recv(), Err(broadcast::error::TryRecvError::Lagged(3)));
         assert_eq!(listener.try_recv().map(|numbered| numbered.id), Ok(4));
+    }
+    #[test]
+    fn one_that_comes_back_hears_what_it_missed_and_what_follows() {
+        let events = Events::new(3);
+        for _ in 0..5 {
+            events.publish(peer(true));
+        }
+        let ids = |resumed: &Resumed| resumed.missed.iter().map(|numbered| numbered.id).collect::<Vec<_>>();
+        for (last, lost, missed) in [
+            (0, 0, &[3, 4, 5][..]),
+            (1, 1, &[3, 4, 5]),
+            (2, 0, &[3, 4, 5]),
+            (4, 0, &[5]),
+            (5, 0, &[]),
+            (9, 0, &[3, 4, 5]),
+        ] {
+            let mut resumed = events.resume(last);
+            assert_eq!((resumed.lost, ids(&resumed)), (lost, missed.to_vec()), "after {last}");
+            assert_eq!(resumed.listener.try_recv(), Err(broadcast::error::TryRecvError::Empty));
+        }
+        let mut resumed = events.resume(5);
+        events.publish(peer(false));
+        assert_eq!(resumed.listener.try_recv().map(|numbered| numbered.id), Ok(6));
+        assert_eq!(ids(&Events::new(3).resume(7)), Vec::<u64>::new());
     }
 }

@@ -2,11 +2,14 @@
 
 pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod events;
+mod exchange;
 pub mod identity;
 pub mod network;
+pub mod node;
 pub mod service;
 pub mod store;
 pub mod telemetry;

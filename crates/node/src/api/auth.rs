@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use super::problem::{Code, Problem, quoted};
-use super::token::Token;
+use crate::data_dir::ApiToken;
 
 /// An entry of `api.hosts` that is no host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +65,7 @@ impl Host {
 /// The rules, as this node applies them.
 #[derive(Clone, Debug)]
 pub struct Access {
-    token: Token,
+    token: ApiToken,
     hosts: Vec<Host>,
     open_reads: bool,
 }
@@ -75,7 +75,7 @@ impl Access {
     ///
     /// # Errors
     /// [`HostError`] for an entry that is no host.
-    pub fn new(token: Token, listen: SocketAddr, hosts: &[String]) -> Result<Self, HostError> {
+    pub fn new(token: ApiToken, listen: SocketAddr, hosts: &[String]) -> Result<Self, HostError> {
         let parse = |entry: &String| Host::parse(entry).ok_or_else(|| HostError { entry: entry.clone() });
         let mut hosts = hosts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         if !listen.ip().is_unspecified() {
@@ -138,7 +138,7 @@ impl Access {
         let refused = |code, detail: &str| Err(Problem::of_field("Authorization", code, detail));
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
         match (given.next().map(HeaderValue::as_bytes).map(bearer), given.next()) {
-            (Some(Some(token)), None) if self.token.is(token) => Ok(()),
+            (Some(Some(token)), None) if self.token.matches(token) => Ok(()),
             (Some(Some(_)), None) => refused(
                 Code::WrongToken,
                 "`Authorization` does not hold this station's token: send the one in DATA_DIR/api.token",
@@ -172,9 +172,15 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
+    const BEARER: &str = "Bearer 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn token() -> ApiToken {
+        ApiToken::from_hex(&BEARER.as_bytes()["Bearer ".len()..]).expect("64 hex digits")
+    }
+
     fn access(listen: &str, hosts: &[&str]) -> Access {
         let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        Access::new(Token::new("secret"), listen.parse().expect("an address"), &hosts).expect("hosts")
+        Access::new(token(), listen.parse().expect("an address"), &hosts).expect("hosts")
     }
 
     fn judged(access: &Access, method: Method, target: &str, headers: &[(&str, &str)]) -> Result<(), Code> {
@@ -242,7 +248,7 @@ mod tests {
     #[test]
     fn foreign_origins_may_read_but_not_write() {
         let access = access("127.0.0.1:4810", &["radio.example"]);
-        let with = |origin| [("host", "localhost"), ("authorization", "Bearer secret"), ("origin", origin)];
+        let with = |origin| [("host", "localhost"), ("authorization", BEARER), ("origin", origin)];
         for origin in ["http://localhost:4810", "https://127.0.0.1", "http://[::1]:3000", "https://radio.example"] {
             assert_eq!(judged(&access, Method::POST, "/v1/mine", &with(origin)), Ok(()), "{origin}");
         }
@@ -261,21 +267,23 @@ mod tests {
 
     #[test]
     fn writes_need_the_token_and_beyond_loopback_reads_too() {
-        let token = |value| [("host", "localhost"), ("authorization", value)];
+        let (lower, spaced) = (BEARER.replace("Bearer", "bearer"), BEARER.replace("Bearer ", "BEARER  "));
+        let longer = format!("{BEARER}0");
+        let with = |value| [("host", "localhost"), ("authorization", value)];
         for (listen, open_reads) in
             [("127.0.0.1:1", true), ("[::1]:1", true), ("0.0.0.0:1", false), ("192.0.2.1:1", false)]
         {
             let access = access(listen, &[]);
-            for right in ["Bearer secret", "bearer secret", "BEARER  secret "] {
-                assert_eq!(judged(&access, Method::POST, "/v1/mine", &token(right)), Ok(()), "{right}");
+            for right in [BEARER, &lower, &spaced] {
+                assert_eq!(judged(&access, Method::POST, "/v1/mine", &with(right)), Ok(()), "{right}");
             }
-            for wrong in ["Bearer secre", "Bearer secrets", "Bearer x", "Bearer "] {
-                let judged = judged(&access, Method::POST, "/v1/mine", &token(wrong));
+            for wrong in [&BEARER[..BEARER.len() - 1], &longer, "Bearer x", "Bearer "] {
+                let judged = judged(&access, Method::POST, "/v1/mine", &with(wrong));
                 assert!(matches!(judged, Err(Code::WrongToken | Code::MissingToken)), "{wrong}");
             }
             for missing in ["Basic c2VjcmV0", "secret", ""] {
                 assert_eq!(
-                    judged(&access, Method::POST, "/v1/mine", &token(missing)),
+                    judged(&access, Method::POST, "/v1/mine", &with(missing)),
                     Err(Code::MissingToken),
                     "{missing}"
                 );
@@ -289,7 +297,7 @@ mod tests {
     #[test]
     fn the_address_that_is_listened_on_is_a_host_of_ours() {
         let access = access("192.0.2.1:4810", &[]);
-        let with = |host| [("host", host), ("authorization", "Bearer secret")];
+        let with = |host| [("host", host), ("authorization", BEARER)];
         assert_eq!(judged(&access, Method::GET, "/v1/status", &with("192.0.2.1:4810")), Ok(()));
         assert_eq!(judged(&access, Method::GET, "/v1/status", &with("192.0.2.2:4810")), Err(Code::ForeignHost));
     }
@@ -297,7 +305,7 @@ mod tests {
     #[test]
     fn an_entry_that_is_no_host_is_named() {
         for entry in ["http://radio.example", "a b", "", "radio.example:port"] {
-            let error = Access::new(Token::new("x"), "127.0.0.1:1".parse().expect("an address"), &[entry.to_owned()]);
+            let error = Access::new(token(), "127.0.0.1:1".parse().expect("an address"), &[entry.to_owned()]);
             assert_eq!(error.expect_err("refused"), HostError { entry: entry.to_owned() });
         }
     }

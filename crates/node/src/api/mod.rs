@@ -25,7 +25,6 @@ mod query;
 pub mod record;
 mod routes;
 pub mod server;
-pub mod token;
 
 #[cfg(test)]
 mod tests;

@@ -16,14 +16,13 @@ use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust::MAX_LISTED;
 use qfzz_sync::global_trust::Policy;
 use qfzz_sync::report::SyncReport;
-use tokio::sync::broadcast;
 
 use super::block::{Block, FoundRecord};
 use super::dto::{
     ContentTrust, CreatorTrust, Dialled, GlobalTrust, Peer, Readiness, Receipt, StationInfo, Statistics, Status,
     UserTrust, Verification,
 };
-use crate::events::Numbered;
+use crate::events::Events;
 
 /// Blocks of the best chain, by rising height.
 pub type BlockStream = BoxStream<'static, Result<Block, PortError>>;
@@ -107,8 +106,8 @@ pub trait Station: Clone + Send + Sync + 'static {
     /// The node's clock.
     fn now(&self) -> Timestamp;
 
-    /// The events from now on.
-    fn events(&self) -> broadcast::Receiver<Numbered>;
+    /// Where its events are listened to.
+    fn events(&self) -> Events;
 
     /// The federation's rules.
     fn rules(&self) -> impl Future<Output = Result<Arc<Rules>, PortError>> + Send;

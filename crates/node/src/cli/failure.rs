@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::score::Score;
 
-use super::daemon::StartError;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
+use crate::node::NodeError;
 
 /// Exit codes; 0 is done.
 pub(super) mod exit {
@@ -42,7 +42,7 @@ pub(super) enum Failure {
     #[error("the federation cannot be founded: {0}")]
     Genesis(#[from] GenesisError),
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(#[from] NodeError),
     #[error("the daemon did not stop in {seconds} s: what it acknowledged is on disk all the same")]
     StopTooSlow { seconds: u64 },
     #[error("stopped at once, asked twice: what was acknowledged is on disk all the same")]
@@ -75,6 +75,8 @@ pub(super) enum Failure {
     File { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot write the result: {0}")]
     Output(io::Error),
+    #[error("the demo went wrong: {what}")]
+    Demo { what: String },
     #[error("the runtime cannot be started: {0}")]
     Runtime(io::Error),
 }
@@ -112,6 +114,7 @@ impl Failure {
             | Self::BadLines { .. }
             | Self::File { .. }
             | Self::Output(_)
+            | Self::Demo { .. }
             | Self::Runtime(_) => exit::FAILED,
         }
     }

@@ -1,7 +1,5 @@
 //! `qfzz init`: makes a station.
 
-use std::time::SystemTime;
-
 use clap::{Args, ValueEnum};
 use qfzz_ledger_core::federation::{Genesis, Parameters};
 use qfzz_ledger_core::header::Difficulty;
@@ -13,9 +11,10 @@ use serde_json::json;
 use super::Global;
 use super::failure::Failure;
 use super::output::{Output, notice};
-use crate::config::JoinTarget;
+use crate::clock;
 use crate::data_dir::{self, DataDir, LockedDataDir};
 use crate::identity::Identity;
+use crate::ticket::JoinTarget;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -140,7 +139,14 @@ pub(super) fn init(global: &Global, args: &InitArgs, out: &mut Output) -> Result
     }
     let config = config_text(args.name.as_ref(), &args.join);
     let founds = args.join.is_empty();
-    let made = make(&dir, Some(&config), |station| founds.then(|| args.parameters(station, now())))?;
+    let made = make(&dir, Some(&config), |station| founds.then(|| args.parameters(station, clock::now())))?;
+    let is_asked_for = args.new_federation.is_some()
+        || args.difficulty.is_some()
+        || !args.founder.is_empty()
+        || !args.action.is_empty();
+    if founds && !is_asked_for {
+        dir.mark_provisional()?;
+    }
     print(&dir, &made, args, out)
 }
 
@@ -154,8 +160,11 @@ pub(super) fn init_with_defaults(
     founds: bool,
 ) -> Result<(), Failure> {
     let config = (!dir.config_file().exists()).then(|| config_text(None, join));
-    let parameters = |station| founds.then(|| Parameters::new(federation_name(Some(name)), station, now()));
+    let parameters = |station| founds.then(|| Parameters::new(federation_name(Some(name)), station, clock::now()));
     let made = make(dir, config.as_deref(), parameters)?;
+    if founds {
+        dir.mark_provisional()?;
+    }
     let place = dir.path().display();
     match &made.genesis {
         Some(genesis) => {
@@ -225,12 +234,6 @@ fn print(dir: &DataDir, made: &Made, args: &InitArgs, out: &mut Output) -> Resul
     })
 }
 
-/// The system's time; what is out of range is held within it.
-fn now() -> Timestamp {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::EPOCH.saturating_add(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
-}
-
 /// The example configuration with everything commented out that was not asked for.
 fn config_text(name: Option<&Name>, join: &[JoinTarget]) -> String {
     let text = |text: String| toml::Value::String(text);
@@ -271,8 +274,10 @@ mod tests {
         let temporary = tempfile::tempdir().expect("a directory");
         let file = temporary.path().join("qfzz.toml");
         let name = Name::new("Radio \"Ä\" \\ 1").expect("a name");
-        let join: Vec<JoinTarget> =
-            vec!["/ip4/127.0.0.1/tcp/1".parse().expect("an address"), "abc".parse().expect("a ticket")];
+        let join: Vec<JoinTarget> = vec![
+            "/ip4/127.0.0.1/tcp/1".parse().expect("an address"),
+            "/ip4/127.0.0.1/tcp/2".parse().expect("an address"),
+        ];
         std::fs::write(&file, config_text(Some(&name), &join)).expect("written");
         let none: [(OsString, OsString); 0] = [];
         let loaded = Config::load(&file, none, &[]).expect("right");

@@ -5,7 +5,6 @@ mod chain;
 mod client;
 mod configuration;
 mod content;
-mod daemon;
 mod demo;
 mod failure;
 mod init;

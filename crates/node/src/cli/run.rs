@@ -8,14 +8,15 @@ use libp2p::Multiaddr;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::daemon::Daemon;
 use super::failure::Failure;
 use super::output::{Output, notice};
 use super::{Global, init, wait_for};
-use crate::config::{Config, Flag, JoinTarget, ListenAddress, LogLevel};
+use crate::config::{Config, Flag, ListenAddress, LogLevel};
 use crate::data_dir::{DataDir, LockedDataDir};
 use crate::identity::Identity;
+use crate::node::Node;
 use crate::telemetry;
+use crate::ticket::JoinTarget;
 
 /// How long a clean stop may take, in seconds; with the program's own end it stays below the 5 s of the contract.
 const STOP_SECONDS: u64 = 4;
@@ -90,11 +91,15 @@ async fn serve(config: Config, dir: LockedDataDir, identity: Identity, out: &mut
     let mut signals = Signals::catch()?;
     let place: DataDir = dir.clone();
     let mut daemon = tokio::select! {
-        daemon = Daemon::start(config, dir, identity) => daemon?,
+        daemon = Node::start(config, dir, identity) => daemon?,
         () = signals.next() => return Ok(()),
     };
     let told = place.write_api_address(reachable(daemon.api_address())).map_err(Failure::from);
-    let failed = match told.and_then(|()| announce(&daemon, out)) {
+    let announced = match told {
+        Ok(()) => announce(&daemon, out).await,
+        failed => failed,
+    };
+    let failed = match announced {
         Ok(()) => tokio::select! {
             failure = daemon.failed() => Err(failure.into()),
             () = signals.next() => Ok(()),
@@ -114,10 +119,10 @@ async fn serve(config: Config, dir: LockedDataDir, identity: Identity, out: &mut
 }
 
 /// Prints what others need to find this station.
-fn announce(daemon: &Daemon, out: &mut Output) -> Result<(), Failure> {
+async fn announce(daemon: &Node, out: &mut Output) -> Result<(), Failure> {
     let station = daemon.station_id().to_string();
-    let addresses: Vec<String> = daemon.addresses().iter().map(ToString::to_string).collect();
-    let ticket = daemon.ticket();
+    let addresses: Vec<String> = daemon.addresses().await.iter().map(ToString::to_string).collect();
+    let ticket = daemon.ticket().await.map(|ticket| ticket.to_string());
     let api = format!("http://{}", reachable(daemon.api_address()));
     let value = json!({ "station_id": station, "addresses": addresses, "ticket": ticket, "api": api });
     out.result(&value, |out| {

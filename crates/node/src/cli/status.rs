@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::failure::Failure;
 use super::output::{Output, items, show, show_head};
-use crate::config::JoinTarget;
+use crate::ticket::JoinTarget;
 
 #[derive(Debug, Args)]
 pub(super) struct JoinArgs {

@@ -129,7 +129,7 @@ fn show_one(subject: &Subject<'_>, answer: &Value, out: &mut Output) -> Result<(
         ("score", show_score(answer, "score")),
         ("band", show(answer, "band")),
         ("confirmed", show_score(answer, "confirmed_score")),
-        ("evidence", format!("{} confirmed, {} pending", show(answer, "evidence"), show(answer, "pending"))),
+        ("evidence", format!("{}, {} of it pending", show(answer, "evidence"), show(answer, "pending"))),
     ])?;
     match subject {
         Subject::User(_) => {}

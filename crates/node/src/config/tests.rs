@@ -140,12 +140,3 @@ fn durations_are_read_as_they_are_shown() {
         assert_eq!(parse_duration(long), Err(DurationError::TooLong), "{long}");
     }
 }
-
-#[test]
-fn a_join_target_is_a_multiaddress_or_a_ticket() {
-    assert!(matches!("/ip4/127.0.0.1/tcp/4811".parse(), Ok(JoinTarget::Address(_))));
-    assert!(matches!("qfzz1abcDEF-_9".parse(), Ok(JoinTarget::Ticket(_))));
-    for wrong in ["", "/ip4/nowhere", "127.0.0.1:4811", "http://x", "a b"] {
-        assert_eq!(wrong.parse::<JoinTarget>(), Err(ValueError::NotAJoinTarget), "{wrong}");
-    }
-}

@@ -5,18 +5,23 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use qfzz_ledger_core::ids::{FederationId, StationId};
 use qfzz_ledger_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 use super::names::is_dialable;
 use super::{MAX_ADDRESSES, MAX_KNOWN};
 
 /// Bytes of the file, at most. A full book has about 600 KiB.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Between two writings of the address book, at least.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One station in the book.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +105,53 @@ pub(super) fn save(path: &Path, federation: FederationId, entries: &[Entry]) -> 
     file.write_all(&serde_json::to_vec_pretty(&book)?)?;
     file.sync_all()?;
     fs::rename(&new, path)
+}
+
+/// Writes the address book on another thread, one writing at a time.
+pub(super) struct AddressBook {
+    path: PathBuf,
+    federation: FederationId,
+    saving: Option<JoinHandle<io::Result<()>>>,
+    next: Instant,
+}
+
+impl AddressBook {
+    /// The book at `path`, and what it holds.
+    pub(super) fn open(path: PathBuf, federation: FederationId, now: Instant) -> (Self, Vec<Entry>) {
+        let entries = load(&path, federation);
+        (Self { path, federation, saving: None, next: now }, entries)
+    }
+
+    /// Starts to write what `changed` returns, unless one was written or is being written just now.
+    pub(super) fn save_if_due(&mut self, now: Instant, changed: impl FnOnce() -> Option<Vec<Entry>>) {
+        if now < self.next || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+            return;
+        }
+        if let Some(entries) = changed() {
+            self.next = now + SAVE_INTERVAL;
+            let (path, federation) = (self.path.clone(), self.federation);
+            self.saving = Some(tokio::task::spawn_blocking(move || {
+                let outcome = save(&path, federation, &entries);
+                if let Err(error) = &outcome {
+                    tracing::warn!(path = %path.display(), %error, "the address book was not written");
+                }
+                outcome
+            }));
+        }
+    }
+
+    /// Waits for the writing under way, then writes the last state, if it differs.
+    pub(super) async fn close(&mut self, last: Option<Vec<Entry>>) {
+        if let Some(saving) = self.saving.take() {
+            // What went wrong is in the log.
+            let _ = saving.await;
+        }
+        if let Some(entries) = last
+            && let Err(error) = save(&self.path, self.federation, &entries)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the address book was not written");
+        }
+    }
 }
 
 #[cfg(test)]

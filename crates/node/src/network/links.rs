@@ -18,6 +18,9 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(20);
 /// How long a peer of another federation stays connected, so that it hears who we are as well.
 const FOREIGN_GRACE: Duration = Duration::from_secs(2);
 
+/// Connections opened within this of each other come from both sides dialling at once.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// One station's connections: never none, and few by the connection limits.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -36,6 +39,7 @@ struct Connection {
     id: ConnectionId,
     address: Multiaddr,
     direction: Direction,
+    opened: Instant,
 }
 
 impl Link {
@@ -102,6 +106,9 @@ impl Link {
 pub(super) enum Closed {
     /// Others to the same station.
     Others,
+    /// Only others that came well after it: the station had restarted or changed its network, and we noticed only now.
+    /// What it told us on the old connection, its subscriptions too, says nothing about the new one.
+    Replaced,
     /// None. How long the station had been confirmed; `None` if it never was.
     Last { stood: Option<Duration> },
 }
@@ -135,7 +142,7 @@ impl Links {
         direction: Direction,
         now: Instant,
     ) {
-        let connection = Connection { id, address, direction };
+        let connection = Connection { id, address, direction, opened: now };
         let link = self.0.entry(station).or_insert_with(|| Link {
             connections: Vec::new(),
             opened: now,
@@ -150,9 +157,13 @@ impl Links {
 
     pub(super) fn closed(&mut self, station: StationId, id: ConnectionId, now: Instant) -> Closed {
         let Some(link) = self.0.get_mut(&station) else { return Closed::Others };
-        link.connections.retain(|connection| connection.id != id);
-        if !link.connections.is_empty() {
+        let Some(index) = link.connections.iter().position(|connection| connection.id == id) else {
             return Closed::Others;
+        };
+        let closed = link.connections.remove(index);
+        if !link.connections.is_empty() {
+            let is_later = |other: &Connection| other.opened.saturating_duration_since(closed.opened) > AT_ONCE;
+            return if link.connections.iter().all(is_later) { Closed::Replaced } else { Closed::Others };
         }
         let stood = link.confirmed.map(|(since, _)| now.saturating_duration_since(since));
         self.0.remove(&station);
@@ -215,6 +226,23 @@ mod tests {
         let later = now + Duration::from_secs(7);
         assert_eq!(links.closed(station, second, later), Closed::Last { stood: Some(Duration::from_secs(7)) });
         assert!(links.is_empty());
+    }
+
+    #[test]
+    fn a_connection_that_outlived_a_restart_is_told_from_a_second_dial() {
+        let (mut links, now) = (Links::default(), Instant::now());
+        for (later, outcome) in [(AT_ONCE, Closed::Others), (AT_ONCE * 2, Closed::Replaced)] {
+            let (station, first) = link(&mut links, now);
+            let second = ConnectionId::new_unchecked(2);
+            links.opened(station, second, Multiaddr::empty(), Direction::Inbound, now + later);
+            assert_eq!(links.closed(station, first, now + later), outcome);
+            assert_eq!(links.closed(station, second, now + later), Closed::Last { stood: None });
+        }
+        let (station, first) = link(&mut links, now);
+        let second = ConnectionId::new_unchecked(2);
+        links.opened(station, second, Multiaddr::empty(), Direction::Inbound, now + AT_ONCE * 2);
+        assert_eq!(links.closed(station, second, now + AT_ONCE * 2), Closed::Others, "the older one stays");
+        assert_eq!(links.closed(station, first, now), Closed::Last { stood: None });
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Introduction {
 }
 
 /// The peer id of a station: the identity multihash of its key's protobuf.
-pub(super) fn peer_of(station: StationId) -> PeerId {
+pub(crate) fn peer_of(station: StationId) -> PeerId {
     let mut bytes = [0; 38];
     bytes[..6].copy_from_slice(&PEER_ID_PREFIX);
     bytes[6..].copy_from_slice(station.as_bytes());

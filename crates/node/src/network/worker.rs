@@ -1,10 +1,9 @@
 //! The task that owns the swarm: carries out commands, and turns what libp2p reports into events.
 
+mod dials;
 mod swarm_events;
 
 use std::collections::{HashMap, HashSet};
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,32 +12,26 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{self, ConnectionId};
-use libp2p::{Multiaddr, PeerId, Swarm, allow_block_list, connection_limits, gossipsub, memory_connection_limits};
+use libp2p::swarm::ConnectionId;
+use libp2p::{Swarm, gossipsub};
 use qfzz_ledger_core::ids::{FederationId, StationId};
 use qfzz_ledger_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use super::address_book::AddressBook;
 use super::behaviour::Behaviour;
-use super::event::{MessageRef, Outbox, Topic, Verdict};
-use super::handle::{Command, DialError, NetworkHandle, RequestError};
+use super::event::{MessageRef, NetworkEvent, Outbox, Topic, Verdict};
+use super::handle::{Command, NetworkHandle, RequestError};
 use super::links::Links;
-use super::names::{Names, is_dialable, peer_in, peer_of, station_of};
-use super::peers::{Dialled, Peers, Plan};
-use super::{COMMAND_CAPACITY, EVENT_CAPACITY, NetworkConfig, address_book, gossip, root_cause};
+use super::names::{Names, peer_of, station_of};
+use super::peers::Peers;
+use super::{COMMAND_CAPACITY, EVENT_CAPACITY, NetworkConfig, gossip};
+
+use dials::{Dial, Waiter};
 
 /// How often it is seen to what is due: dials, overdue peers, the address book.
 const TICK: Duration = Duration::from_millis(200);
-
-/// How long a dialled peer may take to say who it is, after [`CONNECT_TIMEOUT`](super::CONNECT_TIMEOUT) at most for
-/// the connection.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Between two writings of the address book, at least.
-const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long `stop` waits for answers under way, and then for connections to close, at most.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -46,23 +39,6 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// Between the last answer or message and the closing of connections. A peer that reads both at once drops the stream
 /// with the connection, unread.
 const LINGER: Duration = Duration::from_millis(100);
-
-/// Who waits for the outcome of a dial.
-type Asked = oneshot::Sender<Result<StationId, DialError>>;
-
-/// Whose dial a connection attempt is.
-enum Dial {
-    /// Ours, by plan.
-    Planned(Dialled),
-    /// A command's.
-    Asked { address: Multiaddr, respond_to: Asked },
-}
-
-/// Someone who waits until a connected peer has said who it is.
-struct Waiter {
-    respond_to: Asked,
-    until: Instant,
-}
 
 /// An answer, or that there will be none, and the stream that it belongs to.
 type Answer = (InboundRequestId, ResponseChannel<Vec<u8>>, Option<Vec<u8>>);
@@ -88,7 +64,7 @@ struct Worker {
     answering: HashSet<InboundRequestId>,
     /// New stations came, so others may be found through them.
     discovery_due: bool,
-    book: Book,
+    book: AddressBook,
 }
 
 /// Starts the task.
@@ -96,12 +72,12 @@ pub(super) fn spawn(
     swarm: Swarm<Behaviour>,
     names: Names,
     config: NetworkConfig,
-) -> (NetworkHandle, mpsc::Receiver<super::NetworkEvent>) {
+) -> (NetworkHandle, mpsc::Receiver<NetworkEvent>) {
     let (commands, receiver) = mpsc::channel(COMMAND_CAPACITY);
     let (events, event_receiver) = mpsc::channel(EVENT_CAPACITY);
     let dropped_gossip = Arc::new(AtomicU64::new(0));
     let station = station_of(swarm.local_peer_id()).expect("our key is Ed25519");
-    let known = address_book::load(&config.address_book, config.federation);
+    let (book, known) = AddressBook::open(config.address_book, config.federation, Instant::now());
     let worker = Worker {
         swarm,
         names,
@@ -119,7 +95,7 @@ pub(super) fn spawn(
         answers: FuturesUnordered::new(),
         answering: HashSet::new(),
         discovery_due: false,
-        book: Book { path: config.address_book, federation: config.federation, saving: None, next: Instant::now() },
+        book,
     };
     tokio::spawn(worker.run());
     (NetworkHandle { station, commands, dropped_gossip }, event_receiver)
@@ -234,86 +210,6 @@ impl Worker {
         }
     }
 
-    fn on_dial(&mut self, address: Multiaddr, respond_to: Asked) {
-        if !is_dialable(&address) {
-            return reply(respond_to, Err(DialError::NotDialable { address }));
-        }
-        let options = match peer_in(&address) {
-            Some(peer) => {
-                let Some(station) = station_of(&peer) else {
-                    return reply(respond_to, Err(DialError::NotDialable { address }));
-                };
-                if station == self.station {
-                    return reply(respond_to, Err(DialError::Ourselves));
-                }
-                if self.peers.is_blocked(station) {
-                    return reply(respond_to, Err(DialError::Blocked));
-                }
-                if self.links.get(station).is_some() {
-                    return self.wait_for(station, respond_to);
-                }
-                to_peer(peer, vec![address.clone()], PeerCondition::Always)
-            }
-            None => to_address(address.clone()),
-        };
-        self.dial(options, Dial::Asked { address, respond_to });
-    }
-
-    fn dial(&mut self, options: DialOpts, dial: Dial) {
-        let id = options.connection_id();
-        match self.swarm.dial(options) {
-            Ok(()) => {
-                self.dials.insert(id, dial);
-            }
-            Err(error) => self.on_dial_failed(dial, None, error),
-        }
-    }
-
-    /// Tells how a dial of ours failed. `found` is the peer that the connection led to, where that is known.
-    fn on_dial_failed(&mut self, dial: Dial, found: Option<StationId>, error: swarm::DialError) {
-        match dial {
-            Dial::Planned(dialled) => {
-                if let (Dialled::Join(number), swarm::DialError::LocalPeerId { address }) = (dialled, &error) {
-                    tracing::warn!(%address, "an address to join is our own; it is left out");
-                    self.peers.leads_to_ourselves(number);
-                }
-                tracing::debug!(?dialled, %error, "a dial failed");
-                self.peers.failed(dialled, Instant::now(), jitter());
-                if let Dialled::Station(station) = dialled
-                    && self.peers.is_lost(station)
-                {
-                    self.swarm.behaviour_mut().kad.remove_peer(&peer_of(station));
-                }
-            }
-            // Refused perhaps because the other side's dial was faster.
-            Dial::Asked { respond_to, .. } if found.is_some_and(|station| self.links.get(station).is_some()) => {
-                if let Some(station) = found {
-                    self.wait_for(station, respond_to);
-                }
-            }
-            Dial::Asked { address, respond_to } => {
-                let own = self.swarm.listeners().any(|listener| *listener == address);
-                reply(respond_to, Err(dial_error(address, own, error)));
-            }
-        }
-    }
-
-    /// Replies when the connected `station` has said who it is.
-    fn wait_for(&mut self, station: StationId, respond_to: Asked) {
-        if self.links.is_confirmed(station) {
-            return reply(respond_to, Ok(station));
-        }
-        let until = Instant::now() + CONFIRM_TIMEOUT;
-        self.waiters.entry(station).or_default().push(Waiter { respond_to, until });
-    }
-
-    /// Replies to all who wait for `station`.
-    fn tell_waiters(&mut self, station: StationId, outcome: impl Fn() -> Result<StationId, DialError>) {
-        for waiter in self.waiters.remove(&station).unwrap_or_default() {
-            reply(waiter.respond_to, outcome());
-        }
-    }
-
     fn on_block(&mut self, station: StationId) {
         let peer = peer_of(station);
         let oldest = self.peers.block(station);
@@ -340,34 +236,14 @@ impl Worker {
             tracing::debug!(peer = %station, "disconnecting a peer that is not of our federation");
             self.disconnect(station);
         }
-        self.waiters.retain(|_, waiters| {
-            for waiter in waiters.extract_if(.., |waiter| now >= waiter.until) {
-                reply(waiter.respond_to, Err(DialError::Timeout));
-            }
-            !waiters.is_empty()
-        });
-        for plan in self.peers.plan(now) {
-            let (options, dialled) = match plan {
-                Plan::Station { station, addresses } => {
-                    let options = to_peer(peer_of(station), addresses, PeerCondition::Disconnected);
-                    (options, Dialled::Station(station))
-                }
-                Plan::Join { number, address } => {
-                    let options = match peer_in(&address) {
-                        Some(peer) => to_peer(peer, vec![address], PeerCondition::Disconnected),
-                        None => to_address(address),
-                    };
-                    (options, Dialled::Join(number))
-                }
-            };
-            self.dial(options, Dial::Planned(dialled));
-        }
+        self.give_up_on_silent_peers(now);
+        self.dial_what_is_due(now);
         if std::mem::take(&mut self.discovery_due)
             && let Err(error) = self.swarm.behaviour_mut().kad.bootstrap()
         {
             tracing::debug!(%error, "nobody to ask for other stations");
         }
-        self.book.save_if_due(&mut self.peers, now);
+        self.book.save_if_due(now, || self.peers.changed_book());
     }
 
     /// Lets answers and messages under way leave, then closes all connections.
@@ -397,55 +273,6 @@ impl Worker {
     }
 }
 
-/// Dials a peer whose id is known, from a new port: over the listening port two simultaneous dials would meet in one
-/// TCP connection with two initiators, and fail.
-fn to_peer(peer: PeerId, addresses: Vec<Multiaddr>, condition: PeerCondition) -> DialOpts {
-    DialOpts::peer_id(peer).condition(condition).addresses(addresses).allocate_new_port().build()
-}
-
-/// Dials whoever is at `address`.
-fn to_address(address: Multiaddr) -> DialOpts {
-    DialOpts::unknown_peer_id().address(address).allocate_new_port().build()
-}
-
-/// Replies to a dial; whoever asked may have left.
-fn reply(respond_to: Asked, outcome: Result<StationId, DialError>) {
-    let _ = respond_to.send(outcome);
-}
-
-/// What the swarm's error means to who asked for the dial of `address`; `own` if we listen there.
-fn dial_error(address: Multiaddr, own: bool, error: swarm::DialError) -> DialError {
-    match error {
-        swarm::DialError::LocalPeerId { .. } => DialError::Ourselves,
-        swarm::DialError::NoAddresses if own => DialError::Ourselves,
-        swarm::DialError::NoAddresses => DialError::NotDialable { address },
-        swarm::DialError::WrongPeerId { obtained, .. } => {
-            match peer_in(&address).and_then(|expected| station_of(&expected)) {
-                Some(expected) => DialError::WrongStation { expected, found: obtained.to_string() },
-                None => DialError::NotAStation,
-            }
-        }
-        swarm::DialError::Denied { cause } => {
-            if cause.downcast_ref::<allow_block_list::Blocked>().is_some() {
-                DialError::Blocked
-            } else if cause.downcast_ref::<connection_limits::Exceeded>().is_some()
-                || cause.downcast_ref::<memory_connection_limits::MemoryUsageLimitExceeded>().is_some()
-            {
-                DialError::TooManyConnections
-            } else {
-                DialError::Unreachable { address, source: io::Error::other(cause) }
-            }
-        }
-        swarm::DialError::Transport(errors) => match errors.into_iter().next_back() {
-            Some((_, libp2p::TransportError::Other(source))) => {
-                DialError::Unreachable { address, source: root_cause(source) }
-            }
-            Some((_, libp2p::TransportError::MultiaddrNotSupported(_))) | None => DialError::NotDialable { address },
-        },
-        swarm::DialError::Aborted | swarm::DialError::DialPeerConditionFalse(_) => DialError::Closed,
-    }
-}
-
 /// The time of day.
 fn wall_clock() -> Timestamp {
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
@@ -456,44 +283,4 @@ fn wall_clock() -> Timestamp {
 fn jitter() -> u16 {
     // Without randomness they keep step; the longer waits of the one with the higher id still part them.
     getrandom::u32().map_or(0, |random| (random & 0xffff) as u16)
-}
-
-/// Writes the address book on another thread, one writing at a time.
-struct Book {
-    path: PathBuf,
-    federation: FederationId,
-    saving: Option<JoinHandle<io::Result<()>>>,
-    next: Instant,
-}
-
-impl Book {
-    fn save_if_due(&mut self, peers: &mut Peers, now: Instant) {
-        if now < self.next || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
-            return;
-        }
-        if let Some(entries) = peers.changed_book() {
-            self.next = now + SAVE_INTERVAL;
-            let (path, federation) = (self.path.clone(), self.federation);
-            self.saving = Some(tokio::task::spawn_blocking(move || {
-                let outcome = address_book::save(&path, federation, &entries);
-                if let Err(error) = &outcome {
-                    tracing::warn!(path = %path.display(), %error, "the address book was not written");
-                }
-                outcome
-            }));
-        }
-    }
-
-    /// Waits for the writing under way, then writes the last state, if it differs.
-    async fn close(&mut self, last: Option<Vec<address_book::Entry>>) {
-        if let Some(saving) = self.saving.take() {
-            // What went wrong is in the log.
-            let _ = saving.await;
-        }
-        if let Some(entries) = last
-            && let Err(error) = address_book::save(&self.path, self.federation, &entries)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "the address book was not written");
-        }
-    }
 }

@@ -1,4 +1,19 @@
 //! The service: one writer that decides, and what carries its decisions out.
+//!
+//! ```text
+//!  commands ──> worker ── Input + now ──> state (pure)
+//!                 │  <──── effects, in order
+//!                 ├─ Persist ──> writer (thread: journal synced, then the view)
+//!                 ├─ Mine ─────> miner (blocking thread)
+//!                 ├─ orders ───> exchange ──> network
+//!                 └─ replies, events: once what they rest on is on disk
+//! ```
 
+mod command;
 pub mod effect;
+mod miner;
 pub mod state;
+pub(crate) mod worker;
+mod writer;
+
+pub use command::{ServiceError, ServiceHandle};

@@ -11,7 +11,7 @@ use super::StoreError;
 use super::journal::Place;
 use super::lookup::Lookup;
 use super::schema::{self, BlockAt, BlockEntry, Link, Logged, Own};
-use super::view::{Damage, ViewError, ViewReader, Writes};
+use super::view::{Damage, Pair, ViewError, ViewReader, Writes};
 
 /// Changes to the view that are not written yet.
 pub(super) struct Draft {
@@ -180,7 +180,7 @@ impl Lookup for Draft {
         }
     }
 
-    fn all(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ViewError> {
+    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, ViewError> {
         let mut entries: BTreeMap<_, _> = self.view.all(prefix)?.into_iter().collect();
         for (key, value) in self.writes.range(prefix.to_vec()..schema::after(prefix)) {
             match value {

@@ -3,20 +3,20 @@
 //! Entries are written in groups that stand or fall together. What was synced stays; what was written after the last
 //! sync and did not arrive whole is cut when the journal is opened, back to the end of the last whole group.
 
-use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+mod files;
+mod frames;
+
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::frame::{FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, FrameHeader, GROUP_END, MAX_ENTRY_BYTES};
+use files::{Files, OpenFile, at, draw_salt, file_numbers, read_header};
+use frames::{Frames, Step, whole_groups};
 
 /// Bytes after which a file gets no further group. One group is never split over two files.
 const FILE_BYTES: u32 = 64 * 1024 * 1024;
-
-/// Files that readers keep open, at most: a long journal has more files than a process may open.
-const MAX_OPEN_FILES: usize = 32;
 
 /// Bytes that a group collects in memory before they are written.
 const WRITE_BUFFER_BYTES: usize = 1024 * 1024;
@@ -144,7 +144,7 @@ impl Journal {
             }
         }
         let mut last = u32::try_from(numbers.len()).map_err(|_| JournalError::Full { file: u32::MAX })?;
-        let files = Arc::new(Files { dir: dir.to_path_buf(), open: Mutex::new(VecDeque::new()) });
+        let files = Arc::new(Files::new(dir));
         // The header is synced before the first frame, so a last file of at most a header's length, with anything
         // else in it, is one that was being made.
         if last > 0 && known.file <= last {
@@ -392,206 +392,6 @@ impl Iterator for Replay {
         }
         step
     }
-}
-
-/// The files of the journal, a few of them open.
-struct Files {
-    dir: PathBuf,
-    open: Mutex<VecDeque<(u32, Arc<OpenFile>)>>,
-}
-
-struct OpenFile {
-    file: File,
-    salt: u64,
-    previous_length: u32,
-}
-
-impl OpenFile {
-    fn length(&self, path: &Path) -> Result<u64, JournalError> {
-        Ok(self.file.metadata().map_err(at(path))?.len())
-    }
-}
-
-impl Files {
-    fn path(&self, number: u32) -> PathBuf {
-        self.dir.join(format!("{number:08}.log"))
-    }
-
-    /// The file with this number, opened if need be.
-    fn get(&self, number: u32) -> Result<Arc<OpenFile>, JournalError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, file)) = open.iter().find(|(open, _)| *open == number) {
-            return Ok(Arc::clone(file));
-        }
-        let path = self.path(number);
-        let Some(header) = read_header(&path, number)? else {
-            return Err(JournalError::Damaged { file: number, offset: 0 });
-        };
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(at(&path))?;
-        let file = Arc::new(OpenFile { file, salt: header.salt, previous_length: header.previous_length });
-        Self::keep(&mut open, number, &file);
-        Ok(file)
-    }
-
-    /// Makes a file, so that it and its name are on disk before anything is written to it.
-    fn create(&self, header: FileHeader) -> Result<Arc<OpenFile>, JournalError> {
-        let path = self.path(header.number);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(at(&path))?;
-        file.write_all_at(&header.encode(), 0).map_err(at(&path))?;
-        file.sync_all().map_err(at(&path))?;
-        sync_dir(&self.dir).map_err(at(&self.dir))?;
-        let file = Arc::new(OpenFile { file, salt: header.salt, previous_length: header.previous_length });
-        Self::keep(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner), header.number, &file);
-        Ok(file)
-    }
-
-    fn keep(open: &mut VecDeque<(u32, Arc<OpenFile>)>, number: u32, file: &Arc<OpenFile>) {
-        if open.len() >= MAX_OPEN_FILES {
-            open.pop_front();
-        }
-        open.push_back((number, Arc::clone(file)));
-    }
-}
-
-/// Reads frames in order.
-struct Frames {
-    reader: BufReader<File>,
-    path: PathBuf,
-    salt: u64,
-    offset: u32,
-    end: u64,
-}
-
-enum Step {
-    Frame(FrameHeader, Vec<u8>),
-    /// The end, exactly after a frame.
-    End,
-    /// What follows is not a whole frame.
-    Torn,
-}
-
-impl Frames {
-    fn start(path: &Path, file: &OpenFile, offset: u32, end: u64) -> Result<Self, JournalError> {
-        let mut own = File::open(path).map_err(at(path))?;
-        own.seek(SeekFrom::Start(u64::from(offset))).map_err(at(path))?;
-        let reader = BufReader::with_capacity(WRITE_BUFFER_BYTES, own);
-        Ok(Self { reader, path: path.to_path_buf(), salt: file.salt, offset, end })
-    }
-
-    fn step(&mut self) -> Result<Step, JournalError> {
-        let start = u64::from(self.offset);
-        if start == self.end {
-            return Ok(Step::End);
-        }
-        let bytes_at = start + u64::from(FRAME_HEADER_BYTES);
-        if bytes_at > self.end {
-            return Ok(Step::Torn);
-        }
-        let mut raw = [0; FRAME_HEADER_BYTES as usize];
-        self.reader.read_exact(&mut raw).map_err(at(&self.path))?;
-        let Some(header) = FrameHeader::decode(&raw, self.salt, self.offset) else { return Ok(Step::Torn) };
-        let next = bytes_at + u64::from(header.length);
-        let Some(offset) = u32::try_from(next).ok().filter(|_| next <= self.end) else { return Ok(Step::Torn) };
-        let mut bytes = vec![0; header.length as usize];
-        self.reader.read_exact(&mut bytes).map_err(at(&self.path))?;
-        if !header.covers(&bytes) {
-            return Ok(Step::Torn);
-        }
-        self.offset = offset;
-        Ok(Step::Frame(header, bytes))
-    }
-}
-
-/// Where the last whole group of file `number` ends, if what follows can be a torn tail.
-fn whole_groups(path: &Path, file: &OpenFile, number: u32, length: u64, known: Position) -> Result<u32, JournalError> {
-    let mut frames = Frames::start(path, file, FILE_HEADER_BYTES, length)?;
-    let mut whole = FILE_HEADER_BYTES;
-    let torn = loop {
-        match frames.step()? {
-            Step::Frame(header, _) if header.kind == GROUP_END => whole = frames.offset,
-            Step::Frame(..) => {}
-            Step::End => break None,
-            Step::Torn => break Some(frames.offset),
-        }
-    };
-    let lost = Position { file: number, offset: whole } < known;
-    if let Some(offset) = torn
-        && (lost || synced_later(path, file, offset, length)?)
-    {
-        return Err(JournalError::Damaged { file: number, offset });
-    }
-    if lost {
-        return Err(JournalError::Damaged { file: number, offset: whole });
-    }
-    Ok(whole)
-}
-
-/// Whether a frame after `offset` was written when more than `offset` bytes of the file were synced.
-fn synced_later(path: &Path, file: &OpenFile, offset: u32, length: u64) -> Result<bool, JournalError> {
-    let mut reader = File::open(path).map_err(at(path))?;
-    reader.seek(SeekFrom::Start(u64::from(offset))).map_err(at(path))?;
-    let mut window = VecDeque::with_capacity(FRAME_HEADER_BYTES as usize);
-    let rest = length.saturating_sub(u64::from(offset));
-    for (byte, end) in
-        BufReader::with_capacity(WRITE_BUFFER_BYTES, reader).take(rest).bytes().zip(u64::from(offset) + 1..)
-    {
-        window.push_back(byte.map_err(at(path))?);
-        if window.len() < FRAME_HEADER_BYTES as usize {
-            continue;
-        }
-        let start = end - u64::from(FRAME_HEADER_BYTES);
-        let mut raw = [0; FRAME_HEADER_BYTES as usize];
-        raw.iter_mut().zip(&window).for_each(|(to, from)| *to = *from);
-        window.pop_front();
-        let Ok(start) = u32::try_from(start) else { return Ok(false) };
-        // The cheap comparison first: almost no place passes it.
-        let synced = u32::from_le_bytes([raw[4], raw[5], raw[6], raw[7]]);
-        if synced > offset && synced <= start && FrameHeader::decode(&raw, file.salt, start).is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The numbers of the files in `dir`, ascending.
-fn file_numbers(dir: &Path) -> Result<Vec<u32>, JournalError> {
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(at(dir))? {
-        let name = entry.map_err(at(dir))?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".log")).filter(|digits| digits.len() == 8);
-        numbers.extend(number.and_then(|digits| digits.parse::<u32>().ok()));
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-/// The header of the file, or `None` if it has none.
-fn read_header(path: &Path, number: u32) -> Result<Option<FileHeader>, JournalError> {
-    let mut raw = [0; FILE_HEADER_BYTES as usize];
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(JournalError::Missing { file: number }),
-        Err(source) => return Err(JournalError::Io { path: path.to_path_buf(), source }),
-    };
-    match file.read_exact_at(&mut raw, 0) {
-        Ok(()) => Ok(FileHeader::decode(&raw).filter(|header| header.number == number)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(source) => Err(JournalError::Io { path: path.to_path_buf(), source }),
-    }
-}
-
-fn draw_salt(dir: &Path) -> Result<u64, JournalError> {
-    getrandom::u64().map_err(|error| JournalError::Io { path: dir.to_path_buf(), source: io::Error::other(error) })
-}
-
-/// Makes the names in `dir` outlive a power cut.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
-    let path = path.to_path_buf();
-    |source| JournalError::Io { path, source }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::state::{Key, Undo, Value};
 
 use super::schema::{self, BlockAt, Link, Logged, Own};
-use super::view::{Damage, ViewError, ViewReader};
+use super::view::{Damage, Pair, ViewError, ViewReader};
 
 /// Whatever gives the values of the view's keys.
 pub(super) trait Lookup {
@@ -13,7 +13,7 @@ pub(super) trait Lookup {
     fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError>;
 
     /// The values of all keys that start with `prefix`, in order of the keys.
-    fn all(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ViewError>;
+    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, ViewError>;
 
     /// The block of the best chain at `height`.
     fn link(&self, height: Height) -> Result<Option<Link>, ViewError> {
@@ -73,7 +73,7 @@ impl Lookup for ViewReader {
         self.get(key)
     }
 
-    fn all(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ViewError> {
+    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, ViewError> {
         self.range(prefix, &schema::after(prefix)).collect()
     }
 }

@@ -161,6 +161,15 @@ impl StoreRead for MemoryReader {
         Ok(self.content().at(height))
     }
 
+    fn best_height(&self, hash: &BlockHash) -> Result<Option<Height>, StoreError> {
+        let content = self.content();
+        let height = match content.blocks.get(hash) {
+            Some(block) => block.index(),
+            None => Height::ZERO,
+        };
+        Ok(content.at(height).filter(|(best, _)| best == hash).map(|_| height))
+    }
+
     fn header(&self, hash: &BlockHash) -> Result<Option<SealedHeader>, StoreError> {
         let content = self.content();
         let genesis = content.best.first().filter(|(genesis, _)| genesis == hash).map(|(_, sealed)| sealed.clone());

@@ -8,6 +8,7 @@
 //!
 //! [`DiskStore`] is all of that; [`MemoryStore`] keeps the same in maps, for tests and the simulator.
 
+mod blocks;
 mod disk;
 mod draft;
 mod entries;
@@ -34,6 +35,7 @@ use qfzz_ledger_core::ledger::Transition;
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::state::{ConnectError, ReadError};
 
+pub use blocks::Blocks;
 pub use disk::{DiskStore, Opened};
 pub use memory::{MemoryReader, MemoryStore};
 pub use reader::StoreReader;
@@ -74,6 +76,12 @@ pub trait StoreRead: LedgerRead {
     /// # Errors
     /// [`StoreError`], which is fatal to the node.
     fn header_at(&self, height: Height) -> Result<Option<(BlockHash, SealedHeader)>, StoreError>;
+
+    /// The height of a block of the best chain; `None` for any other.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is fatal to the node.
+    fn best_height(&self, hash: &BlockHash) -> Result<Option<Height>, StoreError>;
 
     /// Header and seal of a block, on the best chain or off it.
     ///

@@ -81,6 +81,16 @@ impl StoreRead for StoreReader {
         Ok(self.view.link(height)?.map(|Link { hash, sealed }| (hash, sealed)))
     }
 
+    fn best_height(&self, hash: &BlockHash) -> Result<Option<Height>, StoreError> {
+        if *hash == self.entries.rules.genesis_hash() {
+            return Ok(Some(Height::ZERO));
+        }
+        self.consistent(|store| match store.view.block_at(hash)? {
+            Some(at) if store.view.is_best(at.height, hash)? => Ok(Some(at.height)),
+            _ => Ok(None),
+        })
+    }
+
     fn header(&self, hash: &BlockHash) -> Result<Option<SealedHeader>, StoreError> {
         let rules = &self.entries.rules;
         if *hash == rules.genesis_hash() {

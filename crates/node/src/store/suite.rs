@@ -1,311 +1,23 @@
 //! One suite for every store. Each test runs on disk, where `reopen` closes and opens the store, and in memory.
 
+mod stations;
+
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::VerifiedBlock;
-use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence};
-use qfzz_ledger_core::ledger::{BlocksOutcome, Ledger, Transition};
+use qfzz_ledger_core::ledger::Transition;
 use qfzz_ledger_core::limits::MAX_UNDO_BLOCKS;
-use qfzz_ledger_core::memory::MemoryStore as PeerStore;
 use qfzz_ledger_core::overlay::LedgerRead;
-use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::{Key, StateRead, Writes};
-use qfzz_ledger_core::testing::{added, at, interaction, ledger, own_log, reported, rules, solve, station, verified};
-use qfzz_ledger_core::verify::Verifier;
-use tempfile::TempDir;
+use qfzz_ledger_core::testing::{added, interaction, reported, rules, station, verified};
+use qfzz_sync::message::{Request, Response};
+use qfzz_sync::serve::answer_about_blocks;
 
-use super::{DiskStore, LedgerStore, MemoryStore, Opened, StoreError, StoreRead, StoredBatch};
-
-/// The station whose store is tested.
-pub(super) const HOME: u8 = 1;
-
-/// Makes, closes and opens a store.
-pub(super) trait Bench {
-    type Store: LedgerStore;
-    fn new(rules: &Arc<Rules>) -> Self;
-    fn store(&mut self) -> &mut Self::Store;
-    fn reopen(&mut self);
-    /// As [`reopen`](Self::reopen), after a commit that failed: half of a group may have to be cut.
-    fn reopen_after_failure(&mut self);
-}
-
-pub(super) struct InMemory(MemoryStore);
-
-impl Bench for InMemory {
-    type Store = MemoryStore;
-
-    fn new(rules: &Arc<Rules>) -> Self {
-        Self(MemoryStore::new(rules, station(HOME)))
-    }
-
-    fn store(&mut self) -> &mut MemoryStore {
-        &mut self.0
-    }
-
-    fn reopen(&mut self) {}
-
-    fn reopen_after_failure(&mut self) {}
-}
-
-pub(super) struct OnDisk {
-    pub(super) dir: TempDir,
-    rules: Arc<Rules>,
-    store: Option<DiskStore>,
-    /// What the last opening healed.
-    pub(super) opened: Opened,
-}
-
-impl OnDisk {
-    /// Closes the store, so that its files can be handled.
-    pub(super) fn close(&mut self) {
-        self.store = None;
-    }
-
-    pub(super) fn open(&mut self) -> Result<(), StoreError> {
-        self.close();
-        let (store, opened) = DiskStore::open(self.dir.path(), Arc::clone(&self.rules), station(HOME))?;
-        (self.store, self.opened) = (Some(store), opened);
-        Ok(())
-    }
-}
-
-impl Bench for OnDisk {
-    type Store = DiskStore;
-
-    fn new(rules: &Arc<Rules>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut bench = Self { dir, rules: Arc::clone(rules), store: None, opened: Opened::default() };
-        bench.open().unwrap();
-        bench
-    }
-
-    fn store(&mut self) -> &mut DiskStore {
-        self.store.as_mut().expect("the store is open")
-    }
-
-    fn reopen(&mut self) {
-        self.open().unwrap();
-        assert_eq!(self.opened, Opened::default(), "nothing had to be healed");
-    }
-
-    fn reopen_after_failure(&mut self) {
-        self.open().unwrap();
-        assert_eq!(self.opened, Opened { cut: self.opened.cut, ..Opened::default() });
-    }
-}
-
-type Reader<B> = <<B as Bench>::Store as LedgerStore>::Reader;
-
-/// The station at home: a ledger on the store that is tested.
-pub(super) struct Home<B: Bench> {
-    pub(super) bench: B,
-    pub(super) rules: Arc<Rules>,
-    /// None only while the store is closed.
-    ledger: Option<Ledger<Reader<B>>>,
-    /// Transitions that were decided and not committed yet.
-    waiting: Vec<Transition>,
-    own: Vec<VerifiedBatch>,
-    keys: BTreeSet<Key>,
-    reorganisations: usize,
-    now: i64,
-}
-
-fn ledger_on<R: StoreRead + Clone>(rules: &Arc<Rules>, reader: R, now: i64) -> Ledger<R> {
-    let plain = |headers: Vec<(BlockHash, _)>| {
-        headers.into_iter().map(|(hash, sealed): (_, qfzz_ledger_core::block::SealedHeader)| (hash, sealed.header))
-    };
-    let best = plain(reader.headers(Height::new(1), usize::MAX).unwrap());
-    let side = plain(reader.side_headers().unwrap());
-    let pending = reader.own_pending().unwrap();
-    Ledger::open(Arc::clone(rules), reader, own_log(rules, HOME), best, side, pending, at(now)).unwrap()
-}
-
-impl<B: Bench> Home<B> {
-    pub(super) fn new(rules: &Arc<Rules>) -> Self {
-        let mut bench = B::new(rules);
-        let ledger = Some(ledger_on(rules, bench.store().reader(), 0));
-        let (waiting, own, keys) = (Vec::new(), Vec::new(), BTreeSet::new());
-        Self { bench, rules: Arc::clone(rules), ledger, waiting, own, keys, reorganisations: 0, now: 0 }
-    }
-
-    /// Closes the store, does `reopen`, and starts the ledger from what the store holds. What waited is forgotten.
-    pub(super) fn restart(&mut self, reopen: impl FnOnce(&mut B)) {
-        self.ledger = None;
-        self.waiting.clear();
-        reopen(&mut self.bench);
-        self.ledger = Some(ledger_on(&self.rules, self.bench.store().reader(), self.now));
-    }
-
-    /// Closes and opens the store.
-    pub(super) fn reopen(&mut self) {
-        self.restart(B::reopen);
-    }
-
-    fn ledger(&mut self) -> &mut Ledger<Reader<B>> {
-        self.ledger.as_mut().expect("the store is open")
-    }
-
-    pub(super) fn reader(&mut self) -> Reader<B> {
-        self.bench.store().reader()
-    }
-
-    pub(super) fn head(&mut self) -> BlockHash {
-        self.ledger().chain().head()
-    }
-
-    fn wait(&mut self, transitions: impl IntoIterator<Item = Transition>) {
-        for transition in transitions {
-            self.own.extend(transition.own_batches.iter().cloned());
-            self.keys.extend(transition.writes.keys().cloned());
-            self.reorganisations += usize::from(!transition.reverted.is_empty());
-            self.waiting.push(transition);
-        }
-    }
-
-    /// Signs records; committed with what follows.
-    pub(super) fn sign(&mut self, records: Vec<Record>) {
-        self.now += 1;
-        let now = at(self.now);
-        let transition = self.ledger().sign(records, now).unwrap();
-        self.wait(transition);
-    }
-
-    /// Mines what is pending; committed with what follows.
-    pub(super) fn mine(&mut self) -> VerifiedBlock {
-        self.now += 1;
-        let (rules, now) = (Arc::clone(&self.rules), self.now);
-        let (block, transitions) = mine(self.ledger(), &rules, now);
-        self.wait(transitions);
-        block
-    }
-
-    /// Takes blocks in; committed with what follows.
-    pub(super) fn take(&mut self, blocks: Vec<VerifiedBlock>) {
-        let now = at(self.now + 100_000);
-        let outcome = self.ledger().add_blocks(blocks, now).unwrap();
-        assert_eq!(outcome.refused, None);
-        self.wait(outcome.transitions);
-    }
-
-    /// Commits all that waits, in one call.
-    pub(super) fn commit(&mut self) -> Vec<Transition> {
-        let transitions = std::mem::take(&mut self.waiting);
-        self.bench.store().commit(&transitions).unwrap();
-        if let Some(last) = transitions.last() {
-            self.ledger().committed(last.number);
-        }
-        transitions
-    }
-
-    /// Compares all that can be read with a walk over the chain from genesis.
-    pub(super) fn check(&mut self) {
-        let (reader, rules) = (self.reader(), Arc::clone(&self.rules));
-        let mut verifier = Verifier::from_genesis(&rules);
-        let headers = reader.headers(Height::ZERO, usize::MAX).unwrap();
-        assert_eq!(headers.last().map(|(hash, _)| *hash), Some(self.head()));
-        let mut next = Sequence::ZERO;
-        for ((hash, sealed), height) in headers.iter().zip(0..).skip(1) {
-            let height = Height::new(height);
-            assert_eq!(reader.header_at(height).unwrap(), Some((*hash, sealed.clone())));
-            assert_eq!(reader.header(hash).unwrap().as_ref(), Some(sealed));
-            let block = reader.block(hash).unwrap().expect("a block of the best chain is there");
-            assert_eq!(verifier.next(block.to_signed()).unwrap(), block);
-            assert!(reader.undo(hash).unwrap().is_some());
-            for batch in block.batches() {
-                let stored = StoredBatch { batch: batch.clone(), height: Some(height) };
-                assert_eq!(reader.batch(&batch.station(), batch.sequence()).unwrap(), Some(stored));
-                if batch.station() == station(HOME) {
-                    next = batch.sequence().next().unwrap();
-                }
-            }
-        }
-        self.keys.extend(verifier.state().keys().cloned());
-        for key in &self.keys {
-            let expected = StateRead::get(verifier.state(), key).unwrap();
-            assert_eq!(reader.get(key).unwrap(), expected, "{key:?}");
-        }
-        let pending: Vec<_> = self.own.iter().filter(|batch| batch.sequence() >= next).cloned().collect();
-        assert_eq!(reader.own_pending().unwrap(), pending);
-        for batch in pending {
-            let stored = StoredBatch { batch: batch.clone(), height: None };
-            assert_eq!(reader.batch(&batch.station(), batch.sequence()).unwrap(), Some(stored));
-        }
-    }
-
-    /// The trust state as far as it was ever written.
-    pub(super) fn state(&mut self) -> Writes {
-        let reader = self.reader();
-        self.keys.iter().map(|key| (key.clone(), reader.get(key).unwrap())).collect()
-    }
-
-    /// This station's batches so far, as they were acknowledged.
-    pub(super) fn own(&self) -> &[VerifiedBatch] {
-        &self.own
-    }
-}
-
-fn mine<R: LedgerRead>(ledger: &mut Ledger<R>, rules: &Rules, now: i64) -> (VerifiedBlock, Vec<Transition>) {
-    let (introduction, template) = ledger.template(at(now)).unwrap();
-    let template = template.unwrap();
-    let header = solve(rules, &template);
-    let (block, BlocksOutcome { transitions, refused }) = ledger.mined(template, header, at(now)).unwrap();
-    assert_eq!(refused, None);
-    (block.unwrap(), introduction.into_iter().chain(transitions).collect())
-}
-
-/// Another station, with a store of its own.
-pub(super) struct Peer {
-    rules: Arc<Rules>,
-    ledger: Ledger<PeerStore>,
-    store: PeerStore,
-    now: i64,
-}
-
-impl Peer {
-    pub(super) fn new(rules: &Arc<Rules>, number: u8) -> Self {
-        let (ledger, store) = ledger(rules, number);
-        Self { rules: Arc::clone(rules), ledger, store, now: i64::from(number) }
-    }
-
-    fn apply(&mut self, transitions: impl IntoIterator<Item = Transition>) {
-        for transition in transitions {
-            self.store.apply(&transition);
-            self.ledger.committed(transition.number);
-        }
-    }
-
-    pub(super) fn sign(&mut self, records: Vec<Record>) -> Vec<VerifiedBatch> {
-        self.now += 1;
-        let transition = self.ledger.sign(records, at(self.now)).unwrap();
-        let batches = transition.iter().flat_map(|transition| transition.own_batches.clone()).collect();
-        self.apply(transition);
-        batches
-    }
-
-    /// Signs a record and mines a block of what is pending.
-    pub(super) fn mine(&mut self, record: Record) -> VerifiedBlock {
-        self.sign(vec![record]);
-        self.now += 1;
-        let (block, transitions) = mine(&mut self.ledger, &self.rules, self.now);
-        self.apply(transitions);
-        block
-    }
-
-    pub(super) fn take(&mut self, blocks: Vec<VerifiedBlock>) {
-        let outcome = self.ledger.add_blocks(blocks, at(self.now + 100_000)).unwrap();
-        assert_eq!(outcome.refused, None);
-        self.apply(outcome.transitions);
-    }
-
-    pub(super) fn take_batches(&mut self, batches: Vec<VerifiedBatch>) {
-        for batch in batches {
-            self.ledger.add_verified(batch, at(self.now)).unwrap();
-        }
-    }
-}
+use super::{Blocks, LedgerStore, StoreError, StoreRead};
+pub(super) use stations::{Bench, HOME, Home, OnDisk, Peer, home_chain};
+use stations::{InMemory, empty, peer_chain};
 
 macro_rules! for_each_store {
     ($($name:ident),+ $(,)?) => {
@@ -341,6 +53,10 @@ fn an_empty_store_holds_genesis<B: Bench>() {
         let (hash, sealed) = reader.header_at(Height::ZERO).unwrap().unwrap();
         assert_eq!(hash, rules.genesis_hash());
         assert_eq!(reader.header(&hash).unwrap(), Some(sealed));
+        assert_eq!(reader.best_height(&hash).unwrap(), Some(Height::ZERO));
+        let (view, request) = (Blocks(&reader), Request::Headers { locator: vec![hash] });
+        let answer = answer_about_blocks(&view, &request).unwrap();
+        assert!(matches!(answer, Response::Headers { after, headers } if after == hash && headers.is_empty()));
         assert_eq!(reader.headers(Height::ZERO, 10).unwrap().len(), 1);
         assert_eq!(reader.header_at(Height::new(1)).unwrap(), None);
         assert_eq!(reader.block(&BlockHash::from_bytes([3; 32])).unwrap(), None);
@@ -428,6 +144,7 @@ fn a_reorganisation_leaves_what_a_walk_from_genesis_gives<B: Bench>() {
         for block in &ours {
             assert_eq!(reader.block(&block.hash()).unwrap().as_ref(), Some(block));
             assert_eq!(reader.undo(&block.hash()).unwrap(), None);
+            assert_eq!(reader.best_height(&block.hash()).unwrap(), None);
             assert_eq!(reader.header(&block.hash()).unwrap().as_ref(), Some(block.sealed()));
         }
         let side: Vec<_> = reader.side_headers().unwrap().into_iter().map(|(hash, _)| hash).collect();
@@ -454,13 +171,6 @@ fn a_chain_that_goes_back_and_forth_keeps_its_blocks<B: Bench>() {
     home.reopen();
     home.check();
     assert_eq!(home.reader().header_at(ours[1].index()).unwrap().map(|(hash, _)| hash), Some(ours[1].hash()));
-}
-
-/// The best chain above genesis.
-pub(super) fn home_chain<B: Bench>(home: &mut Home<B>) -> Vec<VerifiedBlock> {
-    let reader = home.reader();
-    let headers = reader.headers(Height::new(1), usize::MAX).unwrap();
-    headers.iter().map(|(hash, _)| reader.block(hash).unwrap().unwrap()).collect()
 }
 
 fn blocks_off_the_best_chain_are_kept_until_they_are_dropped<B: Bench>() {
@@ -500,22 +210,6 @@ fn blocks_off_the_best_chain_are_kept_until_they_are_dropped<B: Bench>() {
         drop(reader);
         home.check();
         home.reopen();
-    }
-}
-
-/// A transition that changes nothing.
-pub(super) fn empty<B: Bench>(home: &mut Home<B>) -> Transition {
-    Transition {
-        number: 0,
-        own_batches: Vec::new(),
-        kept: Vec::new(),
-        dropped: Vec::new(),
-        reverted: Vec::new(),
-        connected: Vec::new(),
-        replaces_state: false,
-        writes: Writes::new(),
-        head: home.head(),
-        height: home.ledger().chain().height(),
     }
 }
 
@@ -576,8 +270,7 @@ fn a_state_that_is_replaced_leaves_nothing_of_the_old_one<B: Bench>() {
             assert_eq!(reader.get(key).unwrap(), kept.get(key).cloned().flatten(), "{key:?}");
         }
         drop(reader);
-        home.ledger = None;
-        home.bench.reopen();
+        home.reopen_without_ledger();
     }
 }
 
@@ -600,11 +293,11 @@ fn a_transition_that_does_not_start_from_the_head_is_refused<B: Bench>() {
 fn a_consistent_reading_is_of_one_commit<B: Bench>() {
     let mut home = Home::<B>::new(&rules());
     let reader = home.reader();
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             let mut seen = BTreeSet::new();
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 let (height, pending, last) = reader
                     .consistent(|store| {
                         let headers = store.headers(Height::ZERO, usize::MAX)?;
@@ -626,7 +319,7 @@ fn a_consistent_reading_is_of_one_commit<B: Bench>() {
             home.mine();
             home.commit();
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         assert!(watcher.join().unwrap() > 0);
     });
 }
@@ -685,11 +378,4 @@ fn random_forks_leave_what_a_walk_from_genesis_gives<B: Bench>() {
         reorganisations += home.reorganisations;
     }
     assert!(reorganisations >= 8, "{reorganisations}");
-}
-
-/// A peer's best chain above genesis.
-pub(super) fn peer_chain(peer: &Peer) -> Vec<VerifiedBlock> {
-    let chain = peer.ledger.chain();
-    let hashes = (1..=chain.height().get()).filter_map(|height| chain.at(Height::new(height)));
-    hashes.map(|hash| peer.store.block(&hash).unwrap().unwrap()).collect()
 }

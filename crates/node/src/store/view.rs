@@ -45,6 +45,9 @@ const MARKER: [u8; 2] = [0, 1];
 /// What to write: `None` removes. Values are absolute, so that writing them twice changes nothing.
 pub(super) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// A key and its value.
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
+
 /// Why the view could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
@@ -186,9 +189,9 @@ impl View {
                 None => Standing::EMPTY,
             };
             let mut found = Standing { position: standing.position, ..Standing::EMPTY };
-            for entry in reader.range(&[FIRST_KEY_BYTE], &[u8::MAX]) {
-                let (key, value) = entry?;
-                found.add(&key, &value);
+            for entry in reader.shared.tree.range([FIRST_KEY_BYTE]..) {
+                let (key, sealed) = entry?;
+                found.add(&key, unseal(&key, &sealed)?);
             }
             if found != standing {
                 return Err(ViewError::damaged(Damage::Sum));
@@ -292,7 +295,7 @@ impl ViewReader {
     /// [`ViewError::Damaged`] if the value is not the one that was written for this key.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
         let sealed = guarded(|| Ok(self.shared.tree.get(key)?))?;
-        sealed.map(|sealed| unseal(key, &sealed)).transpose()
+        sealed.map(|sealed| unseal(key, &sealed).map(<[u8]>::to_vec)).transpose()
     }
 
     /// The entries from `from` up to, but without, `to`, in order of their keys.
@@ -300,7 +303,7 @@ impl ViewReader {
         &self,
         from: &[u8],
         to: &[u8],
-    ) -> impl DoubleEndedIterator<Item = Result<(Vec<u8>, Vec<u8>), ViewError>> + use<> {
+    ) -> impl DoubleEndedIterator<Item = Result<Pair, ViewError>> + use<> {
         Range(self.shared.tree.range(from..to))
     }
 
@@ -336,16 +339,16 @@ impl ViewReader {
 struct Range(sled::Iter);
 
 impl Range {
-    fn open(item: Option<sled::Result<(sled::IVec, sled::IVec)>>) -> Option<Result<(Vec<u8>, Vec<u8>), ViewError>> {
+    fn open(item: Option<sled::Result<(sled::IVec, sled::IVec)>>) -> Option<Result<Pair, ViewError>> {
         item.map(|item| {
             let (key, sealed) = item?;
-            Ok((key.to_vec(), unseal(&key, &sealed)?))
+            Ok((key.to_vec(), unseal(&key, &sealed)?.to_vec()))
         })
     }
 }
 
 impl Iterator for Range {
-    type Item = Result<(Vec<u8>, Vec<u8>), ViewError>;
+    type Item = Result<Pair, ViewError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         guarded(|| Ok(Self::open(self.0.next()))).unwrap_or_else(|error| Some(Err(error)))
@@ -363,9 +366,10 @@ pub(super) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
     [value, &checksum(key, value)].concat()
 }
 
-pub(super) fn unseal(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, ViewError> {
+/// The value in what [`seal`] gave for the same key.
+fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], ViewError> {
     match sealed.split_last_chunk::<4>() {
-        Some((value, found)) if *found == checksum(key, value) => Ok(value.to_vec()),
+        Some((value, found)) if *found == checksum(key, value) => Ok(value),
         _ => Err(ViewError::damaged(Damage::Checksum)),
     }
 }

@@ -1,15 +1,16 @@
-//! Server-sent events: what happens, as it happens.
+//! Server-sent events: what happens, as it happens, and what a client missed that comes back.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures::{StreamExt, stream};
 use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, StationId};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use crate::api::body;
 use crate::api::dto::{ShownReport, number, text};
 use crate::api::port::Station;
 use crate::api::problem::{Code, Problem};
-use crate::events::{Event, Numbered};
+use crate::events::{Event, Numbered, Resumed};
 
 /// Silence after which a comment is sent, so that proxies and clients see that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -27,11 +28,20 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What opens a stream: its headers leave at once, and a client that loses it tries again after 2 s.
 const OPENING: &[u8] = b"retry: 2000\n: listening\n\n";
 
-pub(super) async fn stream<S: Station>(State(app): State<App<S>>) -> Result<Response, Problem> {
+/// The header by which a client that lost the stream names the last event it has.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+pub(super) async fn stream<S: Station>(State(app): State<App<S>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let last = headers.get(LAST_EVENT_ID).map(last_event_id).transpose()?;
     let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
         Problem::new(Code::Busy, "too many event streams are open: close one, or try again in a second")
     })?;
-    let listener = Listener { events: app.station.events(), stop: app.stop, _permit: permit };
+    let events = app.station.events();
+    let resumed = match last {
+        Some(last) => events.resume(last),
+        None => Resumed { lost: 0, missed: VecDeque::new(), listener: events.subscribe() },
+    };
+    let listener = Listener { resumed, stop: app.stop, _permit: permit };
     let opening = stream::once(async { Ok::<_, Infallible>(OPENING.to_vec()) });
     let events = stream::unfold(listener, |mut listener| async {
         let chunk = listener.next().await?;
@@ -41,8 +51,15 @@ pub(super) async fn stream<S: Station>(State(app): State<App<S>>) -> Result<Resp
     Ok(body::stream("text/event-stream", chunks))
 }
 
+fn last_event_id(value: &HeaderValue) -> Result<u64, Problem> {
+    value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        let detail = "`Last-Event-ID` is not a whole number: give the id of the last event, or 0 for all that are kept";
+        Problem::of_field("Last-Event-ID", Code::BadParameter, detail)
+    })
+}
+
 struct Listener {
-    events: Receiver<Numbered>,
+    resumed: Resumed,
     stop: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
@@ -50,7 +67,14 @@ struct Listener {
 impl Listener {
     /// The next piece of the stream; `None` when the node stops.
     async fn next(&mut self) -> Option<Vec<u8>> {
-        let next = timeout(KEEP_ALIVE, self.events.recv());
+        let lost = std::mem::take(&mut self.resumed.lost);
+        if lost > 0 {
+            return Some(lagged(lost));
+        }
+        if let Some(Numbered { id, event }) = self.resumed.missed.pop_front() {
+            return Some(written(id, &event));
+        }
+        let next = timeout(KEEP_ALIVE, self.resumed.listener.recv());
         match self.stop.run_until_cancelled(next).await? {
             Ok(Ok(Numbered { id, event })) => Some(written(id, &event)),
             Ok(Err(RecvError::Lagged(missed))) => Some(lagged(missed)),

@@ -122,7 +122,12 @@ async fn answers_are_neither_cached_nor_guessed_at() {
 async fn beyond_loopback_reads_need_the_token_too() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let everywhere = "0.0.0.0:4810".parse().expect("an address");
-    let access = Access::new(Token::new(TOKEN), everywhere, &["radio.example".to_owned()]).expect("hosts");
+    let access = Access::new(
+        ApiToken::from_hex(TOKEN.as_bytes()).expect("64 hex digits"),
+        everywhere,
+        &["radio.example".to_owned()],
+    )
+    .expect("hosts");
     let fake = Fake::new();
     let handle = start(listener, fake.clone(), access, Limits::default()).expect("an API");
     let api = Api { fake, handle, client: Client::builder().no_proxy().build().expect("a client") };

@@ -14,7 +14,11 @@ struct Reader {
 
 impl Reader {
     async fn open(api: &Api) -> Self {
-        let response = api.request(Method::GET, "/v1/events").send().await.expect("an answer");
+        Self::read(api.request(Method::GET, "/v1/events")).await
+    }
+
+    async fn read(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.expect("an answer");
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let chunks = Box::pin(response.bytes_stream().map(|chunk| chunk.map(|bytes| bytes.to_vec())));
@@ -72,6 +76,30 @@ async fn a_listener_that_was_too_slow_is_told_what_it_missed() {
     }
     assert_eq!(reader.next().await.as_deref(), Some("event: lagged\ndata: {\"missed\":3}"));
     assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 4\n")));
+}
+
+#[tokio::test]
+async fn one_that_comes_back_is_told_what_it_missed() {
+    let api = Api::start().await;
+    for _ in 0..11 {
+        api.fake.0.events.publish(Event::Peer { station: StationId::from_bytes([9; 32]), connected: true });
+    }
+    let resume = |last: &str| api.request(Method::GET, "/v1/events").header("last-event-id", last);
+    let mut reader = Reader::read(resume("10")).await;
+    assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 11\n")));
+    api.fake.0.events.publish(Event::Peer { station: StationId::from_bytes([9; 32]), connected: false });
+    assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 12\n")));
+
+    // The fake keeps 8 events: 5 to 12.
+    let mut reader = Reader::read(resume("0")).await;
+    assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 5\n")));
+    let mut reader = Reader::read(resume("2")).await;
+    assert_eq!(reader.next().await.as_deref(), Some("event: lagged\ndata: {\"missed\":2}"));
+    assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 5\n")));
+    for wrong in ["", "-1", "five"] {
+        let answer = resume(wrong).send().await.expect("an answer");
+        assert_eq!(answer.status(), 400, "{wrong}");
+    }
 }
 
 #[tokio::test]

@@ -27,7 +27,6 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::broadcast;
 
 use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
@@ -37,8 +36,8 @@ use super::dto::{
 };
 use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use super::server::{Handle, Limits, start};
-use super::token::Token;
-use crate::events::{Events, Numbered};
+use crate::data_dir::ApiToken;
+use crate::events::Events;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -146,8 +145,8 @@ impl Station for Fake {
         now()
     }
 
-    fn events(&self) -> broadcast::Receiver<Numbered> {
-        self.0.events.subscribe()
+    fn events(&self) -> Events {
+        self.0.events.clone()
     }
 
     async fn rules(&self) -> Result<Arc<Rules>, PortError> {
@@ -450,7 +449,8 @@ impl Api {
         let fake = Fake::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let access = Access::new(Token::new(TOKEN), address, &[]).expect("no hosts");
+        let access =
+            Access::new(ApiToken::from_hex(TOKEN.as_bytes()).expect("64 hex digits"), address, &[]).expect("no hosts");
         let handle = start(listener, fake.clone(), access, limits).expect("an API");
         let client = Client::builder().no_proxy().build().expect("a client");
         Self { fake, handle, client }

@@ -20,7 +20,8 @@ use super::super::links::Closed;
 use super::super::names::{Introduction, is_dialable, is_loopback, peer_of, station_of, without_peer};
 use super::super::peers::Federation;
 use super::super::session::{self, FrameError, RequestFrame};
-use super::{Dial, Worker, jitter, reply, wall_clock};
+use super::dials::{Dial, reply};
+use super::{Worker, jitter, wall_clock};
 
 /// Requests of peers that may wait for the owner's answer, at most; more are refused. They hold 64 KiB each.
 const MAX_UNANSWERED: usize = 256;
@@ -86,15 +87,13 @@ impl Worker {
             ConnectedPoint::Listener { send_back_addr, .. } => (send_back_addr.clone(), Direction::Inbound),
         };
         self.links.opened(station, connection, without_peer(address), direction, Instant::now());
+        if dial.is_some() && self.links.is_confirmed(station) {
+            // One connection is enough. The other side cannot be closing the other one: it was complete before this.
+            self.swarm.close_connection(connection);
+        }
         match dial {
             Some(Dial::Planned(dialled)) => self.peers.answered(dialled, station),
-            Some(Dial::Asked { respond_to, .. }) => {
-                if self.links.is_confirmed(station) {
-                    // A bare address led to a station that we know: one connection is enough.
-                    self.swarm.close_connection(connection);
-                }
-                self.wait_for(station, respond_to);
-            }
+            Some(Dial::Asked { respond_to, .. }) => self.wait_for(station, respond_to),
             None => {}
         }
     }
@@ -102,7 +101,16 @@ impl Worker {
     fn on_closed(&mut self, peer: PeerId, connection: ConnectionId) {
         let Some(station) = station_of(&peer) else { return };
         let now = Instant::now();
-        let Closed::Last { stood } = self.links.closed(station, connection, now) else { return };
+        let stood = match self.links.closed(station, connection, now) {
+            Closed::Others => return,
+            Closed::Replaced => {
+                tracing::debug!(peer = %station, "starting afresh with a station that had restarted");
+                // An error means that it is gone already.
+                let _ = self.swarm.disconnect_peer_id(peer);
+                return;
+            }
+            Closed::Last { stood } => stood,
+        };
         self.peers.disconnected(station, stood, now, wall_clock(), jitter());
         let foreign = self.peers.foreign_federation(station).cloned();
         self.tell_waiters(station, || Err(foreign.clone().map_or(DialError::Closed, |f| foreign_error(station, f))));

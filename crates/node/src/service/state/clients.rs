@@ -63,7 +63,7 @@ impl<R: LedgerRead> State<R> {
         if self.clients.waiting.is_empty() || self.clients.in_flight.is_some() || is_collecting {
             return Ok(());
         }
-        if !self.syncing.may_sign(now) {
+        if !self.syncing.may_sign() {
             return Ok(());
         }
         self.clients.collect_until = None;

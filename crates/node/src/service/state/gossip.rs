@@ -24,13 +24,34 @@ const MAX_COUNTED: usize = 1_000;
 /// Blocks of one producer on one parent that are relayed.
 const MAX_RELAYED: u8 = 2;
 
+/// After the first request for a body that was in vain, in milliseconds; each later pause is twice the one before.
+/// Whoever passed an announcement on may still be fetching the body itself.
+const FIRST_PAUSE_MS: i64 = 100;
+
+/// The longest such pause, in milliseconds: a body that comes late must not wait as long at every station on its way.
+const LONGEST_PAUSE_MS: i64 = 5_000;
+
 /// An announced block whose batches are being fetched.
 struct Incomplete {
     announcement: Announcement,
-    /// Who announced it, and who has not been asked yet.
+    /// Who announced it.
     from: StationId,
     batches: BTreeMap<BatchId, VerifiedBatch>,
     since: Timestamp,
+    /// Requests that brought nothing.
+    attempts: u32,
+    /// When to ask again; none while a request is under way.
+    again_at: Option<Timestamp>,
+}
+
+/// How long a verdict is owed, in milliseconds: gossip keeps messages for five heartbeats of a second.
+const OWED_MS: i64 = 5_000;
+
+/// What a verdict that is owed is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Awaiting {
+    Batch(BatchId),
+    Block(BlockHash),
 }
 
 #[derive(Default)]
@@ -38,15 +59,34 @@ pub(super) struct Gossip {
     orphans: Orphans,
     /// Announcements dated ahead of the local clock, with their senders.
     ahead: VecDeque<(Announcement, StationId)>,
-    incomplete: HashMap<BlockHash, Incomplete>,
-    /// Batches that wait for their predecessor: the verdict is given when it came, while the message can be relayed.
-    owed: HashMap<BatchId, MessageToken>,
+    incomplete: BTreeMap<BlockHash, Incomplete>,
+    /// Messages about batches that wait for their predecessor, and blocks that wait for their parent: the verdict is
+    /// given when that came, while they can be relayed.
+    owed: BTreeMap<Awaiting, (MessageToken, Timestamp)>,
     /// How many blocks of a producer on a parent were relayed.
     relayed: HashMap<(BlockHash, StationId), u8>,
     relayed_order: VecDeque<(BlockHash, StationId)>,
 }
 
 impl Gossip {
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        self.incomplete.values().filter_map(|incomplete| incomplete.again_at).min()
+    }
+
+    /// Takes note that a verdict is owed; false if too many are.
+    fn owe(&mut self, awaiting: Awaiting, message: MessageToken, now: Timestamp) -> bool {
+        let fits = self.owed.len() < MAX_HELD + MAX_ORPHANS;
+        if fits {
+            self.owed.insert(awaiting, (message, now));
+        }
+        fits
+    }
+
+    /// Gives the verdict if it is owed.
+    fn settle(&mut self, awaiting: Awaiting, verdict: Verdict) -> Option<Effect> {
+        self.owed.remove(&awaiting).map(|(message, _)| Effect::Verdict(message, verdict))
+    }
+
     /// Whether one more block of this producer on this parent is relayed.
     fn relays(&mut self, parent: BlockHash, producer: StationId) -> bool {
         let key = (parent, producer);
@@ -79,8 +119,7 @@ impl<R: LedgerRead> State<R> {
                 let outcome = self.ledger.add_batch(batch, now)?;
                 if let BatchOutcome::Gap { from: missing } = outcome {
                     effects.push(Effect::FetchLog { peer: from, station: place.0, from: missing });
-                    if self.gossip.owed.len() < MAX_HELD {
-                        self.gossip.owed.insert(id, message);
+                    if self.gossip.owe(Awaiting::Batch(id), message, now) {
                         return Ok(());
                     }
                 }
@@ -131,8 +170,7 @@ impl<R: LedgerRead> State<R> {
         let BatchOutcome::Added { batches, transition } = outcome else { return (0, 0) };
         effects.extend(transition.map(Effect::Persist));
         for batch in &batches {
-            let owed = self.gossip.owed.remove(&batch.id());
-            effects.extend(owed.map(|message| Effect::Verdict(message, Verdict::Accept)));
+            effects.extend(self.gossip.settle(Awaiting::Batch(batch.id()), Verdict::Accept));
         }
         effects.extend(record_events(&batches));
         (batches.len() as u64, batches.iter().map(|batch| batch.records().len() as u64).sum())
@@ -169,52 +207,67 @@ impl<R: LedgerRead> State<R> {
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
         let verdict = match Announcement::decode(data) {
-            Ok(announcement) => self.on_announcement(announcement, from, now, effects)?,
+            Ok(announcement) => {
+                let hash = announcement.sealed.hash(self.ledger.rules());
+                match self.on_announcement(announcement, from, now, effects)? {
+                    None if self.gossip.owe(Awaiting::Block(hash), message, now) => return Ok(()),
+                    verdict => verdict.unwrap_or(Verdict::Ignore),
+                }
+            }
             Err(error) => self.judge(error.severity(), from, &error, now, effects),
         };
         effects.push(Effect::Verdict(message, verdict));
         Ok(())
     }
 
-    /// Checks an announcement and goes after its body; the verdict is about whoever sent it on.
+    /// Checks an announcement and goes after its body; the verdict is about whoever sent it on. `None` while it waits
+    /// for its parent.
     fn on_announcement(
         &mut self,
         announcement: Announcement,
         from: StationId,
         now: Timestamp,
         effects: &mut Vec<Effect>,
-    ) -> Result<Verdict, ReadError> {
+    ) -> Result<Option<Verdict>, ReadError> {
         let hash = match self.ledger.check_announcement(&announcement, now) {
             Ok(hash) => hash,
             Err(BlockRefusal::Chain(ChainError::UnknownParent { hash, .. })) => {
                 self.gossip.orphans.insert(hash, announcement, from, now);
                 self.syncing.want(from, now);
-                return Ok(Verdict::Ignore);
+                return Ok(None);
             }
             Err(BlockRefusal::Chain(ChainError::Ahead { .. })) => {
                 self.gossip.ahead.push_back((announcement, from));
                 if self.gossip.ahead.len() > MAX_ORPHANS {
                     self.gossip.ahead.pop_front();
                 }
-                return Ok(Verdict::Ignore);
+                return Ok(Some(Verdict::Ignore));
             }
             // Who sent it on may not have connected that block, and then cannot know.
-            Err(BlockRefusal::Chain(ChainError::Invalid { .. })) => return Ok(Verdict::Ignore),
+            Err(BlockRefusal::Chain(ChainError::Invalid { .. })) => return Ok(Some(Verdict::Ignore)),
             Err(BlockRefusal::Connect(error)) if error.severity() == Severity::Fatal => {
-                let qfzz_ledger_core::state::ConnectError::Read(error) = error else { return Ok(Verdict::Ignore) };
+                let qfzz_ledger_core::state::ConnectError::Read(error) = error else {
+                    return Ok(Some(Verdict::Ignore));
+                };
                 return Err(error);
             }
-            Err(refusal) => return Ok(self.judge(refusal.severity(), from, &refusal, now, effects)),
+            Err(refusal) => return Ok(Some(self.judge(refusal.severity(), from, &refusal, now, effects))),
         };
-        if self.ledger.chain().contains(&hash) || self.gossip.incomplete.contains_key(&hash) {
-            return Ok(Verdict::Ignore);
+        let (is_known, is_head) = (self.ledger.chain().contains(&hash), self.ledger.chain().head() == hash);
+        // A sync may have brought the head before gossip did: others still hear of it from here.
+        if (is_known && !is_head) || self.gossip.incomplete.contains_key(&hash) {
+            return Ok(Some(Verdict::Ignore));
         }
         let header = &announcement.sealed.header;
         let verdict =
             if self.gossip.relays(header.previous, header.producer) { Verdict::Accept } else { Verdict::Ignore };
-        let incomplete = Incomplete { announcement, from, batches: BTreeMap::new(), since: now };
+        if is_known {
+            return Ok(Some(verdict));
+        }
+        let batches = BTreeMap::new();
+        let incomplete = Incomplete { announcement, from, batches, since: now, attempts: 0, again_at: None };
         self.complete(hash, incomplete, now, effects)?;
-        Ok(verdict)
+        Ok(Some(verdict))
     }
 
     /// Puts an announced block together, or asks for what is missing. A bad body is its producer's fault alone.
@@ -228,14 +281,28 @@ impl<R: LedgerRead> State<R> {
         match self.ledger.assemble(&incomplete.announcement, &incomplete.batches) {
             Ok(Assembled::Block(block)) => self.take_block(block, now, effects),
             Ok(Assembled::Missing(indexes)) => {
-                effects.push(Effect::FetchBatches { peer: incomplete.from, block: hash, indexes });
                 if self.gossip.incomplete.len() < MAX_ORPHANS {
+                    let peer = self.whom_to_ask(&incomplete, now);
+                    effects.push(Effect::FetchBatches { peer, block: hash, indexes });
                     self.gossip.incomplete.insert(hash, incomplete);
+                } else {
+                    self.syncing.want(incomplete.from, now);
                 }
                 Ok(())
             }
             Err(_) => Ok(()),
         }
+    }
+
+    /// Who announced the block; once it has gone, whoever else is there, in turn.
+    fn whom_to_ask(&self, incomplete: &Incomplete, now: Timestamp) -> StationId {
+        let is_usable = |peer: &StationId| !self.syncing.is_banned(peer, now);
+        if self.peers.contains_key(&incomplete.from) && is_usable(&incomplete.from) {
+            return incomplete.from;
+        }
+        let others: Vec<StationId> = self.peers().filter(is_usable).collect();
+        let turn = (incomplete.attempts as usize).checked_rem(others.len());
+        turn.map_or(incomplete.from, |turn| others[turn])
     }
 
     fn take_block(&mut self, block: VerifiedBlock, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
@@ -253,7 +320,10 @@ impl<R: LedgerRead> State<R> {
     ) -> Result<(), ReadError> {
         let Some(mut incomplete) = self.gossip.incomplete.remove(&block) else { return Ok(()) };
         let before = incomplete.batches.len();
-        for batch in batches {
+        let rules = self.ledger.rules();
+        // What else a peer sends must neither pile up nor count as progress.
+        let wanted = batches.into_iter().filter(|it| incomplete.announcement.batch_ids.contains(&it.id(rules)));
+        for batch in wanted.collect::<Vec<_>>() {
             match batch.verify(self.ledger.rules()) {
                 Ok(batch) => drop(incomplete.batches.insert(batch.id(), batch)),
                 Err(error) => {
@@ -262,12 +332,14 @@ impl<R: LedgerRead> State<R> {
                 }
             }
         }
-        if incomplete.batches.len() == before {
-            // It has not got the body (yet): a sync will bring the block.
-            self.syncing.want(from, now);
-            return Ok(());
+        if incomplete.batches.len() > before {
+            return self.complete(block, incomplete, now, effects);
         }
-        self.complete(block, incomplete, now, effects)
+        let pause = FIRST_PAUSE_MS.saturating_mul(2_i64.saturating_pow(incomplete.attempts)).min(LONGEST_PAUSE_MS);
+        incomplete.attempts += 1;
+        incomplete.again_at = Some(now.saturating_add(pause));
+        self.gossip.incomplete.insert(block, incomplete);
+        Ok(())
     }
 
     /// Goes on with announcements that waited for these blocks.
@@ -279,7 +351,10 @@ impl<R: LedgerRead> State<R> {
     ) -> Result<(), ReadError> {
         for parent in parents {
             for (announcement, from) in self.gossip.orphans.take_children(parent) {
-                self.on_announcement(announcement, from, now, effects)?;
+                let hash = announcement.sealed.hash(self.ledger.rules());
+                if let Some(verdict) = self.on_announcement(announcement, from, now, effects)? {
+                    effects.extend(self.gossip.settle(Awaiting::Block(hash), verdict));
+                }
             }
         }
         Ok(())
@@ -292,9 +367,16 @@ impl<R: LedgerRead> State<R> {
         }
         self.gossip.orphans.expire(now);
         self.gossip.incomplete.retain(|_, incomplete| now.since(incomplete.since) < ORPHAN_FOR_MS);
-        if self.ledger.held().is_empty() {
-            self.gossip.owed.clear();
+        let is_due = |_: &BlockHash, incomplete: &mut Incomplete| incomplete.again_at.is_some_and(|at| at <= now);
+        let due: Vec<_> = self.gossip.incomplete.extract_if(.., is_due).collect();
+        for (hash, incomplete) in due {
+            if !self.ledger.chain().contains(&hash) {
+                self.complete(hash, Incomplete { again_at: None, ..incomplete }, now, effects)?;
+            }
         }
+        let is_late = |_: &Awaiting, (_, since): &mut (MessageToken, Timestamp)| now.since(*since) >= OWED_MS;
+        let late = self.gossip.owed.extract_if(.., is_late);
+        effects.extend(late.map(|(_, (message, _))| Effect::Verdict(message, Verdict::Ignore)));
         let latest = now.saturating_add(MAX_CLOCK_SKEW_MS);
         let waiting = std::mem::take(&mut self.gossip.ahead);
         for (announcement, from) in waiting {

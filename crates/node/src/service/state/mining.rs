@@ -80,7 +80,7 @@ impl<R: LedgerRead> State<R> {
         if !is_asked && !self.is_turn(now) {
             return Ok(());
         }
-        if !self.syncing.may_sign(now) {
+        if !self.syncing.may_sign() {
             return Ok(());
         }
         let (introduced, template) = self.ledger.template(now)?;

@@ -52,6 +52,7 @@ pub struct State<R> {
     gossip: Gossip,
     mining: Mining,
     syncing: Syncing,
+    reorganisations: u64,
 }
 
 impl<R: LedgerRead> State<R> {
@@ -64,12 +65,18 @@ impl<R: LedgerRead> State<R> {
             gossip: Gossip::default(),
             mining: Mining::new(config.mining),
             syncing: Syncing::new(config.sync, config.hold),
+            reorganisations: 0,
         }
     }
 
     /// The ledger, with what is on its way to the store.
     pub const fn ledger(&self) -> &Ledger<R> {
         &self.ledger
+    }
+
+    /// Reorganisations since the start.
+    pub const fn reorganisations(&self) -> u64 {
+        self.reorganisations
     }
 
     /// Connected peers, in order of their ids.
@@ -112,6 +119,7 @@ impl<R: LedgerRead> State<R> {
 
     /// What may be due after any input: signing, mining, syncing.
     fn follow_up(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        self.syncing.end_hold(now);
         self.sign_submitted(now, effects)?;
         self.decide_mining(now, effects)?;
         self.decide_syncs(now, effects);
@@ -120,9 +128,10 @@ impl<R: LedgerRead> State<R> {
 
     /// When the next [`Input::Tick`] is wanted, at the latest.
     pub fn wake_at(&self, now: Timestamp) -> Timestamp {
-        let wishes = [self.clients.wake_at(), self.mining.wake_at(), self.syncing.wake_at()];
+        let signing = [self.clients.wake_at(), self.mining.wake_at()].into_iter().filter(|_| self.syncing.may_sign());
+        let wishes = signing.chain([self.gossip.wake_at(), self.syncing.wake_at()]);
         let latest = now.saturating_add(MAX_TICK_MS);
-        wishes.into_iter().flatten().min().unwrap_or(latest).min(latest)
+        wishes.flatten().min().unwrap_or(latest).min(latest)
     }
 
     fn on_committed(&mut self, number: u64) {
@@ -139,6 +148,7 @@ impl<R: LedgerRead> State<R> {
             let connected = transition.connected.iter().map(|(block, _)| block);
             parents.extend(transition.kept.iter().chain(connected).map(VerifiedBlock::hash));
             events.extend(events_of(&transition));
+            self.reorganisations += u64::from(!transition.reverted.is_empty());
             if transition.moves_head() {
                 self.mining.head_moved(effects);
             }

@@ -18,7 +18,7 @@ use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::serve::PendingView;
 use qfzz_sync::session::{Here, Taken};
 
-use super::{Peer, State};
+use super::State;
 use crate::service::effect::{Effect, Event, Reply, Token};
 
 /// Syncs under way at once, at most: a slow peer must not hold up the others.
@@ -80,12 +80,21 @@ impl Syncing {
         }
     }
 
-    pub(super) fn may_sign(&mut self, now: Timestamp) -> bool {
+    /// Whether a peer is left alone.
+    pub(super) fn is_banned(&self, peer: &StationId, now: Timestamp) -> bool {
+        self.banned.get(peer).is_some_and(|until| *until > now)
+    }
+
+    /// Goes on without an answer where the time for one is over.
+    pub(super) fn end_hold(&mut self, now: Timestamp) {
         if let Hold::Until(until) = self.hold
             && now >= until
         {
             self.hold = Hold::No;
         }
+    }
+
+    pub(super) fn may_sign(&self) -> bool {
         self.hold == Hold::No
     }
 
@@ -112,7 +121,7 @@ impl<R: LedgerRead> State<R> {
     }
 
     pub(super) fn on_connected(&mut self, peer: StationId, now: Timestamp) {
-        self.peers.entry(peer).or_insert_with(Peer::default);
+        self.peers.entry(peer).or_default();
         let banned_until = self.syncing.banned.get(&peer).copied().filter(|until| *until > now);
         self.syncing.due.insert(peer, banned_until.unwrap_or(now));
     }

@@ -1,9 +1,12 @@
 use std::fs;
+use std::io::BufRead;
 use std::os::unix::fs::FileExt;
 
-use qfzz_ledger_core::ids::{BlockHash, Height};
+use qfzz_ledger_core::ids::{BlockHash, Height, Sequence};
 use qfzz_ledger_core::record::Record;
+use qfzz_ledger_core::state::StateRead;
 use qfzz_ledger_core::testing::{added, interaction, rules, rules_with, station, verified};
+use qfzz_ledger_core::verify::Verifier;
 
 use super::*;
 use crate::store::journal::JournalError;
@@ -22,7 +25,11 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if path.is_dir() { copy(&path, &target) } else { drop(fs::copy(path, target).unwrap()) }
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(path, target).unwrap();
+        }
     }
 }
 
@@ -64,7 +71,7 @@ fn survives(home: &mut Home<OnDisk>, harm: impl FnOnce(&Path)) -> Opened {
     let before = raw(home.bench.store());
     home.restart(|bench| {
         bench.close();
-        harm(bench.dir.path());
+        harm(&bench.dir);
         bench.open().unwrap();
     });
     home.check();
@@ -119,7 +126,7 @@ fn a_view_that_lags_is_replayed_from_where_it_stands() {
         let old = tempfile::tempdir().unwrap();
         home.restart(|bench| {
             bench.close();
-            copy(&bench.dir.path().join("view"), &old.path().join("view"));
+            copy(&bench.dir.join("view"), &old.path().join("view"));
             bench.open().unwrap();
         });
         views.push(old);
@@ -166,7 +173,7 @@ fn a_flipped_bit_in_the_view_heals_equal_from_the_journal() {
         assert_eq!(opened.cut, None);
     }
     assert!(healed > 10, "{healed}");
-    let names = fs::read_dir(home.bench.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = fs::read_dir(&home.bench.dir).unwrap().map(|entry| entry.unwrap().file_name());
     let aside = names.filter(|name| name.to_str().unwrap().starts_with("view.damaged-")).count();
     assert!((1..=2).contains(&aside), "{aside}");
 }
@@ -183,7 +190,7 @@ fn a_journal_cut_at_any_byte_keeps_what_was_acknowledged() {
     let acknowledged = tempfile::tempdir().unwrap();
     home.restart(|bench| {
         bench.close();
-        copy(bench.dir.path(), acknowledged.path());
+        copy(&bench.dir, acknowledged.path());
         bench.open().unwrap();
     });
     let (old_end, old_head, acknowledged_own) = (home.bench.store().journal.end(), home.head(), home.own().to_vec());
@@ -192,7 +199,7 @@ fn a_journal_cut_at_any_byte_keeps_what_was_acknowledged() {
     home.sign(records(2));
     let heads: Vec<_> = home.commit().iter().map(|transition| transition.head).collect();
     let end = home.bench.store().journal.end();
-    let journal = fs::read(home.bench.dir.path().join("journal/00000001.log")).unwrap();
+    let journal = fs::read(home.bench.dir.join("journal/00000001.log")).unwrap();
     assert_eq!(journal.len() as u32, end.offset);
     let mut last_reached = 0;
     for length in old_end.offset..=end.offset {
@@ -227,7 +234,7 @@ fn a_journal_cut_at_any_byte_keeps_what_was_acknowledged() {
 fn a_flipped_bit_in_the_journal_is_named_and_never_read() {
     let (mut home, _) = eventful();
     let (chain, own) = (home_chain(&mut home), home.own().to_vec());
-    let path = home.bench.dir.path().join("journal/00000001.log");
+    let path = home.bench.dir.join("journal/00000001.log");
     let length = fs::metadata(&path).unwrap().len();
     let reader = home.reader();
     let mut named = 0;
@@ -254,7 +261,7 @@ fn a_flipped_bit_in_the_journal_is_named_and_never_read() {
     let closed = tempfile::tempdir().unwrap();
     home.restart(|bench| {
         bench.close();
-        copy(bench.dir.path(), closed.path());
+        copy(&bench.dir, closed.path());
         bench.open().unwrap();
     });
     for (number, byte) in (0..length).step_by(211).enumerate() {
@@ -291,11 +298,11 @@ fn a_lost_journal_is_not_replaced_by_an_empty_one() {
     let (mut home, _) = eventful();
     home.restart(|bench| {
         bench.close();
-        let journal = bench.dir.path().join("journal");
-        fs::rename(&journal, bench.dir.path().join("elsewhere")).unwrap();
+        let journal = bench.dir.join("journal");
+        fs::rename(&journal, bench.dir.join("elsewhere")).unwrap();
         assert!(matches!(bench.open(), Err(StoreError::Journal(JournalError::Missing { file: 1 }))));
         fs::remove_dir_all(&journal).unwrap();
-        fs::rename(bench.dir.path().join("elsewhere"), &journal).unwrap();
+        fs::rename(bench.dir.join("elsewhere"), &journal).unwrap();
         bench.open().unwrap();
     });
     home.check();
@@ -304,7 +311,7 @@ fn a_lost_journal_is_not_replaced_by_an_empty_one() {
 #[test]
 fn a_store_is_opened_once_and_for_its_own_federation() {
     let (mut home, _) = eventful();
-    let (dir, rules) = (home.bench.dir.path().to_path_buf(), Arc::clone(&home.rules));
+    let (dir, rules) = (home.bench.dir.clone(), Arc::clone(&home.rules));
     let again = DiskStore::open(&dir, Arc::clone(&rules), station(HOME)).map(|_| ());
     assert!(matches!(again, Err(StoreError::InUse { path }) if path == dir));
     let other = rules_with(|parameters| parameters.set_action("dance".parse().unwrap(), "0.5".parse().unwrap()));
@@ -332,12 +339,12 @@ fn a_side_block_that_is_damaged_or_follows_nothing_is_as_if_it_had_never_come() 
     assert!(side[..3].iter().all(|block| held.iter().any(|(hash, _)| *hash == block.hash())));
     home.restart(|bench| {
         bench.close();
-        fs::write(bench.dir.path().join("side/left over.draft"), b"x").unwrap();
-        flip(&path(bench.dir.path(), &side[1].hash()), 400, 3);
+        fs::write(bench.dir.join("side/left over.draft"), b"x").unwrap();
+        flip(&path(&bench.dir, &side[1].hash()), 400, 3);
         bench.open().unwrap();
-        assert!(!path(bench.dir.path(), &side[1].hash()).exists());
-        assert!(!path(bench.dir.path(), &side[2].hash()).exists(), "its parent is gone");
-        assert!(!bench.dir.path().join("side/left over.draft").exists());
+        assert!(!path(&bench.dir, &side[1].hash()).exists());
+        assert!(!path(&bench.dir, &side[2].hash()).exists(), "its parent is gone");
+        assert!(!bench.dir.join("side/left over.draft").exists());
     });
     let reader = home.reader();
     assert!(reader.find_block(&side[0].hash()).unwrap().is_some());
@@ -369,7 +376,7 @@ fn a_replay_that_is_interrupted_goes_on_where_it_was() {
     let before = raw(home.bench.store());
     home.restart(|bench| {
         bench.close();
-        let (view_dir, journal_dir) = (bench.dir.path().join("view"), bench.dir.path().join("journal"));
+        let (view_dir, journal_dir) = (bench.dir.join("view"), bench.dir.join("journal"));
         // What an interrupted rebuild leaves: some blocks connected, the position still at the start.
         fs::remove_dir_all(&view_dir).unwrap();
         let (journal, _) = Journal::open(&journal_dir, Position::START).unwrap();
@@ -387,6 +394,56 @@ fn a_replay_that_is_interrupted_goes_on_where_it_was() {
     });
     home.check();
     assert_eq!(raw(home.bench.store()), before);
+}
+
+/// Set for the process that is going to be killed.
+const VICTIM: &str = "QFZZ_TEST_STORE_VICTIM";
+
+#[test]
+fn a_process_that_is_killed_loses_nothing_that_it_acknowledged() {
+    let rules = rules();
+    if let Some(dir) = std::env::var_os(VICTIM) {
+        let mut home = Home::on(OnDisk::at(dir.into(), &rules), &rules);
+        for round in 0..500 {
+            home.sign(records(round));
+            if round % 3 == 2 {
+                home.mine();
+            }
+            home.commit();
+            println!("acknowledged {}", home.own().last().unwrap().id());
+        }
+        return;
+    }
+    for lines in [1, 2, 5, 17, 40, 90] {
+        let dir = tempfile::tempdir().unwrap();
+        let name = std::thread::current().name().unwrap().to_owned();
+        let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([&name, "--exact", "--nocapture"])
+            .env(VICTIM, dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = std::io::BufReader::new(victim.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let acknowledged = output.filter_map(|line| line.split_once("acknowledged ").map(|(_, id)| id.to_owned()));
+        let acknowledged: Vec<String> = acknowledged.take(lines).collect();
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        assert_eq!(acknowledged.len(), lines);
+        let (store, opened) = DiskStore::open(dir.path(), Arc::clone(&rules), station(HOME)).unwrap();
+        assert_eq!(opened.set_aside, None);
+        let reader = store.reader();
+        for (sequence, id) in (0..).map(Sequence::new).zip(&acknowledged) {
+            let found = reader.batch(&station(HOME), sequence).unwrap().expect("an acknowledged batch is there");
+            assert_eq!(found.batch.id().to_string(), *id);
+        }
+        let mut verifier = Verifier::from_genesis(&rules);
+        for (hash, _) in reader.headers(Height::new(1), usize::MAX).unwrap() {
+            verifier.next(reader.find_block(&hash).unwrap().unwrap().to_signed()).unwrap();
+        }
+        for (key, value) in verifier.state() {
+            assert_eq!(StateRead::get(&reader, key).unwrap(), *value);
+        }
+    }
 }
 
 #[test]

@@ -1,3 +1,6 @@
+use std::fs::OpenOptions;
+
+use super::files::MAX_OPEN_FILES;
 use super::*;
 
 /// A journal in its own directory, and what was written to it.

@@ -99,7 +99,8 @@ fn a_finish_that_is_interrupted_is_finished_by_the_next_opening() {
 fn an_entry_that_is_lost_old_false_or_too_many_is_noticed() {
     let one = [key(3)].into_iter().collect::<std::collections::BTreeSet<_>>();
     let first = writes(0, 50);
-    let tamper: [(&str, fn(&sled::Db)); 4] = [
+    type Tamper = fn(&sled::Db);
+    let tamper: [(&str, Tamper); 4] = [
         ("lost", |tree| drop(tree.remove(key(3)).unwrap())),
         ("old", |tree| drop(tree.insert(key(3), seal(&key(3), writes(0, 50)[&key(3)].as_ref().unwrap())).unwrap())),
         ("moved", |tree| drop(tree.insert(key(3), tree.get(key(4)).unwrap().unwrap()).unwrap())),

@@ -1,0 +1,80 @@
+//! What records say, by the protocol's words.
+
+use std::collections::BTreeMap;
+
+use qfzz_ledger_core::batch::VerifiedBatch;
+use qfzz_ledger_core::ids::{Id, StationId};
+use qfzz_ledger_core::record::Record;
+
+/// Users' scores and actions, and contents, of some batches in order.
+#[derive(Default)]
+pub(crate) struct Fold {
+    pub(crate) users: BTreeMap<Id, (i64, u64)>,
+    pub(crate) contents: BTreeMap<(Id, Id), Content>,
+}
+
+#[derive(Default)]
+pub(crate) struct Content {
+    pub(crate) initial: Option<i64>,
+    pub(crate) adder: Option<StationId>,
+    pub(crate) newest: Option<(u64, u16)>,
+    pub(crate) verifications: i64,
+    pub(crate) reports: i64,
+}
+
+impl Content {
+    pub(crate) fn evidence(&self) -> i64 {
+        self.verifications + self.reports
+    }
+
+    pub(crate) fn score(&self) -> i64 {
+        match self.evidence() {
+            0 => self.initial.unwrap_or(500_000),
+            all => 100_000 + 800_000 * self.verifications / all,
+        }
+    }
+}
+
+impl Fold {
+    pub(crate) fn of<'a>(batches: impl Iterator<Item = &'a VerifiedBatch>) -> Self {
+        let mut fold = Self::default();
+        for batch in batches {
+            for (index, record) in (0..).zip(batch.records()) {
+                fold.add(batch, index, record);
+            }
+        }
+        fold
+    }
+
+    fn add(&mut self, batch: &VerifiedBatch, index: u16, record: &Record) {
+        match record {
+            Record::UserAction(action) => {
+                let (score, count) = self.users.entry(action.user_id.clone()).or_insert((500_000, 0));
+                *score = (*score + i64::from(action.trust_delta.millionths())).clamp(0, 1_000_000);
+                *count += 1;
+            }
+            Record::ContentAdded(it) => {
+                let content = self.contents.entry((it.creator_id.clone(), it.content_id.clone())).or_default();
+                if *content.adder.get_or_insert(batch.station()) == batch.station() {
+                    content.initial = Some(i64::from(it.initial_score.millionths()));
+                    content.newest = Some((batch.sequence().get(), index));
+                }
+            }
+            Record::ContentVerified(it) => {
+                self.contents.entry((it.creator_id.clone(), it.content_id.clone())).or_default().verifications += 1;
+            }
+            Record::ContentReported(it) => {
+                self.contents.entry((it.creator_id.clone(), it.content_id.clone())).or_default().reports += 1;
+            }
+        }
+    }
+
+    /// A creator's contents, mean score and evidence; `None` without contents.
+    pub(crate) fn creator(&self, creator: &Id) -> Option<(u64, i64, u64)> {
+        let of_creator = || self.contents.iter().filter(|((it, _), _)| it == creator).map(|(_, content)| content);
+        let count = of_creator().count() as i64;
+        let sum: i64 = of_creator().map(Content::score).sum();
+        let evidence: i64 = of_creator().map(Content::evidence).sum();
+        (count > 0).then(|| (count as u64, sum / count, evidence as u64))
+    }
+}

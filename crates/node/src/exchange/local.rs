@@ -1,0 +1,86 @@
+//! This station as `sync_with` sees it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qfzz_ledger_core::batch::SignedBatch;
+use qfzz_ledger_core::block::{SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::ids::{BlockHash, StationId};
+use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::plan::Anchor;
+use qfzz_sync::report::Fault;
+use qfzz_sync::session::{Here, Stopped, SyncSink, SyncView, Taken};
+use rayon::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::service::ServiceHandle;
+
+/// The service, read and changed by a sync.
+pub(super) struct Local {
+    service: ServiceHandle,
+    rules: Arc<Rules>,
+    verifiers: Arc<rayon::ThreadPool>,
+}
+
+impl Local {
+    pub(super) fn new(service: ServiceHandle, rules: Arc<Rules>, verifiers: Arc<rayon::ThreadPool>) -> Self {
+        Self { service, rules, verifiers }
+    }
+}
+
+impl SyncView for Local {
+    fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+
+    async fn pause(&self, millis: u64) {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    async fn here(&self) -> Result<Here, Stopped> {
+        self.service.query(|state| state.here()).await.map_err(|_| Stopped)?.map_err(|_| Stopped)
+    }
+
+    async fn anchor(&self, hash: BlockHash) -> Result<Option<Anchor>, Stopped> {
+        self.service.query(move |state| state.anchor(&hash)).await.map_err(|_| Stopped)
+    }
+
+    async fn unknown(&self, hashes: Vec<BlockHash>) -> Result<Vec<BlockHash>, Stopped> {
+        self.service.query(move |state| state.unknown(hashes)).await.map_err(|_| Stopped)
+    }
+
+    async fn log_ends(&self, stations: Vec<StationId>) -> Result<Vec<LogEnd>, Stopped> {
+        let found = self.service.query(move |state| state.log_ends(&stations)).await;
+        found.map_err(|_| Stopped)?.map_err(|_| Stopped)
+    }
+}
+
+impl SyncSink for Local {
+    async fn verify(&self, blocks: Vec<SignedBlock>) -> Result<Vec<VerifiedBlock>, Fault> {
+        let (respond_to, verified) = oneshot::channel();
+        let rules = Arc::clone(&self.rules);
+        self.verifiers.spawn(move || {
+            let verify = |block: SignedBlock| block.verify(&rules, &HashMap::new());
+            let result: Result<Vec<VerifiedBlock>, _> = blocks.into_par_iter().map(verify).collect();
+            // A sync that was dropped needs no answer.
+            let _ = respond_to.send(result.map_err(|error| Fault::Block(error.into())));
+        });
+        verified.await.unwrap_or(Err(Fault::Here))
+    }
+
+    async fn blocks(&self, _peer: StationId, blocks: Vec<VerifiedBlock>) -> Result<Taken, Fault> {
+        self.service.take_blocks(blocks).await
+    }
+
+    async fn batches(&self, _peer: StationId, batches: Vec<SignedBatch>) -> Result<Taken, Fault> {
+        self.service.take_batches(batches).await
+    }
+}

@@ -1,0 +1,206 @@
+//! A node: the only file that knows all parts.
+//!
+//! It runs in two phases. Without a federation only the API answers, and the join targets are tried until one gives
+//! its genesis. With one, store, service, network and exchange run as a [`Member`].
+
+mod blocks;
+mod joining;
+mod member;
+mod refusal;
+mod station;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use libp2p::Multiaddr;
+use qfzz_ledger_core::federation::{Genesis, GenesisError};
+use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::time::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::api::auth::{Access, HostError};
+use crate::api::server::{self, Limits};
+use crate::clock;
+use crate::config::Config;
+use crate::data_dir::{DataDirError, LockedDataDir};
+use crate::events::Events;
+use crate::identity::Identity;
+use crate::network;
+use crate::store::StoreError;
+use crate::ticket::Ticket;
+
+pub(crate) use member::Member;
+pub(crate) use station::StationHandle;
+
+/// Why a node does not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A file of the data directory cannot be read or written.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The genesis on disk cannot be used.
+    #[error("genesis: {0}")]
+    Genesis(#[from] GenesisError),
+    /// The store cannot be opened.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// libp2p cannot start.
+    #[error(transparent)]
+    Network(#[from] network::StartError),
+    /// The API cannot listen.
+    #[error("cannot listen on {address} for the API: {source}; set api.listen to another port")]
+    Api {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `api.hosts` holds what is no host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// The node stopped by itself.
+    #[error("{reason}")]
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What all parts of a node share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) dir: LockedDataDir,
+    pub(crate) identity: Identity,
+    pub(crate) events: Events,
+    pub(crate) started_at: Timestamp,
+    /// The federation that it takes part in, once there is one.
+    member: RwLock<Option<Arc<Member>>>,
+    /// One join at a time.
+    joining: tokio::sync::Mutex<()>,
+    /// Why the node cannot go on, once that is so.
+    failure: watch::Sender<Option<String>>,
+}
+
+impl Shared {
+    pub(crate) fn member(&self) -> Option<Arc<Member>> {
+        self.member.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_member(&self, member: Option<Arc<Member>>) -> Option<Arc<Member>> {
+        std::mem::replace(&mut *self.member.write().unwrap_or_else(PoisonError::into_inner), member)
+    }
+}
+
+/// A node that runs.
+pub struct Node {
+    shared: Arc<Shared>,
+    api: server::Handle,
+    join_task: JoinHandle<()>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+impl Node {
+    /// Starts a node on the current multi-threaded tokio runtime. The API listens when this returns, and libp2p too
+    /// if the station has a federation or could join one at once.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing is left running then.
+    pub async fn start(config: Config, dir: LockedDataDir, identity: Identity) -> Result<Self, NodeError> {
+        let token = dir.token()?;
+        let genesis = dir.read_genesis()?;
+        let address = config.api.listen.get();
+        let cannot_listen = |source| NodeError::Api { address, source };
+        let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+        let bound = listener.local_addr().map_err(cannot_listen)?;
+        let hosts: Vec<String> = config.api.hosts.iter().map(|host| host.as_str().to_owned()).collect();
+        let access = Access::new(token, bound, &hosts)?;
+
+        let (failure, failed) = watch::channel(None);
+        let shared = Arc::new(Shared {
+            config,
+            dir,
+            identity,
+            events: Events::default(),
+            started_at: clock::now(),
+            member: RwLock::new(None),
+            joining: tokio::sync::Mutex::new(()),
+            failure,
+        });
+        let targets = shared.config.network.join.clone();
+        if let Some(genesis) = genesis {
+            let genesis = Genesis::decode(&genesis).map_err(GenesisError::from)?;
+            let member = Member::start(&shared, genesis).await?;
+            shared.set_member(Some(member));
+        }
+        let mut join_task = tokio::spawn(joining::join_targets(Arc::clone(&shared), targets));
+        // Whoever starts a node to join another one wants to see where it listens.
+        let _ = tokio::time::timeout(joining::FIRST_TRY, &mut join_task).await;
+        let api = server::start(listener, StationHandle::new(Arc::clone(&shared)), access, Limits::default());
+        let api = api.map_err(cannot_listen)?;
+        Ok(Self { shared, api, join_task, failure: failed })
+    }
+
+    /// The station that it is.
+    pub fn station_id(&self) -> StationId {
+        self.shared.identity.station_id()
+    }
+
+    /// Where libp2p listens, with the peer id; none without a federation.
+    pub async fn addresses(&self) -> Vec<Multiaddr> {
+        match self.shared.member() {
+            Some(member) => member.addresses().await,
+            None => Vec::new(),
+        }
+    }
+
+    /// What others join with; `None` before this node has a federation.
+    pub async fn ticket(&self) -> Option<Ticket> {
+        self.shared.member()?.ticket().await
+    }
+
+    /// Where the HTTP API listens.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api.address()
+    }
+
+    /// Closes the connections to a station and refuses new ones both ways, until [`meet`](Self::meet).
+    pub(crate) async fn part_from(&self, station: StationId) {
+        if let Some(member) = self.shared.member() {
+            member.network.block(station).await;
+        }
+    }
+
+    /// Lets a station connect again, and calls it.
+    pub(crate) async fn meet(&self, station: StationId) {
+        if let Some(member) = self.shared.member() {
+            member.network.unblock(station).await;
+        }
+    }
+
+    /// Waits until the node stops by itself, which it does only when it cannot go on.
+    pub async fn failed(&mut self) -> NodeError {
+        match self.failure.wait_for(Option::is_some).await {
+            Ok(reason) => NodeError::Failed { reason: reason.clone().unwrap_or_default() },
+            // The sender lives as long as this node.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops the node: nothing of it runs when this returns, and what was acknowledged is on disk.
+    pub async fn stop(self) {
+        self.join_task.abort();
+        self.api.stop().await;
+        if let Some(member) = self.shared.set_member(None) {
+            member.stop().await;
+        }
+    }
+}

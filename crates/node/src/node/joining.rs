@@ -1,0 +1,143 @@
+//! Joining a federation: by a peer's address or a ticket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use qfzz_ledger_core::federation::{Genesis, GenesisError};
+use qfzz_ledger_core::ids::StationId;
+use tokio::time::sleep;
+
+use super::member::{Member, addresses_of};
+use super::{NodeError, Shared};
+use crate::network::DialError;
+use crate::network::genesis::{FetchError, fetch_genesis};
+use crate::ticket::JoinTarget;
+
+/// How long a node that starts waits for the first of its join targets to answer.
+pub(super) const FIRST_TRY: Duration = Duration::from_secs(5);
+
+/// Between two rounds over the join targets: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Why a federation could not be joined.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JoinError {
+    /// The peer could not be asked.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// It could not be connected to.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// It answered with a genesis that cannot be used.
+    #[error("the peer's genesis cannot be used: {0}")]
+    Genesis(#[from] GenesisError),
+    /// It is not of the ticket's federation.
+    #[error("the peer belongs to the federation `{}` ({}), not to the ticket's", .0.parameters.name, .0.id())]
+    NotTheTickets(Box<Genesis>),
+    /// The federation was joined, but this node could not start.
+    #[error(transparent)]
+    Start(#[from] NodeError),
+}
+
+/// What joining came to.
+pub(crate) struct Joined {
+    pub(crate) peer: StationId,
+    pub(crate) address: Multiaddr,
+    pub(crate) member: Arc<Member>,
+    /// Whether this node had no federation before.
+    pub(crate) is_new: bool,
+}
+
+/// Joins by the first target that answers, and tries again until one does.
+pub(super) async fn join_targets(shared: Arc<Shared>, targets: Vec<JoinTarget>) {
+    if targets.is_empty() {
+        return;
+    }
+    if let Some(member) = shared.member()
+        && !is_unused(&shared, &member).await
+    {
+        // The network itself keeps calling those addresses.
+        return;
+    }
+    let mut pause = RETRY.0;
+    loop {
+        for target in &targets {
+            match join(&shared, target).await {
+                Ok(_) => return,
+                Err(error) => tracing::warn!("cannot join by {target} yet: {error}"),
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RETRY.1);
+    }
+}
+
+/// Connects to a target, and joins its federation if this node has none, or one in which nothing has happened yet.
+pub(crate) async fn join(shared: &Arc<Shared>, target: &JoinTarget) -> Result<Joined, JoinError> {
+    let _one_at_a_time = shared.joining.lock().await;
+    let mut last = None;
+    for address in addresses_of(std::slice::from_ref(target)) {
+        match join_by(shared, target, address).await {
+            Ok(joined) => return Ok(joined),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.expect("a target has an address"))
+}
+
+async fn join_by(shared: &Arc<Shared>, target: &JoinTarget, address: Multiaddr) -> Result<Joined, JoinError> {
+    let current = shared.member();
+    let is_free = match &current {
+        Some(member) => is_unused(shared, member).await,
+        None => true,
+    };
+    if let (Some(member), false) = (&current, is_free) {
+        return dial(member, address, false).await;
+    }
+    let fetched = fetch_genesis(*shared.identity.seed(), address).await?;
+    let genesis = Genesis::decode(&fetched.genesis).map_err(GenesisError::from)?;
+    let id = genesis.id();
+    if let JoinTarget::Ticket(ticket) = target
+        && ticket.federation() != id
+    {
+        return Err(JoinError::NotTheTickets(Box::new(genesis)));
+    }
+    match current {
+        Some(member) if member.rules.federation() == id => dial(&member, fetched.address, false).await,
+        Some(member) => {
+            // Nothing has happened in it: only this station knows that it ever was.
+            tracing::info!(federation = %member.rules.parameters().name, "leaving the federation that this station founded and nobody used");
+            shared.set_member(None);
+            member.stop().await;
+            drop(member);
+            shared.dir.forget_federation().map_err(NodeError::from)?;
+            enter(shared, genesis, fetched.address).await
+        }
+        None => enter(shared, genesis, fetched.address).await,
+    }
+}
+
+/// Whether the federation that this node is in was founded because none was named, and nothing has happened in it.
+async fn is_unused(shared: &Shared, member: &Member) -> bool {
+    shared.dir.is_provisional() && member.is_pristine().await
+}
+
+async fn dial(member: &Arc<Member>, address: Multiaddr, is_new: bool) -> Result<Joined, JoinError> {
+    let peer = member.network.dial(address.clone()).await?;
+    Ok(Joined { peer, address, member: Arc::clone(member), is_new })
+}
+
+/// Takes part in the federation of `genesis` from now on.
+async fn enter(shared: &Arc<Shared>, genesis: Genesis, address: Multiaddr) -> Result<Joined, JoinError> {
+    tracing::info!(federation = %genesis.parameters.name, id = %genesis.id(), "joining a federation");
+    let encoded = genesis.encode();
+    let member = Member::start(shared, genesis).await?;
+    // Written last: a genesis that cannot be used is not remembered.
+    if let Err(error) = shared.dir.write_genesis(&encoded) {
+        member.stop().await;
+        return Err(NodeError::from(error).into());
+    }
+    shared.set_member(Some(Arc::clone(&member)));
+    dial(&member, address, true).await
+}

@@ -1,0 +1,245 @@
+//! A node's part in one federation: store, service, network and exchange.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+use qfzz_ledger_core::codec::{decode, encode};
+use qfzz_ledger_core::crypto::StationKey;
+use qfzz_ledger_core::federation::{Genesis, Rules};
+use qfzz_ledger_core::ids::{Height, StationId};
+use qfzz_ledger_core::ledger::Ledger;
+use qfzz_ledger_core::own_log::OwnLog;
+use qfzz_ledger_core::reveal::{DEFAULT_REVEALS, RevealChain};
+use qfzz_ledger_core::state::station_state;
+use tokio::sync::watch;
+
+use super::{NodeError, Shared};
+use crate::clock;
+use crate::config::Config;
+use crate::data_dir;
+use crate::exchange::{Exchange, Tasks};
+use crate::network::{self, NetworkConfig, NetworkHandle};
+use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
+use crate::service::{ServiceHandle, worker};
+use crate::store::{DiskStore, LedgerStore, Opened, StoreRead, StoreReader};
+use crate::ticket::{JoinTarget, MAX_TICKET_ADDRESSES, Ticket};
+
+/// How long a station that knows peers waits for one to tell it of its own log, in milliseconds.
+const HOLD_MS: i64 = 5_000;
+
+/// Headers read at once while the tree is loaded.
+const HEADERS_AT_ONCE: usize = 10_000;
+
+/// Bytes of the file that keeps the reveal chain's checkpoints, at most.
+const MAX_REVEAL_CACHE: usize = 1024 * 1024;
+
+/// A running part. Stops when it is told to.
+pub(crate) struct Member {
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) service: ServiceHandle,
+    pub(crate) network: NetworkHandle,
+    pub(crate) exchange: Exchange,
+    pub(crate) reader: StoreReader,
+    station: StationId,
+    tasks: Tasks,
+    failure: watch::Receiver<Option<String>>,
+    /// Ends the task that passes a failure on.
+    watcher: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Member {
+    /// Opens the store and starts everything; libp2p listens when this returns.
+    pub(super) async fn start(shared: &Arc<Shared>, genesis: Genesis) -> Result<Arc<Self>, NodeError> {
+        let encoded_genesis = genesis.encode();
+        let rules = Arc::new(Rules::new(genesis)?);
+        let station = shared.identity.station_id();
+        let opening = {
+            let (shared, rules) = (Arc::clone(shared), Arc::clone(&rules));
+            tokio::task::spawn_blocking(move || open(&shared, &rules))
+        };
+        let (state, store, reader) =
+            opening.await.map_err(|error| NodeError::Thread(std::io::Error::other(error)))??;
+        let service = worker::start(state, store, shared.events.clone()).map_err(NodeError::Thread)?;
+        let started = network::start(NetworkConfig {
+            seed: *shared.identity.seed(),
+            federation: rules.federation(),
+            federation_name: rules.parameters().name.clone(),
+            genesis: encoded_genesis,
+            listen: shared.config.network.listen.clone(),
+            join: addresses_of(&shared.config.network.join),
+            address_book: shared.dir.peers_file(),
+        });
+        let (network, network_events) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                service.handle.stop().await;
+                return Err(error.into());
+            }
+        };
+        let verifiers = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("qfzz-verify-{number}")).build();
+        let verifiers = Arc::new(verifiers.map_err(|error| NodeError::Thread(std::io::Error::other(error)))?);
+        let (exchange, tasks) = Exchange::start(
+            network.clone(),
+            network_events,
+            service.handle.clone(),
+            service.orders,
+            reader.clone(),
+            shared.events.clone(),
+            verifiers,
+        );
+        let member = Arc::new(Self {
+            rules,
+            service: service.handle,
+            network,
+            exchange,
+            reader,
+            station,
+            tasks,
+            failure: service.failure,
+            watcher: Mutex::new(None),
+        });
+        let (mut failure, failed) = (member.failure.clone(), shared.failure.clone());
+        let watcher = tokio::spawn(async move {
+            if let Ok(reason) = failure.wait_for(Option::is_some).await {
+                failed.send_replace(reason.clone());
+            }
+        });
+        *member.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
+        Ok(member)
+    }
+
+    /// Where libp2p listens, with the peer id.
+    pub(crate) async fn addresses(&self) -> Vec<Multiaddr> {
+        let peer = network::names::peer_of(self.station);
+        let listeners = self.network.listeners().await.into_iter();
+        listeners.map(|address| address.with(Protocol::P2p(peer))).collect()
+    }
+
+    /// What others join with; `None` while it listens nowhere.
+    pub(crate) async fn ticket(&self) -> Option<Ticket> {
+        let mut addresses = self.addresses().await;
+        addresses.truncate(MAX_TICKET_ADDRESSES);
+        Ticket::new(self.rules.federation(), self.rules.parameters().name.clone(), addresses).ok()
+    }
+
+    /// Whether nothing would be lost if this federation were forgotten: this station founded it alone, nobody has
+    /// joined, nothing was recorded.
+    pub(super) async fn is_pristine(&self) -> bool {
+        let founders = &self.rules.parameters().founders;
+        if founders.iter().any(|founder| founder.station != self.station) || !self.network.peers().await.is_empty() {
+            return false;
+        }
+        let empty = self
+            .service
+            .query(|state| state.ledger().chain().height() == Height::ZERO && state.ledger().pool().is_empty());
+        empty.await.unwrap_or(false)
+    }
+
+    /// Stops everything: what was acknowledged is on disk when this returns.
+    pub(super) async fn stop(&self) {
+        if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            watcher.abort();
+        }
+        // The service first, so that what it announces still leaves.
+        self.service.stop().await;
+        self.network.stop().await;
+        self.tasks.abort();
+    }
+}
+
+/// The addresses that join targets name.
+pub(super) fn addresses_of(targets: &[JoinTarget]) -> Vec<Multiaddr> {
+    let addresses = targets.iter().flat_map(|target| match target {
+        JoinTarget::Ticket(ticket) => ticket.addresses().to_vec(),
+        JoinTarget::Address(address) => vec![address.clone()],
+    });
+    addresses.collect()
+}
+
+/// Opens the store and takes up the ledger.
+fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, DiskStore, StoreReader), NodeError> {
+    let (dir, station, now) = (&shared.dir, shared.identity.station_id(), clock::now());
+    let has_met_others = dir.peers_file().exists();
+    let had_journal = dir.journal_dir().exists();
+    let (store, opened) = DiskStore::open(dir.path(), Arc::clone(rules), station)?;
+    report(&opened);
+    let reader = store.reader();
+    let mut best = Vec::new();
+    loop {
+        let from = Height::new(best.len() as u64 + 1);
+        let headers = reader.headers(from, HEADERS_AT_ONCE)?;
+        let is_end = headers.len() < HEADERS_AT_ONCE;
+        best.extend(headers.into_iter().map(|(hash, sealed)| (hash, sealed.header)));
+        if is_end {
+            break;
+        }
+    }
+    let side = reader.side_headers()?.into_iter().map(|(hash, sealed)| (hash, sealed.header));
+    let own_pending = reader.own_pending()?;
+    let key = StationKey::from_seed(*shared.identity.seed());
+    let reveals = reveal_chain(shared, rules, &key)?;
+    let own = OwnLog::new(key, shared.config.station.name.clone(), reveals);
+    let ledger = Ledger::open(Arc::clone(rules), reader.clone(), own, best, side, own_pending, now)?;
+
+    let introduced = station_state(&reader, &station)?.is_some();
+    tracing::info!(
+        federation = %rules.parameters().name, id = %rules.federation(), height = %ledger.chain().height(),
+        pending = ledger.pool().records(), introduced, "store open"
+    );
+    let is_founder = rules.parameters().founders.iter().any(|founder| founder.station == station);
+    let hold = if !had_journal && (has_met_others || !is_founder) {
+        // Its log may go on where it cannot see it: it is new here, or its store was lost.
+        tracing::info!("the store is new: nothing is signed before a peer has told of this station's log");
+        Hold::UntilAnswered
+    } else if has_met_others || !shared.config.network.join.is_empty() {
+        Hold::Until(now.saturating_add(HOLD_MS))
+    } else {
+        Hold::No
+    };
+    Ok((State::new(ledger, state_config(&shared.config, hold)), store, reader))
+}
+
+fn report(opened: &Opened) {
+    if let Some(cut) = &opened.cut {
+        tracing::warn!(?cut, "the journal's tail was torn and has been cut: it was never acknowledged");
+    }
+    if let Some((path, problem)) = &opened.set_aside {
+        tracing::warn!(path = %path.display(), %problem, "the view was damaged: set aside, and rebuilt from the journal");
+    }
+    if opened.replayed > 0 {
+        tracing::info!(blocks = opened.replayed, "the view lagged: replayed from the journal");
+    }
+}
+
+fn state_config(config: &Config, hold: Hold) -> StateConfig {
+    let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    StateConfig {
+        mining: MiningConfig {
+            enabled: config.mining.enabled,
+            interval_ms: millis(config.mining.interval),
+            records: u64::from(config.mining.records.get()),
+            slot_ms: millis(config.mining.slot),
+        },
+        sync: SyncConfig { interval_ms: millis(config.sync.interval) },
+        hold,
+    }
+}
+
+/// The station's reveal chain, from its checkpoints where they are kept: walking it takes about half a second.
+fn reveal_chain(shared: &Shared, rules: &Rules, key: &StationKey) -> Result<RevealChain, NodeError> {
+    type Cache = ([u8; 32], Vec<[u8; 32]>);
+    let (path, federation) = (shared.dir.reveal_cache_file(), rules.federation());
+    let (station, secret) = (key.station(), key.reveal_secret(&federation));
+    let kept = data_dir::read_small(&path)?.and_then(|bytes| decode::<Cache>(&bytes, MAX_REVEAL_CACHE).ok());
+    let resumed = kept.and_then(|(commitment, checkpoints)| {
+        RevealChain::resume(&federation, &station, secret, DEFAULT_REVEALS, checkpoints, commitment)
+    });
+    if let Some(chain) = resumed {
+        return Ok(chain);
+    }
+    let chain = RevealChain::new(&federation, &station, secret, DEFAULT_REVEALS);
+    let cache: Cache = (chain.commitment(), chain.checkpoints().to_vec());
+    data_dir::write_private(&path, &encode(&cache))?;
+    Ok(chain)
+}

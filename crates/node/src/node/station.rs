@@ -1,0 +1,530 @@
+//! The node as the API sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use libp2p::multiaddr::Protocol;
+use qfzz_ledger_core::batch::VerifiedBatch;
+use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::ids::{Height, Id, Name, RecordId, StationId};
+use qfzz_ledger_core::ledger::Ledger;
+use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::record::{Metadata, Record, Subject};
+use qfzz_ledger_core::score::Score;
+use qfzz_ledger_core::state::{
+    Opinion, OpinionDetail, ReadError, RecordPlace, Trust, chain_state, opinion_of, station_id, station_state,
+};
+use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::global_trust::{Policy, get_global_trust};
+use qfzz_sync::report::SyncReport;
+
+use super::blocks::{Reading, block_by_hash, seen, show, verify};
+use super::joining::join;
+use super::{Member, Shared};
+use crate::api::block::{Block, FoundRecord, SeenBatch};
+use crate::api::dto::{
+    self, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo,
+    Statistics, Status, Trouble, UserTrust, Verification,
+};
+use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
+use crate::clock;
+use crate::events::Events;
+use crate::service::state::{Hold, State};
+use crate::store::{StoreRead, StoreReader};
+use crate::ticket::{JoinTarget, JoinTargetError};
+
+/// A node, as the API sees it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct StationHandle(Arc<Shared>);
+
+/// Runs `read`, which reads the disk, where it may wait.
+async fn on_disk<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, PortError> + Send + 'static,
+) -> Result<T, PortError> {
+    let done = tokio::task::spawn_blocking(read).await;
+    done.unwrap_or_else(|error| Err(PortError::Failed { reason: error.to_string() }))
+}
+
+fn head_of(ledger: &Ledger<StoreReader>) -> Head {
+    Head { index: ledger.chain().height(), hash: ledger.chain().head() }
+}
+
+/// A subject in the ledger's eyes, put together in the worker's turn.
+struct Answered<T> {
+    trust: T,
+    pending: u64,
+    opinion: Option<Option<Opinion>>,
+    head: Head,
+}
+
+impl StationHandle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    fn member(&self) -> Result<Arc<Member>, PortError> {
+        self.0.member().ok_or(PortError::NoFederation)
+    }
+
+    /// Asks the ledger about `subject`: what all say, and one station's opinion where it is asked for.
+    async fn about<T: Send + 'static>(
+        &self,
+        subject: Subject,
+        station: Option<StationId>,
+        answer: impl FnOnce(&Ledger<StoreReader>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<Answered<T>, PortError> {
+        let question = move |state: &State<StoreReader>| -> Result<Answered<T>, ReadError> {
+            let ledger = state.ledger();
+            let opinion = station.map(|station| opinion_of(ledger.read(), &subject, &station)).transpose()?;
+            let pending = ledger.pending_about(&subject).len() as u64;
+            Ok(Answered { trust: answer(ledger)?, pending, opinion, head: head_of(ledger) })
+        };
+        Ok(self.member()?.service.query(question).await??)
+    }
+
+    /// The metadata of a record that added a content.
+    async fn metadata(&self, author: StationId, place: RecordPlace) -> Result<Option<Metadata>, PortError> {
+        let id = RecordId { station: author, sequence: place.sequence, index: place.index };
+        Ok(self.find(id).await?.and_then(|(batch, _)| match batch.records().get(usize::from(place.index)) {
+            Some(Record::ContentAdded(added)) => Some(added.metadata.clone()),
+            _ => None,
+        }))
+    }
+
+    /// The batch that holds a record: from the pool, or from the chain with its height.
+    async fn find(&self, id: RecordId) -> Result<Option<(VerifiedBatch, Option<Height>)>, PortError> {
+        let member = self.member()?;
+        let pending = move |state: &State<StoreReader>| state.ledger().pool().batch(&id.station, id.sequence).cloned();
+        if let Some(batch) = member.service.query(pending).await? {
+            return Ok(Some((batch, None)));
+        }
+        // Everything that was decided before that answer is on disk now.
+        on_disk(move || {
+            let stored = member.reader.batch(&id.station, id.sequence)?;
+            Ok(stored.map(|stored| (stored.batch, stored.height)))
+        })
+        .await
+    }
+}
+
+fn opinion_trust(station: StationId, opinion: Option<&Opinion>, pending: u64, head: Head) -> dto::Trust {
+    let (score, evidence) = opinion.map_or((Score::HALF, 0), |opinion| (opinion.score, opinion.evidence));
+    dto::Trust { station_id: Some(station), score, confirmed_score: score, evidence, pending, head }
+}
+
+impl Station for StationHandle {
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+
+    fn events(&self) -> Events {
+        self.0.events.clone()
+    }
+
+    async fn rules(&self) -> Result<Arc<Rules>, PortError> {
+        Ok(Arc::clone(&self.member()?.rules))
+    }
+
+    async fn submit(&self, records: Vec<Record>) -> Result<Vec<Receipt>, PortError> {
+        let receipts = self.member()?.service.submit(records).await?;
+        let shown = receipts.into_iter();
+        Ok(shown.map(|it| Receipt { record_id: it.id, hash: it.hash, batch_id: it.batch }).collect())
+    }
+
+    async fn mine(&self) -> Result<Option<Block>, PortError> {
+        let member = self.member()?;
+        match member.service.mine().await? {
+            Some(block) => on_disk(move || Ok(Some(show(&member.reader, &block)?))).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn dial(&self, target: String) -> Result<Dialled, PortError> {
+        let bad = |error: JoinTargetError| PortError::BadAddress { reason: error.to_string() };
+        let target: JoinTarget = target.parse().map_err(bad)?;
+        let joined = join(&self.0, &target).await?;
+        let rules = &joined.member.rules;
+        Ok(Dialled {
+            peer_id: joined.peer,
+            address: joined.address.to_string(),
+            federation_id: rules.federation(),
+            federation: rules.parameters().name.clone(),
+            joined: joined.is_new,
+        })
+    }
+
+    async fn sync(&self, peer: Option<String>) -> Result<Vec<SyncReport>, PortError> {
+        let member = self.member()?;
+        let connected: Vec<StationId> = member.network.peers().await.into_iter().map(|peer| peer.station).collect();
+        let peers = match peer {
+            None => connected,
+            Some(text) => match text.parse::<StationId>() {
+                Ok(station) if connected.contains(&station) => vec![station],
+                Ok(_) => return Err(PortError::NotConnected),
+                Err(_) => vec![self.dial(text).await?.peer_id],
+            },
+        };
+        let mut reports = Vec::with_capacity(peers.len());
+        for peer in peers {
+            reports.push(member.exchange.sync(peer).await);
+        }
+        Ok(reports)
+    }
+
+    async fn status(&self) -> Result<Status, PortError> {
+        let shared = &self.0;
+        let base = Status {
+            station_id: shared.identity.station_id(),
+            name: shared.config.station.name.clone(),
+            federation_id: None,
+            federation: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listen: Vec::new(),
+            head: None,
+            pending_records: 0,
+            peers: 0,
+            synced: false,
+            mining: shared.config.mining.enabled,
+            reorganisations: 0,
+            started_at: shared.started_at,
+            problems: Vec::new(),
+        };
+        let Some(member) = shared.member() else {
+            let problem = "this station has no federation yet".to_owned();
+            let remedy = "join one: qfzz join TICKET or ADDRESS".to_owned();
+            return Ok(Status { problems: vec![Trouble { problem, remedy }], ..base });
+        };
+        let question = |state: &State<StoreReader>| {
+            let (head, pending) = (head_of(state.ledger()), state.ledger().pool().records());
+            (head, pending, state.is_synced(), state.hold(), state.is_used_up(), state.reorganisations())
+        };
+        let (head, pending_records, is_synced, hold, is_used_up, reorganisations) =
+            member.service.query(question).await?;
+        let peers = member.network.peers().await.len() as u64;
+        let mut problems = Vec::new();
+        if hold == Hold::UntilAnswered {
+            problems.push(Trouble {
+                problem: "the store was lost: nothing is signed before a peer has told of this station's log"
+                    .to_owned(),
+                remedy: "connect to a peer: qfzz join ADDRESS".to_owned(),
+            });
+        }
+        if is_used_up {
+            problems.push(Trouble {
+                problem: "this station's reveal chain is used up: it produces no more blocks".to_owned(),
+                remedy: "let other stations mine, or start a new station".to_owned(),
+            });
+        }
+        if peers == 0 && !member.is_founder_alone(&shared.config) {
+            problems.push(Trouble {
+                problem: "no peer is connected".to_owned(),
+                remedy: "check the network, or join by another address: qfzz join ADDRESS".to_owned(),
+            });
+        }
+        Ok(Status {
+            federation_id: Some(member.rules.federation()),
+            federation: Some(member.rules.parameters().name.clone()),
+            listen: member.addresses().await.iter().map(ToString::to_string).collect(),
+            head: Some(head),
+            pending_records,
+            peers,
+            synced: is_synced || (peers == 0 && member.is_founder()),
+            reorganisations,
+            problems,
+            ..base
+        })
+    }
+
+    async fn readiness(&self) -> Result<Readiness, PortError> {
+        let Some(member) = self.0.member() else {
+            return Ok(Readiness { ready: false, reasons: vec!["no federation yet: join one".to_owned()] });
+        };
+        let is_synced = member.service.query(|state| state.is_synced()).await?;
+        let peers = member.network.peers().await.len();
+        let reason = if is_synced || (peers == 0 && member.is_founder()) {
+            None
+        } else if peers == 0 {
+            Some("no peer is connected".to_owned())
+        } else {
+            Some("not caught up with any peer yet".to_owned())
+        };
+        Ok(Readiness { ready: reason.is_none(), reasons: reason.into_iter().collect() })
+    }
+
+    async fn peers(&self) -> Result<Vec<Peer>, PortError> {
+        let Some(member) = self.0.member() else { return Ok(Vec::new()) };
+        let connected = member.network.peers().await;
+        let stations: Vec<StationId> = connected.iter().map(|peer| peer.station).collect();
+        let names = member.service.query(move |state: &State<StoreReader>| {
+            let name =
+                |station: &StationId| station_state(state.ledger().read(), station).map(|it| it.map(|it| it.name));
+            stations.iter().map(name).collect::<Result<Vec<_>, _>>()
+        });
+        let names = names.await??;
+        let shown = connected.into_iter().zip(names).map(|(peer, name)| Peer {
+            peer_id: peer.station,
+            address: peer.address.with(Protocol::P2p(crate::network::names::peer_of(peer.station))).to_string(),
+            name,
+            head: member.exchange.head_of(&peer.station).map(|(index, hash)| Head { index, hash }),
+            connected_since: peer.connected_since,
+        });
+        Ok(shown.collect())
+    }
+
+    async fn ticket(&self) -> Result<String, PortError> {
+        let ticket = self.member()?.ticket().await;
+        let nowhere = || PortError::NotReady { reason: "it listens on no address: set network.listen".to_owned() };
+        ticket.map(|ticket| ticket.to_string()).ok_or_else(nowhere)
+    }
+
+    async fn stations(&self) -> Result<Vec<StationInfo>, PortError> {
+        let member = self.member()?;
+        let own = (self.0.identity.station_id(), self.0.config.station.name.clone());
+        let connected: Vec<StationId> = member.network.peers().await.into_iter().map(|peer| peer.station).collect();
+        let listed = member.service.query(move |state: &State<StoreReader>| -> Result<_, ReadError> {
+            let ledger = state.ledger();
+            let (read, founders) = (ledger.read(), &ledger.rules().parameters().founders);
+            let mut stations: Vec<StationId> = founders.iter().map(|founder| founder.station).chain([own.0]).collect();
+            for number in 0..chain_state(read, ledger.rules())?.stations {
+                stations.push(station_id(read, number)?);
+            }
+            stations.sort_unstable();
+            stations.dedup();
+            let mut listed = Vec::with_capacity(stations.len());
+            for station_id in stations {
+                let known = station_state(read, &station_id)?;
+                let own_name = if station_id == own.0 { own.1.clone() } else { Name::default() };
+                listed.push(StationInfo {
+                    station_id,
+                    records: known.as_ref().map_or(0, |it| it.records),
+                    batches: known.as_ref().map_or(0, |it| it.next.get()),
+                    name: known.map_or(own_name, |it| it.name),
+                    founder: founders.iter().any(|founder| founder.station == station_id),
+                    connected: station_id == own.0 || connected.contains(&station_id),
+                });
+            }
+            Ok(listed)
+        });
+        Ok(listed.await??)
+    }
+
+    async fn user_trust(&self, user: Id, station: Option<StationId>) -> Result<UserTrust, PortError> {
+        let (subject, user_id) = (Subject::User(user.clone()), user.clone());
+        let found = self.about(subject.clone(), station, move |ledger| {
+            Trust::new(ledger.rules(), ledger.read()).user(&user, ledger.pending_about(&subject))
+        });
+        let Answered { trust, pending, opinion, head } = found.await?;
+        let trust = match (station, opinion) {
+            (Some(station), Some(opinion)) => opinion_trust(station, opinion.as_ref(), pending, head),
+            _ => dto::Trust {
+                station_id: None,
+                score: trust.score,
+                confirmed_score: trust.confirmed_score,
+                evidence: trust.actions,
+                pending,
+                head,
+            },
+        };
+        Ok(UserTrust { user_id, trust })
+    }
+
+    async fn content_trust(
+        &self,
+        content: Id,
+        creator: Id,
+        station: Option<StationId>,
+    ) -> Result<ContentTrust, PortError> {
+        let subject = Subject::Content { creator_id: creator.clone(), content_id: content.clone() };
+        let asked = subject.clone();
+        let found = self.about(subject, station, move |ledger| {
+            Trust::new(ledger.rules(), ledger.read()).content(&asked, ledger.pending_about(&asked))
+        });
+        let Answered { trust: all, pending, opinion, head } = found.await?;
+        let (content_id, creator_id) = (content, creator);
+        if let (Some(station), Some(opinion)) = (station, opinion) {
+            let detail = opinion.as_ref().and_then(|it| match &it.detail {
+                OpinionDetail::Content(detail) => Some(detail.clone()),
+                OpinionDetail::User | OpinionDetail::Creator { .. } => None,
+            });
+            let metadata = match detail.as_ref().and_then(|detail| detail.added) {
+                Some(place) => self.metadata(station, place).await?,
+                None => None,
+            };
+            return Ok(ContentTrust {
+                content_id,
+                creator_id,
+                trust: opinion_trust(station, opinion.as_ref(), pending, head),
+                verifications: detail.as_ref().map_or(0, |detail| detail.verifications),
+                reports: detail.as_ref().map_or(0, |detail| detail.reports),
+                initial_score: detail.map_or(Score::HALF, |detail| detail.initial_score),
+                metadata,
+                created_at: None,
+                updated_at: None,
+            });
+        }
+        let metadata = match all.added {
+            Some((author, place)) => self.metadata(author, place).await?,
+            None => None,
+        };
+        Ok(ContentTrust {
+            content_id,
+            creator_id,
+            trust: dto::Trust {
+                station_id: None,
+                score: all.score,
+                confirmed_score: all.confirmed_score,
+                evidence: all.verifications + all.reports,
+                pending,
+                head,
+            },
+            verifications: all.verifications,
+            reports: all.reports,
+            initial_score: all.initial_score,
+            metadata,
+            created_at: all.times.map(|(created_at, _)| created_at),
+            updated_at: all.times.map(|(_, updated_at)| updated_at),
+        })
+    }
+
+    async fn creator_trust(&self, creator: Id, station: Option<StationId>) -> Result<CreatorTrust, PortError> {
+        let (subject, creator_id) = (Subject::Creator(creator.clone()), creator.clone());
+        let found = self.about(subject.clone(), station, move |ledger| {
+            Trust::new(ledger.rules(), ledger.read()).creator(&creator, ledger.pending_about(&subject))
+        });
+        let Answered { trust, pending, opinion, head } = found.await?;
+        if let (Some(station), Some(opinion)) = (station, opinion) {
+            let contents = match opinion.as_ref().map(|it| &it.detail) {
+                Some(OpinionDetail::Creator { contents }) => *contents,
+                _ => 0,
+            };
+            let trust = opinion_trust(station, opinion.as_ref(), pending, head);
+            return Ok(CreatorTrust { creator_id, trust, contents });
+        }
+        let shown = dto::Trust {
+            station_id: None,
+            score: trust.score,
+            confirmed_score: trust.confirmed_score,
+            evidence: trust.evidence,
+            pending,
+            head,
+        };
+        Ok(CreatorTrust { creator_id, trust: shown, contents: trust.contents })
+    }
+
+    async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {
+        let GlobalQuery { subject, nodes, policy } = query;
+        let policy = policy.unwrap_or(match self.0.config.trust.policy {
+            crate::config::TrustPolicy::Mean => Policy::Mean,
+        });
+        let question = move |state: &State<StoreReader>| -> Result<GlobalTrust, ReadError> {
+            let ledger = state.ledger();
+            let combined = get_global_trust(ledger.rules(), ledger.read(), &subject, policy, nodes.as_ref())?;
+            let mut newest = BTreeMap::new();
+            for voice in &combined.voices {
+                let LogEnd { next, last } = ledger.log_end(&voice.station)?;
+                if let Some(sequence) = next.previous() {
+                    newest.insert(voice.station, LogHead { sequence, batch_id: last });
+                }
+            }
+            Ok(GlobalTrust { subject, combined, newest, head: head_of(ledger) })
+        };
+        Ok(self.member()?.service.query(question).await??)
+    }
+
+    async fn statistics(&self) -> Result<Statistics, PortError> {
+        let question = |state: &State<StoreReader>| -> Result<Statistics, ReadError> {
+            let ledger = state.ledger();
+            let chain = ledger.chain_state()?;
+            Ok(Statistics {
+                chain_length: chain.height.get() + 1,
+                total_records: chain.records,
+                pending_records: ledger.pool().records(),
+                difficulty: ledger.rules().parameters().difficulty,
+                // Nothing joins the chain unverified; `verify` reads it all again.
+                is_valid: true,
+                indexed_records: chain.contents,
+                total_users: chain.users,
+                work: ledger.chain().work_of(&chain.head).unwrap_or_default(),
+                head: Head { index: chain.height, hash: chain.head },
+            })
+        };
+        Ok(self.member()?.service.query(question).await??)
+    }
+
+    async fn block(&self, at: BlockAt) -> Result<Option<Block>, PortError> {
+        let member = self.member()?;
+        on_disk(move || {
+            let reader = &member.reader;
+            let hash = match at {
+                BlockAt::Hash(hash) => Some(hash),
+                BlockAt::Latest => Some(chain_state(reader, reader.rules())?.head),
+                BlockAt::Index(height) => reader.header_at(height)?.map(|(hash, _)| hash),
+            };
+            hash.map_or(Ok(None), |hash| block_by_hash(reader, &hash))
+        })
+        .await
+    }
+
+    async fn blocks(&self, from: Height, limit: Option<u64>) -> Result<BlockStream, PortError> {
+        let member = self.member()?;
+        let reader = member.reader.clone();
+        let end = on_disk(move || Ok(chain_state(&member.reader, member.reader.rules())?.height)).await?;
+        let last = limit.map_or(u64::MAX, |limit| from.get().saturating_add(limit).saturating_sub(1));
+        let none = limit == Some(0);
+        let reading = Reading { next: from.get(), end: end.get().min(last), previous: None };
+        let groups = stream::try_unfold((reader, reading), move |(reader, mut reading)| async move {
+            if none || reading.next > reading.end {
+                return Ok(None);
+            }
+            let read = on_disk(move || {
+                let blocks = reading.read(&reader)?;
+                Ok((blocks, (reader, reading)))
+            });
+            read.await.map(Some)
+        });
+        let blocks = groups.flat_map(|group: Result<Vec<Block>, PortError>| match group {
+            Ok(blocks) => stream::iter(blocks.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(error) => stream::iter(vec![Err(error)]),
+        });
+        Ok(blocks.boxed())
+    }
+
+    async fn record(&self, id: RecordId) -> Result<Option<FoundRecord>, PortError> {
+        let Some((batch, height)) = self.find(id).await? else { return Ok(None) };
+        if usize::from(id.index) >= batch.records().len() {
+            return Ok(None);
+        }
+        let member = self.member()?;
+        on_disk(move || {
+            let reader = &member.reader;
+            let block = match height {
+                Some(height) => reader.header_at(height)?.map(|(hash, _)| Head { index: height, hash }),
+                None => None,
+            };
+            let head = chain_state(reader, reader.rules())?.height;
+            let confirmations = block.map_or(0, |block| (head.get() + 1).saturating_sub(block.index.get()));
+            let batch = SeenBatch { seen: seen(reader, &batch)?, batch };
+            Ok(Some(FoundRecord { batch, index: id.index, block, confirmations }))
+        })
+        .await
+    }
+
+    async fn verify(&self) -> Result<Verification, PortError> {
+        let member = self.member()?;
+        on_disk(move || verify(&member.reader)).await
+    }
+}
+
+impl Member {
+    /// Whether genesis names this station.
+    fn is_founder(&self) -> bool {
+        let own = self.network.station();
+        self.rules.parameters().founders.iter().any(|founder| founder.station == own)
+    }
+
+    /// Whether nobody else is expected to be connected.
+    fn is_founder_alone(&self, config: &crate::config::Config) -> bool {
+        self.is_founder() && config.network.join.is_empty()
+    }
+}

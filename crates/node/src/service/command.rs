@@ -1,0 +1,158 @@
+//! Asking the service: a handle, and the commands that it sends.
+
+use qfzz_ledger_core::batch::SignedBatch;
+use qfzz_ledger_core::block::VerifiedBlock;
+use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::record::Record;
+use qfzz_ledger_core::state::ReadError;
+use qfzz_sync::report::Fault;
+use qfzz_sync::session::Taken;
+use tokio::sync::{mpsc, oneshot};
+
+use super::effect::{Input, Receipt, Reply};
+use super::state::State;
+use crate::network::{MessageRef, Topic};
+use crate::store::StoreReader;
+
+/// Commands that may wait for the worker; whoever sends more waits.
+pub(super) const COMMAND_CAPACITY: usize = 1_024;
+
+/// What answers a question, once what it saw is on disk.
+pub(super) type Answer = Box<dyn FnOnce() + Send>;
+
+/// A question to the state, asked in the worker's turn.
+pub(super) type Question = Box<dyn FnOnce(&State<StoreReader>) -> Answer + Send>;
+
+/// What somebody waits for.
+pub(super) enum Request {
+    Submit(Vec<Record>),
+    Mine,
+    Blocks(Vec<VerifiedBlock>),
+    Batches(Vec<SignedBatch>),
+}
+
+pub(super) enum Command {
+    Ask { request: Request, respond_to: oneshot::Sender<Reply> },
+    Gossip { message: MessageRef, source: StationId, topic: Topic, data: Vec<u8> },
+    Tell(Input),
+    Query(Question),
+    Stop { respond_to: oneshot::Sender<()> },
+}
+
+/// Why the service did not do what it was asked; nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceError {
+    /// Too much waits to be signed.
+    #[error("too many records wait to be signed: try again in a moment")]
+    Overloaded,
+    /// This station's reveal chain is used up.
+    #[error("this station's reveal chain is used up: it can produce no more blocks in this federation")]
+    RevealsUsedUp,
+    /// The service has stopped.
+    #[error("the station is stopping")]
+    Stopped,
+    /// The store failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct ServiceHandle {
+    pub(super) commands: mpsc::Sender<Command>,
+}
+
+impl ServiceHandle {
+    async fn ask(&self, request: Request) -> Result<Reply, ServiceError> {
+        let (respond_to, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Ask { request, respond_to }).await;
+        sent.map_err(|_| ServiceError::Stopped)?;
+        answer.await.map_err(|_| ServiceError::Stopped)
+    }
+
+    /// Signs records, valid by themselves; returns once they are on disk, synced.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn submit(&self, records: Vec<Record>) -> Result<Vec<Receipt>, ServiceError> {
+        match self.ask(Request::Submit(records)).await? {
+            Reply::Submitted(receipts) => Ok(receipts),
+            Reply::Overloaded => Err(ServiceError::Overloaded),
+            Reply::Mined(_) | Reply::RevealsUsedUp | Reply::Taken(_) => Err(ServiceError::Stopped),
+        }
+    }
+
+    /// Mines a block now; `None` if nothing is pending.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn mine(&self) -> Result<Option<VerifiedBlock>, ServiceError> {
+        match self.ask(Request::Mine).await? {
+            Reply::Mined(block) => Ok(block),
+            Reply::RevealsUsedUp => Err(ServiceError::RevealsUsedUp),
+            Reply::Submitted(_) | Reply::Overloaded | Reply::Taken(_) => Err(ServiceError::Stopped),
+        }
+    }
+
+    async fn take(&self, request: Request) -> Result<Taken, Fault> {
+        match self.ask(request).await {
+            Ok(Reply::Taken(taken)) => taken,
+            Ok(Reply::Submitted(_) | Reply::Mined(_) | Reply::Overloaded | Reply::RevealsUsedUp) | Err(_) => {
+                Err(Fault::Here)
+            }
+        }
+    }
+
+    /// Takes in what a sync fetched.
+    ///
+    /// # Errors
+    /// [`Fault`]: what the peer did wrong, or that this station is stopping.
+    pub async fn take_blocks(&self, blocks: Vec<VerifiedBlock>) -> Result<Taken, Fault> {
+        self.take(Request::Blocks(blocks)).await
+    }
+
+    /// Takes in what a sync fetched.
+    ///
+    /// # Errors
+    /// [`Fault`]: what the peer did wrong, or that this station is stopping.
+    pub async fn take_batches(&self, batches: Vec<SignedBatch>) -> Result<Taken, Fault> {
+        self.take(Request::Batches(batches)).await
+    }
+
+    /// Asks the state in the worker's turn; returns once everything that the answer rests on is on disk.
+    ///
+    /// # Errors
+    /// [`ServiceError::Stopped`].
+    pub async fn query<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&State<StoreReader>) -> T + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        let (respond_to, answer) = oneshot::channel();
+        let question: Question = Box::new(move |state| {
+            let found = question(state);
+            // Whoever asked may have gone.
+            Box::new(move || drop(respond_to.send(found)))
+        });
+        self.commands.send(Command::Query(question)).await.map_err(|_| ServiceError::Stopped)?;
+        answer.await.map_err(|_| ServiceError::Stopped)
+    }
+
+    /// Tells what happened.
+    pub(crate) async fn tell(&self, input: Input) {
+        // A service that has stopped needs to know no more.
+        let _ = self.commands.send(Command::Tell(input)).await;
+    }
+
+    /// Hands over a gossiped message, whose verdict is owed.
+    pub(crate) async fn gossip(&self, message: MessageRef, source: StationId, topic: Topic, data: Vec<u8>) {
+        let _ = self.commands.send(Command::Gossip { message, source, topic, data }).await;
+    }
+
+    /// Stops the service: what was acknowledged is on disk when this returns.
+    pub async fn stop(&self) {
+        let (respond_to, stopped) = oneshot::channel();
+        if self.commands.send(Command::Stop { respond_to }).await.is_ok() {
+            let _ = stopped.await;
+        }
+    }
+}

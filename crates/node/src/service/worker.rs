@@ -1,0 +1,334 @@
+//! The worker: the one task that owns the state, and carries out what it decides, in order.
+//!
+//! Effects after a `Persist` leave when it is on disk. A verdict about what others signed leaves at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use qfzz_ledger_core::batch::VerifiedBatch;
+use qfzz_ledger_core::block::VerifiedBlock;
+use qfzz_ledger_core::header::BlockHeader;
+use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
+use qfzz_ledger_core::time::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::command::{Answer, COMMAND_CAPACITY, Command, Request, ServiceHandle};
+use super::effect::{self, Effect, Input, MessageToken, Reply, Token};
+use super::miner::{FOUND_CAPACITY, Miner};
+use super::state::State;
+use super::writer::{Progress, Writer};
+use crate::clock;
+use crate::events::{Event, Events};
+use crate::network::{MessageRef, Topic, Verdict};
+use crate::store::{DiskStore, StoreReader};
+
+/// The shortest time between two ticks: a wish that is overdue must not keep the worker busy.
+const MIN_TICK: Duration = Duration::from_millis(2);
+
+/// Gossiped messages whose verdict is owed, at most; the oldest are forgotten, and then not passed on.
+const MAX_MESSAGES: usize = 4_096;
+
+/// Orders that may wait for the exchange; the worker waits when there are more.
+const ORDER_CAPACITY: usize = 1_024;
+
+/// What the service wants of the network.
+#[derive(Debug)]
+pub(crate) enum Order {
+    PublishBatch(VerifiedBatch),
+    PublishBlock(VerifiedBlock),
+    Verdict(MessageRef, Verdict),
+    Sync(StationId),
+    FetchBatches { peer: StationId, block: BlockHash, indexes: Vec<u32> },
+    FetchLog { peer: StationId, station: StationId, from: Sequence },
+    Ban { peer: StationId, reason: String },
+}
+
+/// Something that leaves when what is before it is on disk.
+enum Outgoing {
+    Effect(Effect),
+    Answer(Answer),
+}
+
+/// A running service, from outside.
+pub(crate) struct Service {
+    pub(crate) handle: ServiceHandle,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    /// Holds why the service cannot go on, once that is so.
+    pub(crate) failure: watch::Receiver<Option<String>>,
+}
+
+struct Worker {
+    state: State<StoreReader>,
+    commands: mpsc::Receiver<Command>,
+    found: mpsc::Receiver<BlockHeader>,
+    progress: watch::Receiver<Progress>,
+    writer: Writer,
+    miner: Miner,
+    orders: mpsc::Sender<Order>,
+    events: Events,
+    failure: watch::Sender<Option<String>>,
+    /// Each waits for the transition with this number.
+    outbox: VecDeque<(u64, Outgoing)>,
+    /// The last transition that was handed to the writer.
+    persisted: u64,
+    committed: u64,
+    replies: HashMap<Token, oneshot::Sender<Reply>>,
+    messages: HashMap<MessageToken, MessageRef>,
+    oldest_message: MessageToken,
+    tokens: u64,
+}
+
+/// Starts the service on the current tokio runtime.
+///
+/// # Errors
+/// An [`std::io::Error`] where its thread cannot be started.
+pub(crate) fn start(state: State<StoreReader>, store: DiskStore, events: Events) -> std::io::Result<Service> {
+    let (commands, queue) = mpsc::channel(COMMAND_CAPACITY);
+    let (orders, ordered) = mpsc::channel(ORDER_CAPACITY);
+    let (found_sender, found) = mpsc::channel(FOUND_CAPACITY);
+    let (failure, failed) = watch::channel(None);
+    let (writer, progress) = Writer::start(store)?;
+    let miner = Miner::new(state.ledger().rules().federation(), found_sender);
+    let worker = Worker {
+        state,
+        commands: queue,
+        found,
+        progress,
+        writer,
+        miner,
+        orders,
+        events,
+        failure,
+        outbox: VecDeque::new(),
+        persisted: 0,
+        committed: 0,
+        replies: HashMap::new(),
+        messages: HashMap::new(),
+        oldest_message: 0,
+        tokens: 0,
+    };
+    tokio::spawn(worker.run());
+    Ok(Service { handle: ServiceHandle { commands }, orders: ordered, failure: failed })
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let stopped = loop {
+            let wake = self.wake_at();
+            tokio::select! {
+                biased;
+                Ok(()) = self.progress.changed() => {
+                    if !self.on_progress().await {
+                        break None;
+                    }
+                }
+                Some(header) = self.found.recv() => self.input(Input::Mined(header)).await,
+                command = self.commands.recv() => match command {
+                    Some(Command::Stop { respond_to }) => break Some(respond_to),
+                    Some(command) => self.on_command(command).await,
+                    None => break None,
+                },
+                () = sleep_until(wake) => self.input(Input::Tick).await,
+            }
+        };
+        self.miner.stop();
+        let mut writer = self.writer;
+        // Blocks until what was handed over is on disk, as a stop should.
+        let finished = tokio::task::spawn_blocking(move || writer.finish()).await;
+        if finished.is_err() {
+            tracing::error!("the writer did not finish");
+        }
+        if let Some(stopped) = stopped {
+            let _ = stopped.send(());
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let now = clock::now();
+        let wait = u64::try_from(self.state.wake_at(now).since(now)).unwrap_or(0);
+        Instant::now() + Duration::from_millis(wait).max(MIN_TICK)
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Ask { request, respond_to } => self.on_request(request, respond_to).await,
+            Command::Gossip { message, source, topic, data } => {
+                let message = self.remember(message);
+                self.input(match topic {
+                    Topic::Batches => Input::GossipBatch { message, from: source, data },
+                    Topic::Blocks => Input::GossipBlock { message, from: source, data },
+                })
+                .await;
+            }
+            Command::Tell(input) => self.input(input).await,
+            Command::Query(question) => {
+                let answer = question(&self.state);
+                self.leave(Outgoing::Answer(answer)).await;
+            }
+            Command::Stop { respond_to } => drop(respond_to),
+        }
+    }
+
+    async fn on_request(&mut self, request: Request, respond_to: oneshot::Sender<Reply>) {
+        let token = self.next_token();
+        self.replies.insert(token, respond_to);
+        self.input(match request {
+            Request::Submit(records) => Input::Submit { token, records },
+            Request::Mine => Input::Mine { token },
+            Request::Blocks(blocks) => Input::SyncedBlocks { token, blocks },
+            Request::Batches(batches) => Input::SyncedBatches { token, batches },
+        })
+        .await;
+    }
+
+    fn next_token(&mut self) -> u64 {
+        self.tokens += 1;
+        self.tokens
+    }
+
+    fn remember(&mut self, message: MessageRef) -> MessageToken {
+        let token = self.next_token();
+        self.messages.insert(token, message);
+        while self.messages.len() > MAX_MESSAGES {
+            self.messages.remove(&self.oldest_message);
+            self.oldest_message += 1;
+        }
+        token
+    }
+
+    /// Takes note of what the writer wrote; false if it failed.
+    async fn on_progress(&mut self) -> bool {
+        let Progress { committed, failure } = self.progress.borrow_and_update().clone();
+        if committed > self.committed {
+            self.committed = committed;
+            while self.outbox.front().is_some_and(|(number, _)| *number <= committed)
+                && let Some((_, outgoing)) = self.outbox.pop_front()
+            {
+                self.carry_out(outgoing).await;
+            }
+            self.input(Input::Committed(committed)).await;
+        }
+        match failure {
+            None => true,
+            Some(failure) => {
+                self.fail(failure);
+                false
+            }
+        }
+    }
+
+    fn fail(&self, reason: String) {
+        self.failure.send_if_modified(|failure| {
+            let is_first = failure.is_none();
+            failure.get_or_insert(reason);
+            is_first
+        });
+    }
+
+    async fn input(&mut self, input: Input) {
+        let now: Timestamp = clock::now();
+        for effect in self.state.handle(input, now) {
+            match effect {
+                Effect::Persist(transition) => {
+                    self.persisted = transition.number;
+                    // Waits in place while too much is on its way to the disk: nothing else may be decided then.
+                    if !tokio::task::block_in_place(|| self.writer.push(*transition)) {
+                        self.fail("the store has stopped".to_owned());
+                    }
+                }
+                Effect::Verdict(..) | Effect::StopMining => self.carry_out(Outgoing::Effect(effect)).await,
+                effect => self.leave(Outgoing::Effect(effect)).await,
+            }
+        }
+    }
+
+    /// Lets something leave once everything decided before it is on disk.
+    async fn leave(&mut self, outgoing: Outgoing) {
+        if self.persisted > self.committed {
+            self.outbox.push_back((self.persisted, outgoing));
+        } else {
+            self.carry_out(outgoing).await;
+        }
+    }
+
+    async fn carry_out(&mut self, outgoing: Outgoing) {
+        let effect = match outgoing {
+            Outgoing::Answer(answer) => return answer(),
+            Outgoing::Effect(effect) => effect,
+        };
+        match effect {
+            Effect::Reply(token, reply) => {
+                if let Some(respond_to) = self.replies.remove(&token) {
+                    // Whoever asked may have gone.
+                    let _ = respond_to.send(reply);
+                }
+            }
+            Effect::Event(event) => self.publish(event),
+            Effect::Verdict(token, verdict) => {
+                if let Some(message) = self.messages.remove(&token) {
+                    self.order(Order::Verdict(message, verdict_of(verdict))).await;
+                }
+            }
+            Effect::PublishBatch(batch) => self.order(Order::PublishBatch(batch)).await,
+            Effect::PublishBlock(block) => self.order(Order::PublishBlock(block)).await,
+            Effect::Sync(peer) => self.order(Order::Sync(peer)).await,
+            Effect::FetchBatches { peer, block, indexes } => {
+                self.order(Order::FetchBatches { peer, block, indexes }).await;
+            }
+            Effect::FetchLog { peer, station, from } => self.order(Order::FetchLog { peer, station, from }).await,
+            Effect::StartMining(template) => self.miner.start(template.header),
+            Effect::StopMining => self.miner.stop(),
+            Effect::Ban { peer, reason } => self.order(Order::Ban { peer, reason }).await,
+            Effect::Fatal(error) => self.fail(error.to_string()),
+            // Handed to the writer where it was decided.
+            Effect::Persist(_) => {}
+        }
+    }
+
+    async fn order(&mut self, order: Order) {
+        // Without an exchange the node is stopping.
+        let _ = self.orders.send(order).await;
+    }
+
+    fn publish(&self, event: effect::Event) {
+        match event {
+            effect::Event::Block { hash, index, records, producer } => {
+                tracing::info!(%index, %hash, records, %producer, "block");
+                self.events.publish(Event::Block { hash, index, records });
+            }
+            effect::Event::Reorganisation { depth, from, to } => {
+                if depth > DEEP_REORGANISATION {
+                    tracing::warn!(depth, %from, %to, "deep reorganisation: a long branch lost to one with more work");
+                } else {
+                    tracing::info!(depth, %from, %to, "reorganisation");
+                }
+                self.events.publish(Event::Reorganisation { depth, from, to });
+            }
+            effect::Event::Record(record_id) => self.events.publish(Event::Record { record_id }),
+            effect::Event::Sync(report) => {
+                match &report.fault {
+                    Some(fault) => tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}"),
+                    None => {
+                        tracing::debug!(peer = %report.peer, blocks = report.blocks, batches = report.batches, "sync")
+                    }
+                }
+                self.events.publish(Event::Sync(*report));
+            }
+            effect::Event::NewerVersion => {
+                tracing::warn!("a peer speaks a newer version of the protocol: update qfzz");
+            }
+        }
+    }
+}
+
+/// Reorganisations deeper than this are an alert (protocol, section 9).
+const DEEP_REORGANISATION: u64 = 100;
+
+const fn verdict_of(verdict: effect::Verdict) -> Verdict {
+    match verdict {
+        effect::Verdict::Accept => Verdict::Accept,
+        effect::Verdict::Ignore => Verdict::Ignore,
+        effect::Verdict::Reject => Verdict::Reject,
+    }
+}

@@ -1,0 +1,142 @@
+//! `sync_with` inside the simulator: how it reaches the peer over the virtual network, and this station's state.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::channel::oneshot;
+use qfzz_ledger_core::batch::SignedBatch;
+use qfzz_ledger_core::block::{SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::ids::{BlockHash, StationId};
+use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::time::Timestamp;
+use qfzz_node::service::state::State;
+use qfzz_node::store::MemoryReader;
+use qfzz_sync::message::{Request, Response};
+use qfzz_sync::peer::{PeerSession, SessionError, Traffic};
+use qfzz_sync::plan::Anchor;
+use qfzz_sync::report::Fault;
+use qfzz_sync::session::{Here, Stopped, SyncSink, SyncView, Taken};
+
+/// Where the answer to a request of a sync goes.
+pub(crate) type AnswerTo = oneshot::Sender<Result<(Response, Traffic), SessionError>>;
+
+/// What a sync wants of the simulator.
+pub(crate) enum Wish {
+    Ask { peer: StationId, request: Request, answer_to: AnswerTo },
+    Pause { millis: i64, until: oneshot::Sender<()> },
+    Blocks { blocks: Vec<VerifiedBlock>, taken: oneshot::Sender<Result<Taken, Fault>> },
+    Batches { batches: Vec<SignedBatch>, taken: oneshot::Sender<Result<Taken, Fault>> },
+}
+
+/// A running station's state, and what its syncs want.
+pub(crate) struct Node {
+    pub(crate) state: State<MemoryReader>,
+    /// The station's clock.
+    pub(crate) now: Timestamp,
+    pub(crate) wishes: Vec<Wish>,
+}
+
+/// A running station as it and its syncs see it.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Node>>);
+
+impl Shared {
+    pub(crate) fn new(state: State<MemoryReader>, now: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(Node { state, now, wishes: Vec::new() })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Node> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One sync's two ends: the peer, and this station.
+pub(crate) struct Session {
+    peer: StationId,
+    node: Shared,
+    rules: Arc<Rules>,
+    traffic: Mutex<Traffic>,
+}
+
+impl Session {
+    pub(crate) fn new(peer: StationId, node: Shared, rules: Arc<Rules>) -> Self {
+        Self { peer, node, rules, traffic: Mutex::default() }
+    }
+
+    fn wish(&self, wish: Wish) {
+        self.node.lock().wishes.push(wish);
+    }
+}
+
+impl PeerSession for Session {
+    fn peer(&self) -> StationId {
+        self.peer
+    }
+
+    async fn request(&self, request: Request) -> Result<Response, SessionError> {
+        let (answer_to, answer) = oneshot::channel();
+        self.wish(Wish::Ask { peer: self.peer, request, answer_to });
+        let (response, moved) = answer.await.unwrap_or(Err(SessionError::Disconnected))?;
+        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        traffic.bytes_in += moved.bytes_in;
+        traffic.bytes_out += moved.bytes_out;
+        Ok(response)
+    }
+
+    fn traffic(&self) -> Traffic {
+        *self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SyncView for Session {
+    fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    fn now(&self) -> Timestamp {
+        self.node.lock().now
+    }
+
+    async fn pause(&self, millis: u64) {
+        let (until, waited) = oneshot::channel();
+        self.wish(Wish::Pause { millis: i64::try_from(millis).unwrap_or(i64::MAX), until });
+        // A station that stopped meanwhile drops this sync as well.
+        let _ = waited.await;
+    }
+
+    async fn here(&self) -> Result<Here, Stopped> {
+        self.node.lock().state.here().map_err(|_| Stopped)
+    }
+
+    async fn anchor(&self, hash: BlockHash) -> Result<Option<Anchor>, Stopped> {
+        Ok(self.node.lock().state.anchor(&hash))
+    }
+
+    async fn unknown(&self, hashes: Vec<BlockHash>) -> Result<Vec<BlockHash>, Stopped> {
+        Ok(self.node.lock().state.unknown(hashes))
+    }
+
+    async fn log_ends(&self, stations: Vec<StationId>) -> Result<Vec<LogEnd>, Stopped> {
+        self.node.lock().state.log_ends(&stations).map_err(|_| Stopped)
+    }
+}
+
+impl SyncSink for Session {
+    async fn verify(&self, blocks: Vec<SignedBlock>) -> Result<Vec<VerifiedBlock>, Fault> {
+        let known = std::collections::HashMap::new();
+        let verified = blocks.into_iter().map(|block| block.verify(&self.rules, &known));
+        verified.collect::<Result<_, _>>().map_err(|error| Fault::Block(error.into()))
+    }
+
+    async fn blocks(&self, _peer: StationId, blocks: Vec<VerifiedBlock>) -> Result<Taken, Fault> {
+        let (taken, answer) = oneshot::channel();
+        self.wish(Wish::Blocks { blocks, taken });
+        answer.await.unwrap_or(Err(Fault::Here))
+    }
+
+    async fn batches(&self, _peer: StationId, batches: Vec<SignedBatch>) -> Result<Taken, Fault> {
+        let (taken, answer) = oneshot::channel();
+        self.wish(Wish::Batches { batches, taken });
+        answer.await.unwrap_or(Err(Fault::Here))
+    }
+}
