@@ -3,10 +3,14 @@
 //! It decides and does no I/O: it reads what was committed through [`LedgerRead`], and returns each change as one
 //! value for the store. Until the store reports a transition as committed, its changes are read from an overlay.
 
+mod outcome;
+
+pub use outcome::{Assembled, BatchOutcome, BlockRefusal, BlocksOutcome, NoBlock, Template, Transition};
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::batch::{BatchError, SignedBatch, VerifiedBatch};
+use crate::batch::{SignedBatch, VerifiedBatch};
 use crate::block::{Announcement, BlockError, SealedHeader, VerifiedBlock, batches_root};
 use crate::chain::{Chain, ChainError, Path};
 use crate::federation::Rules;
@@ -20,136 +24,11 @@ use crate::overlay::{LedgerRead, Overlay};
 use crate::own_log::OwnLog;
 use crate::record::{Record, Subject};
 use crate::reveal::RevealStep;
-use crate::severity::Severity;
 use crate::state::{
     ChainState, ConnectError, Layer, PendingRecord, ReadError, StateRead, StationState, Undo, Writes, chain_state,
     connect, station_state,
 };
 use crate::time::Timestamp;
-
-/// The only change that the store ever writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// Counts from 1 since the ledger was opened; commits happen in this order.
-    pub number: u64,
-    /// Batches that this station signed, or learnt of its own log.
-    pub own_batches: Vec<VerifiedBatch>,
-    /// Verified blocks off the best chain.
-    pub kept: Vec<VerifiedBlock>,
-    /// Blocks off the best chain that are forgotten.
-    pub dropped: Vec<BlockHash>,
-    /// Blocks that leave the best chain, highest first.
-    pub reverted: Vec<BlockHash>,
-    /// Blocks that join the best chain, lowest first, each with what takes it back.
-    pub connected: Vec<(VerifiedBlock, Undo)>,
-    /// Whether `writes` are the whole trust state, not changes of it.
-    pub replaces_state: bool,
-    /// The trust state's new values, after all of this.
-    pub writes: Writes,
-    /// The head after all of this.
-    pub head: BlockHash,
-    /// The head's height.
-    pub height: Height,
-}
-
-impl Transition {
-    /// Whether the head changes.
-    pub fn moves_head(&self) -> bool {
-        !self.connected.is_empty()
-    }
-}
-
-/// What became of a batch that somebody sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BatchOutcome {
-    /// It waits for a block now, and so do those that waited for it.
-    Added {
-        /// The batches added, in order; this one first.
-        batches: Vec<VerifiedBatch>,
-        /// What has to be stored: batches of this station's own log.
-        transition: Option<Box<Transition>>,
-    },
-    /// It is known, or its place is taken.
-    Known,
-    /// It waits for what is before it, from this sequence on.
-    Gap {
-        /// The first batch missing.
-        from: Sequence,
-    },
-    /// It is dated more than 120 s ahead of the local clock, and waits.
-    Ahead,
-    /// Its sequence is more than 1,024 ahead of the next one.
-    TooFar,
-    /// It does not link to its station's log as known here.
-    Unlinked,
-    /// The pool is full.
-    Full,
-    /// It is not valid by itself.
-    Invalid(BatchError),
-}
-
-/// Why a block was not taken in.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BlockRefusal {
-    /// It is not valid by itself.
-    #[error(transparent)]
-    Block(#[from] BlockError),
-    /// It does not fit the chain.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// It, or an ancestor of it, does not fit the state.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-}
-
-impl BlockRefusal {
-    /// Who is at fault.
-    pub const fn severity(&self) -> Severity {
-        match self {
-            Self::Block(error) => error.severity(),
-            Self::Chain(error) => error.severity(),
-            Self::Connect(error) => error.severity(),
-        }
-    }
-}
-
-/// What taking in blocks changed.
-#[derive(Clone, Debug, Default)]
-pub struct BlocksOutcome {
-    /// The changes, in order.
-    pub transitions: Vec<Transition>,
-    /// The first block that was refused, and why; blocks after it were not looked at.
-    pub refused: Option<(BlockHash, BlockRefusal)>,
-}
-
-/// A block without its nonce.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    /// The header, with nonce 0.
-    pub header: BlockHeader,
-    /// The body.
-    pub batches: Vec<VerifiedBatch>,
-}
-
-/// Why there is no block to mine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoBlock {
-    /// No record waits.
-    #[error("no records are pending")]
-    NothingPending,
-    /// The station's reveal chain is used up.
-    #[error("this station's reveal chain is used up: it can produce no more blocks in this federation")]
-    RevealsUsedUp,
-}
-
-/// What stands in a block that was announced, as far as it is known here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Assembled {
-    /// All of it.
-    Block(VerifiedBlock),
-    /// Batches are missing, by their index in the block.
-    Missing(Vec<u32>),
-}
 
 /// A transition's writes while blocks are being added to it.
 #[derive(Default)]

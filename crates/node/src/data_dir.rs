@@ -216,6 +216,23 @@ impl DataDir {
         [self.key_file(), self.token_file(), self.reveal_cache_file()].into_iter().filter(is_exposed).collect()
     }
 
+    fn provisional_file(&self) -> PathBuf {
+        self.path.join("provisional")
+    }
+
+    /// Notes that the federation was founded because none was named: it may be left while it is unused.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn mark_provisional(&self) -> Result<(), DataDirError> {
+        write_public(&self.provisional_file(), b"founded because none was named; may be left while unused\n")
+    }
+
+    /// Whether the federation was founded because none was named.
+    pub fn is_provisional(&self) -> bool {
+        self.provisional_file().exists()
+    }
+
     /// Removes everything that belongs to a federation; key, settings and token stay.
     ///
     /// # Errors
@@ -227,7 +244,7 @@ impl DataDir {
                 _ => {}
             }
         }
-        for path in [self.reveal_cache_file(), self.peers_file(), self.genesis_file()] {
+        for path in [self.reveal_cache_file(), self.peers_file(), self.genesis_file(), self.provisional_file()] {
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != ErrorKind::NotFound => return Err(io_error("remove", &path, source)),
                 _ => {}

@@ -27,8 +27,8 @@ use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic};
 use crate::service::ServiceHandle;
 use crate::service::effect::Input;
 use crate::service::worker::Order;
-use crate::store::StoreReader;
-use local::{BlocksOf, Local};
+use crate::store::{Blocks, StoreRead, StoreReader};
+use local::Local;
 use session::Session;
 
 /// Requests of peers that are answered at once, at most; more are told that we are busy.
@@ -121,7 +121,8 @@ impl Exchange {
 
     async fn on_event(&self, event: NetworkEvent) {
         match event {
-            NetworkEvent::Listening(address) => tracing::info!(%address, "listening"),
+            // The network has said so.
+            NetworkEvent::Listening(_) => {}
             NetworkEvent::Connected { peer, address } => {
                 tracing::debug!(%peer, %address, "peer connected");
                 self.service.tell(Input::Connected(peer)).await;
@@ -170,8 +171,9 @@ impl Exchange {
             Err(error) => return self.ban(peer, format!("sent a request that cannot be read: {error}")).await,
         };
         let answer = if request.is_about_blocks() {
-            let view = BlocksOf(self.reader.clone());
-            let read = move || answer_about_blocks(&view, &request).map(|answer| encode(&answer));
+            let reader = self.reader.clone();
+            let answer_from = move |reader: &StoreReader| answer_about_blocks(&Blocks(reader), &request);
+            let read = move || reader.consistent(answer_from).map(|answer| encode(&answer));
             match tokio::task::spawn_blocking(read).await {
                 Ok(answer) => answer,
                 Err(_) => return,

@@ -3,8 +3,10 @@
 //! It runs in two phases. Without a federation only the API answers, and the join targets are tried until one gives
 //! its genesis. With one, store, service, network and exchange run as a [`Member`].
 
+mod blocks;
 mod joining;
 mod member;
+mod refusal;
 mod station;
 
 use std::net::SocketAddr;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use qfzz_ledger_core::codec::CodecError;
 use qfzz_ledger_core::ids::StationId;
 
 use crate::message::{Request, Response};
@@ -18,6 +19,18 @@ pub enum SessionError {
     /// The answer is over the limit, cut off, or not one.
     #[error("sent an answer that cannot be read")]
     Malformed,
+    /// The answer holds something that this version does not know: nobody's fault.
+    #[error("sent an answer of a newer version: update qfzz")]
+    Newer,
+}
+
+impl From<CodecError> for SessionError {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::UnknownTag { .. } => Self::Newer,
+            CodecError::TooLong { .. } | CodecError::Malformed => Self::Malformed,
+        }
+    }
 }
 
 /// Bytes that a session moved.

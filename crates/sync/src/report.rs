@@ -49,7 +49,9 @@ impl Fault {
     /// Who is at fault.
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::Session(SessionError::Disconnected) | Self::Busy | Self::OtherFederation { .. } => Severity::Later,
+            Self::Session(SessionError::Disconnected | SessionError::Newer)
+            | Self::Busy
+            | Self::OtherFederation { .. } => Severity::Later,
             Self::Session(SessionError::Timeout | SessionError::Malformed)
             | Self::NotAsked
             | Self::BrokenLink { .. }

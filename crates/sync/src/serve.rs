@@ -139,8 +139,11 @@ fn fitting<'a>(batches: impl Iterator<Item = &'a VerifiedBatch>) -> Vec<qfzz_led
 /// Bytes that a peer may draw at once.
 pub const BURST_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Bytes a millisecond that a peer may draw after that: 4 MiB a second.
-const BYTES_PER_MS: u64 = 4 * 1024 * 1024 / 1_000;
+/// Bytes a second that a peer may draw after that.
+const BYTES_PER_SECOND: i64 = 4 * 1024 * 1024;
+
+/// What an answer costs at least, in bytes: small ones take their time to look up, too.
+const MIN_DRAW_BYTES: u64 = 4 * 1024;
 
 /// Peers whose draw is remembered, at most; those with most left go first.
 const MAX_PEERS: usize = 1_024;
@@ -148,7 +151,8 @@ const MAX_PEERS: usize = 1_024;
 /// What each peer has drawn: 64 MiB at once, then 4 MiB/s.
 #[derive(Clone, Debug, Default)]
 pub struct Allowances {
-    left: HashMap<StationId, (u64, Timestamp)>,
+    /// Bytes left at a time; below 0 where the last answer was larger than what was left.
+    left: HashMap<StationId, (i64, Timestamp)>,
 }
 
 impl Allowances {
@@ -157,8 +161,9 @@ impl Allowances {
         self.refill(peer, now) > 0
     }
 
-    /// Counts what was answered.
+    /// Counts what was answered; what is over the allowance is given back before the next answer.
     pub fn draw(&mut self, peer: &StationId, bytes: u64, now: Timestamp) {
+        let bytes = i64::try_from(bytes.max(MIN_DRAW_BYTES)).unwrap_or(i64::MAX);
         let left = self.refill(peer, now).saturating_sub(bytes);
         self.left.insert(*peer, (left, now));
         if self.left.len() > MAX_PEERS {
@@ -167,9 +172,10 @@ impl Allowances {
         }
     }
 
-    fn refill(&self, peer: &StationId, now: Timestamp) -> u64 {
-        let Some((left, since)) = self.left.get(peer) else { return BURST_BYTES };
-        let millis = u64::try_from(now.since(*since)).unwrap_or(0);
-        left.saturating_add(millis.saturating_mul(BYTES_PER_MS)).min(BURST_BYTES)
+    fn refill(&self, peer: &StationId, now: Timestamp) -> i64 {
+        let burst = i64::try_from(BURST_BYTES).unwrap_or(i64::MAX);
+        let Some((left, since)) = self.left.get(peer) else { return burst };
+        let millis = now.since(*since).max(0);
+        left.saturating_add(millis.saturating_mul(BYTES_PER_SECOND) / 1_000).min(burst)
     }
 }

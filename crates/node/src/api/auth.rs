@@ -175,7 +175,7 @@ mod tests {
     const BEARER: &str = "Bearer 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     fn token() -> ApiToken {
-        ApiToken::from_hex(BEARER["Bearer ".len()..].as_bytes()).expect("64 hex digits")
+        ApiToken::from_hex(&BEARER.as_bytes()["Bearer ".len()..]).expect("64 hex digits")
     }
 
     fn access(listen: &str, hosts: &[&str]) -> Access {

@@ -140,6 +140,13 @@ pub(super) fn init(global: &Global, args: &InitArgs, out: &mut Output) -> Result
     let config = config_text(args.name.as_ref(), &args.join);
     let founds = args.join.is_empty();
     let made = make(&dir, Some(&config), |station| founds.then(|| args.parameters(station, clock::now())))?;
+    let is_asked_for = args.new_federation.is_some()
+        || args.difficulty.is_some()
+        || !args.founder.is_empty()
+        || !args.action.is_empty();
+    if founds && !is_asked_for {
+        dir.mark_provisional()?;
+    }
     print(&dir, &made, args, out)
 }
 
@@ -155,6 +162,9 @@ pub(super) fn init_with_defaults(
     let config = (!dir.config_file().exists()).then(|| config_text(None, join));
     let parameters = |station| founds.then(|| Parameters::new(federation_name(Some(name)), station, clock::now()));
     let made = make(dir, config.as_deref(), parameters)?;
+    if founds {
+        dir.mark_provisional()?;
+    }
     let place = dir.path().display();
     match &made.genesis {
         Some(genesis) => {

@@ -1,27 +1,23 @@
-//! This station as `sync_with` sees it, and its blocks as the answering side does.
+//! This station as `sync_with` sees it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use qfzz_ledger_core::batch::SignedBatch;
-use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::block::{SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
+use qfzz_ledger_core::ids::{BlockHash, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
-use qfzz_ledger_core::overlay::LedgerRead;
-use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::plan::Anchor;
 use qfzz_sync::report::Fault;
-use qfzz_sync::serve::BlockView;
 use qfzz_sync::session::{Here, Stopped, SyncSink, SyncView, Taken};
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::service::ServiceHandle;
-use crate::store::{StoreRead, StoreReader};
 
 /// The service, read and changed by a sync.
 pub(super) struct Local {
@@ -86,24 +82,5 @@ impl SyncSink for Local {
 
     async fn batches(&self, _peer: StationId, batches: Vec<SignedBatch>) -> Result<Taken, Fault> {
         self.service.take_batches(batches).await
-    }
-}
-
-/// The blocks in the store.
-pub(super) struct BlocksOf(pub(super) StoreReader);
-
-impl BlockView for BlocksOf {
-    fn best_height(&self, hash: &BlockHash) -> Result<Option<Height>, ReadError> {
-        let Some(sealed) = self.0.header(hash)? else { return Ok(None) };
-        let height = sealed.header.index;
-        Ok(self.0.header_at(height)?.filter(|(best, _)| best == hash).map(|_| height))
-    }
-
-    fn sealed_at(&self, height: Height) -> Result<Option<SealedHeader>, ReadError> {
-        Ok(self.0.header_at(height)?.map(|(_, sealed)| sealed))
-    }
-
-    fn block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, ReadError> {
-        LedgerRead::block(&self.0, hash)
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn join_targets(shared: Arc<Shared>, targets: Vec<JoinTarget>) 
         return;
     }
     if let Some(member) = shared.member()
-        && !member.is_pristine().await
+        && !is_unused(&shared, &member).await
     {
         // The network itself keeps calling those addresses.
         return;
@@ -89,7 +89,7 @@ pub(crate) async fn join(shared: &Arc<Shared>, target: &JoinTarget) -> Result<Jo
 async fn join_by(shared: &Arc<Shared>, target: &JoinTarget, address: Multiaddr) -> Result<Joined, JoinError> {
     let current = shared.member();
     let is_free = match &current {
-        Some(member) => member.is_pristine().await,
+        Some(member) => is_unused(shared, member).await,
         None => true,
     };
     if let (Some(member), false) = (&current, is_free) {
@@ -116,6 +116,11 @@ async fn join_by(shared: &Arc<Shared>, target: &JoinTarget, address: Multiaddr) 
         }
         None => enter(shared, genesis, fetched.address).await,
     }
+}
+
+/// Whether the federation that this node is in was founded because none was named, and nothing has happened in it.
+async fn is_unused(shared: &Shared, member: &Member) -> bool {
+    shared.dir.is_provisional() && member.is_pristine().await
 }
 
 async fn dial(member: &Arc<Member>, address: Multiaddr, is_new: bool) -> Result<Joined, JoinError> {

@@ -187,8 +187,10 @@ fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, Disk
         federation = %rules.parameters().name, id = %rules.federation(), height = %ledger.chain().height(),
         pending = ledger.pool().records(), introduced, "store open"
     );
-    let hold = if has_met_others && !had_journal {
-        tracing::warn!("the store is new but this station has met others: nothing is signed before one has answered");
+    let is_founder = rules.parameters().founders.iter().any(|founder| founder.station == station);
+    let hold = if !had_journal && (has_met_others || !is_founder) {
+        // Its log may go on where it cannot see it: it is new here, or its store was lost.
+        tracing::info!("the store is new: nothing is signed before a peer has told of this station's log");
         Hold::UntilAnswered
     } else if has_met_others || !shared.config.network.join.is_empty() {
         Hold::Until(now.saturating_add(HOLD_MS))

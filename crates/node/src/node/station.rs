@@ -6,24 +6,21 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BlockHash, Height, Id, Name, RecordId, StationId};
+use qfzz_ledger_core::ids::{Height, Id, Name, RecordId, StationId};
 use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::mempool::LogEnd;
-use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::record::{Metadata, Record, Subject};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{
-    Opinion, OpinionDetail, ReadError, RecordPlace, StateRead, Trust, chain_state, opinion_of, station_id,
-    station_state,
+    Opinion, OpinionDetail, ReadError, RecordPlace, Trust, chain_state, opinion_of, station_id, station_state,
 };
 use qfzz_ledger_core::time::Timestamp;
-use qfzz_ledger_core::verify::Verifier;
 use qfzz_sync::global_trust::{Policy, get_global_trust};
 use qfzz_sync::report::SyncReport;
 
-use super::joining::{JoinError, join};
+use super::blocks::{Reading, block_by_hash, seen, show, verify};
+use super::joining::join;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
@@ -33,60 +30,13 @@ use crate::api::dto::{
 use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use crate::clock;
 use crate::events::Events;
-use crate::network::DialError;
-use crate::service::ServiceError;
 use crate::service::state::{Hold, State};
-use crate::store::{StoreError, StoreRead, StoreReader};
+use crate::store::{StoreRead, StoreReader};
 use crate::ticket::{JoinTarget, JoinTargetError};
-
-/// Blocks read from the disk in one go while a stream of them is read.
-const BLOCKS_AT_ONCE: u64 = 16;
 
 /// A node, as the API sees it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct StationHandle(Arc<Shared>);
-
-impl From<ServiceError> for PortError {
-    fn from(error: ServiceError) -> Self {
-        match error {
-            ServiceError::Overloaded => Self::Busy,
-            ServiceError::RevealsUsedUp => Self::NotReady { reason: error.to_string() },
-            ServiceError::Stopped => Self::Stopping,
-            ServiceError::Read(error) => error.into(),
-        }
-    }
-}
-
-impl From<ReadError> for PortError {
-    fn from(error: ReadError) -> Self {
-        Self::Failed { reason: error.to_string() }
-    }
-}
-
-impl From<StoreError> for PortError {
-    fn from(error: StoreError) -> Self {
-        ReadError::from(error).into()
-    }
-}
-
-impl From<JoinError> for PortError {
-    fn from(error: JoinError) -> Self {
-        match error {
-            JoinError::NotTheTickets(genesis) => {
-                Self::OtherFederation { name: genesis.parameters.name.clone(), id: genesis.id() }
-            }
-            JoinError::Dial(DialError::OtherFederation { name, id, .. }) => Self::OtherFederation { name, id },
-            JoinError::Dial(DialError::Ourselves) => Self::BadAddress { reason: "is this station's own".to_owned() },
-            JoinError::Dial(DialError::NotDialable { .. }) => {
-                Self::BadAddress { reason: "cannot be dialled: give one such as /ip4/192.0.2.1/tcp/4811".to_owned() }
-            }
-            JoinError::Dial(error) => Self::Unreachable { reason: error.to_string() },
-            JoinError::Fetch(error) => Self::Unreachable { reason: error.to_string() },
-            JoinError::Genesis(error) => Self::Unreachable { reason: error.to_string() },
-            JoinError::Start(error) => Self::Failed { reason: error.to_string() },
-        }
-    }
-}
 
 /// Runs `read`, which reads the disk, where it may wait.
 async fn on_disk<T: Send + 'static>(
@@ -161,69 +111,6 @@ impl StationHandle {
 fn opinion_trust(station: StationId, opinion: Option<&Opinion>, pending: u64, head: Head) -> dto::Trust {
     let (score, evidence) = opinion.map_or((Score::HALF, 0), |opinion| (opinion.score, opinion.evidence));
     dto::Trust { station_id: Some(station), score, confirmed_score: score, evidence, pending, head }
-}
-
-/// The height of the block that a batch's author had seen, if it is on the best chain.
-fn seen(reader: &StoreReader, batch: &VerifiedBatch) -> Result<Option<Height>, StoreError> {
-    let hash = batch.header().seen;
-    let Some(sealed) = reader.header(&hash)? else { return Ok(None) };
-    let height = sealed.header.index;
-    Ok(reader.header_at(height)?.filter(|(best, _)| *best == hash).map(|_| height))
-}
-
-fn show(reader: &StoreReader, block: &VerifiedBlock) -> Result<Block, StoreError> {
-    let mut batches = Vec::with_capacity(block.batches().len());
-    let mut last: Option<(BlockHash, Option<Height>)> = None;
-    for batch in block.batches() {
-        let hash = batch.header().seen;
-        // Batches of one block have mostly seen the same head.
-        let seen = match last {
-            Some((known, seen)) if known == hash => seen,
-            _ => seen(reader, batch)?,
-        };
-        last = Some((hash, seen));
-        batches.push(SeenBatch { batch: batch.clone(), seen });
-    }
-    Ok(Block { hash: block.hash(), sealed: block.sealed().clone(), batches })
-}
-
-fn genesis(rules: &Rules) -> Block {
-    Block { hash: rules.genesis_hash(), sealed: SealedHeader::genesis(rules), batches: Vec::new() }
-}
-
-/// The block with this hash, genesis too.
-fn block_by_hash(reader: &StoreReader, hash: &BlockHash) -> Result<Option<Block>, PortError> {
-    if *hash == reader.rules().genesis_hash() {
-        return Ok(Some(genesis(reader.rules())));
-    }
-    match LedgerRead::block(reader, hash)? {
-        Some(block) => Ok(Some(show(reader, &block)?)),
-        None => Ok(None),
-    }
-}
-
-/// Where a stream of blocks is.
-struct Reading {
-    next: u64,
-    end: u64,
-    previous: Option<BlockHash>,
-}
-
-impl Reading {
-    /// The next blocks; an error if the chain was reorganised below them meanwhile.
-    fn read(&mut self, reader: &StoreReader) -> Result<Vec<Block>, PortError> {
-        let moved = || PortError::NotReady { reason: "the chain was reorganised while it was read: ask again".into() };
-        let mut blocks = Vec::new();
-        while self.next <= self.end && (blocks.len() as u64) < BLOCKS_AT_ONCE {
-            let (hash, sealed) = reader.header_at(Height::new(self.next))?.ok_or_else(moved)?;
-            if self.previous.is_some_and(|previous| previous != sealed.header.previous) {
-                return Err(moved());
-            }
-            blocks.push(block_by_hash(reader, &hash)?.ok_or_else(moved)?);
-            (self.previous, self.next) = (Some(hash), self.next + 1);
-        }
-        Ok(blocks)
-    }
 }
 
 impl Station for StationHandle {
@@ -625,33 +512,7 @@ impl Station for StationHandle {
 
     async fn verify(&self) -> Result<Verification, PortError> {
         let member = self.member()?;
-        on_disk(move || {
-            let reader = &member.reader;
-            let mut verifier = Verifier::from_genesis(reader.rules());
-            let chain = chain_state(reader, reader.rules())?;
-            let end = chain.height.get();
-            for height in 1..=end {
-                let at = |problem| Ok(Verification { valid: false, blocks: height, problem: Some(problem) });
-                let Some((hash, _)) = reader.header_at(Height::new(height))? else {
-                    return at(format!("block {height} is missing"));
-                };
-                let Some(block) = LedgerRead::block(reader, &hash)? else {
-                    return at(format!("the body of block {height} is missing"));
-                };
-                if let Err(fault) = verifier.next(block.to_signed()) {
-                    return at(fault.to_string());
-                }
-            }
-            let is_still_head = || Ok::<_, ReadError>(chain_state(reader, reader.rules())?.head == chain.head);
-            for (key, value) in verifier.state() {
-                if reader.get(key)? != *value && is_still_head()? {
-                    let problem = Some("the stored trust state is not what follows from the chain".to_owned());
-                    return Ok(Verification { valid: false, blocks: end + 1, problem });
-                }
-            }
-            Ok(Verification { valid: true, blocks: end + 1, problem: None })
-        })
-        .await
+        on_disk(move || verify(&member.reader)).await
     }
 }
 

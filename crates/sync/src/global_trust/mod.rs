@@ -13,7 +13,7 @@ use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::record::Subject;
 use qfzz_ledger_core::score::{ONE, Score};
-use qfzz_ledger_core::state::{Opinion, ReadError, StateRead, chain_state, opinion_of, opinions, station_id};
+use qfzz_ledger_core::state::{Opinion, ReadError, StateRead, chain_state, opinion_of, opinions, station_state};
 
 /// Stations that an answer lists, at most.
 pub const MAX_LISTED: usize = 256;
@@ -128,27 +128,26 @@ pub fn get_global_trust(
             for station in nodes {
                 found.extend(opinion_of(read, subject, station)?);
             }
-            (nodes.clone(), found)
+            (nodes.len() as u64, found)
         }
         None => {
-            let founders = rules.parameters().founders.iter().map(|founder| founder.station);
-            let mut asked: BTreeSet<StationId> = founders.collect();
-            for number in 0..chain_state(read, rules)?.stations {
-                asked.insert(station_id(read, number)?);
+            let mut asked = u64::from(chain_state(read, rules)?.stations);
+            for founder in &rules.parameters().founders {
+                asked += u64::from(station_state(read, &founder.station)?.is_none());
             }
             (asked, opinions(rules, read, subject)?)
         }
     };
     Ok(match policy {
-        Policy::Mean => combine(policy, &asked, nodes.is_some(), &opinions, mean::score),
+        Policy::Mean => combine(policy, asked, nodes, &opinions, mean::score),
     })
 }
 
-/// Puts an answer together from the opinions with a voice; every weight is ONE.
+/// Puts an answer together from the opinions with a voice, of `asked` stations; every weight is ONE.
 fn combine(
     policy: Policy,
-    asked: &BTreeSet<StationId>,
-    are_named: bool,
+    asked: u64,
+    nodes: Option<&BTreeSet<StationId>>,
     opinions: &[Opinion],
     score: impl Fn(&[&Opinion]) -> Option<Score>,
 ) -> GlobalTrust {
@@ -164,8 +163,9 @@ fn combine(
             why: Why::Counted,
         })
         .collect();
-    if are_named {
-        let silent = asked.iter().filter(|station| !counted.iter().any(|opinion| opinion.station == **station));
+    if let Some(nodes) = nodes {
+        let heard: BTreeSet<StationId> = counted.iter().map(|opinion| opinion.station).collect();
+        let silent = nodes.difference(&heard);
         voices.extend(silent.map(|station| Voice {
             station: *station,
             score: Score::HALF,
@@ -177,7 +177,7 @@ fn combine(
     voices.sort_unstable_by_key(|voice| (std::cmp::Reverse(voice.weight), voice.why as u8, voice.station));
     let more = voices.len().saturating_sub(MAX_LISTED);
     voices.truncate(MAX_LISTED);
-    let coverage = Score::mean(counted.len() as u64 * u64::from(ONE), asked.len() as u64).unwrap_or(Score::ZERO);
+    let coverage = Score::mean(counted.len() as u64 * u64::from(ONE), asked).unwrap_or(Score::ZERO);
     GlobalTrust { score, policy, voices, more, coverage, confidence: confidence(score, &counted) }
 }
 

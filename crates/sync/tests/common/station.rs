@@ -1,10 +1,11 @@
-//! A station in memory, and the link over which another one syncs with it.
-#![allow(dead_code, reason = "each test file uses a part of this")]
+// A station in memory, and the link over which another one syncs with it. The crate's example includes this file, too,
+// so it has no inner attributes.
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 
 use futures::executor::block_on;
 use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
@@ -386,6 +387,11 @@ impl<'a> Link<'a> {
         self.most_under_way.load(Ordering::SeqCst)
     }
 
+    /// What the peer answers to `request`, without counting anything.
+    pub(crate) fn ask_now(&self, request: &Request) -> Result<Response, SessionError> {
+        (self.answer)(usize::MAX, request)
+    }
+
     fn exchange(&self, request: Request) -> Result<Response, SessionError> {
         let sent = encode(&request);
         assert!(sent.len() <= MAX_REQUEST_BYTES);
@@ -398,7 +404,7 @@ impl<'a> Link<'a> {
         };
         let answer = encode(&(self.answer)(number, &received)?);
         self.bytes_in.fetch_add(answer.len() as u64, Ordering::SeqCst);
-        Response::decode(&answer).map_err(|_| SessionError::Malformed)
+        Ok(Response::decode(&answer)?)
     }
 }
 
@@ -407,23 +413,22 @@ impl PeerSession for Link<'_> {
         self.peer
     }
 
-    fn request(&self, request: Request) -> impl Future<Output = Result<Response, SessionError>> + Send {
-        async move {
-            let under_way = 1 + self.under_way.fetch_add(1, Ordering::SeqCst);
-            self.most_under_way.fetch_max(under_way, Ordering::SeqCst);
-            let answer = self.exchange(request);
-            let mut is_first = true;
-            futures::future::poll_fn(|context| {
-                if std::mem::take(&mut is_first) {
-                    context.waker().wake_by_ref();
-                    return std::task::Poll::Pending;
-                }
-                std::task::Poll::Ready(())
-            })
-            .await;
-            self.under_way.fetch_sub(1, Ordering::SeqCst);
-            answer
-        }
+    async fn request(&self, request: Request) -> Result<Response, SessionError> {
+        let under_way = 1 + self.under_way.fetch_add(1, Ordering::SeqCst);
+        self.most_under_way.fetch_max(under_way, Ordering::SeqCst);
+        let answer = self.exchange(request);
+        // The answer is there at the second look, so that others can be asked for meanwhile.
+        let mut is_first = true;
+        poll_fn(|context| {
+            if std::mem::take(&mut is_first) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        answer
     }
 
     fn traffic(&self) -> Traffic {

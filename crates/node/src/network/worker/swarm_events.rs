@@ -158,7 +158,7 @@ impl Worker {
         }
         self.tell_waiters(station, || Err(foreign_error(station, federation.clone())));
         if self.peers.is_foreign(station, federation.clone(), now) {
-            tracing::warn!(peer = %station, ?federation, "a peer is not of our federation");
+            tracing::debug!(peer = %station, ?federation, "a peer is not of our federation");
             self.outbox.push(NetworkEvent::OtherFederation { peer: station, federation });
         }
     }

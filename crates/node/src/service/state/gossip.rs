@@ -33,6 +33,9 @@ const FIRST_PAUSE_MS: i64 = 100;
 /// The longest such pause, in milliseconds: a body that comes late must not wait as long at every station on its way.
 const LONGEST_PAUSE_MS: i64 = 5_000;
 
+/// Between two notices that a newer version is in use, in milliseconds: a stranger must not fill the log.
+const TELL_AGAIN_MS: i64 = 3_600_000;
+
 /// An announced block whose batches are being fetched.
 struct Incomplete {
     announcement: Announcement,
@@ -88,6 +91,8 @@ pub(super) struct Gossip {
     /// How many blocks of a producer on a parent were relayed.
     relayed: HashMap<(BlockHash, StationId), u8>,
     relayed_order: VecDeque<(BlockHash, StationId)>,
+    /// When it was last told that a newer version is in use.
+    newer_told: Option<Timestamp>,
 }
 
 impl Gossip {
@@ -192,7 +197,11 @@ impl<R: LedgerRead> State<R> {
                 Verdict::Reject
             }
             Severity::Later => {
-                effects.push(Effect::Event(Event::NewerVersion));
+                let is_told = self.gossip.newer_told.is_some_and(|told| now.since(told) < TELL_AGAIN_MS);
+                if !is_told {
+                    self.gossip.newer_told = Some(now);
+                    effects.push(Effect::Event(Event::NewerVersion));
+                }
                 Verdict::Ignore
             }
             Severity::Fatal => Verdict::Ignore,

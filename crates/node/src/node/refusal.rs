@@ -1,0 +1,51 @@
+//! What the API is told when a part of the node refuses.
+
+use qfzz_ledger_core::state::ReadError;
+
+use super::joining::JoinError;
+use crate::api::port::PortError;
+use crate::network::DialError;
+use crate::service::ServiceError;
+use crate::store::StoreError;
+
+impl From<ServiceError> for PortError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Overloaded => Self::Busy,
+            ServiceError::RevealsUsedUp => Self::NotReady { reason: error.to_string() },
+            ServiceError::Stopped => Self::Stopping,
+            ServiceError::Read(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReadError> for PortError {
+    fn from(error: ReadError) -> Self {
+        Self::Failed { reason: error.to_string() }
+    }
+}
+
+impl From<StoreError> for PortError {
+    fn from(error: StoreError) -> Self {
+        ReadError::from(error).into()
+    }
+}
+
+impl From<JoinError> for PortError {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::NotTheTickets(genesis) => {
+                Self::OtherFederation { name: genesis.parameters.name.clone(), id: genesis.id() }
+            }
+            JoinError::Dial(DialError::OtherFederation { name, id, .. }) => Self::OtherFederation { name, id },
+            JoinError::Dial(DialError::Ourselves) => Self::BadAddress { reason: "is this station's own".to_owned() },
+            JoinError::Dial(DialError::NotDialable { .. }) => {
+                Self::BadAddress { reason: "cannot be dialled: give one such as /ip4/192.0.2.1/tcp/4811".to_owned() }
+            }
+            JoinError::Dial(error) => Self::Unreachable { reason: error.to_string() },
+            JoinError::Fetch(error) => Self::Unreachable { reason: error.to_string() },
+            JoinError::Genesis(error) => Self::Unreachable { reason: error.to_string() },
+            JoinError::Start(error) => Self::Failed { reason: error.to_string() },
+        }
+    }
+}
