@@ -3,7 +3,7 @@
 use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
 use qfzz_ledger_core::ledger::Transition;
 use qfzz_ledger_core::state::Writes;
 use qfzz_node::store::{LedgerStore, MemoryReader, MemoryStore};
@@ -98,9 +98,9 @@ impl Disk {
         for transition in gone {
             lost.own_batches.extend(transition.own_batches);
             lost.blocks.extend(transition.connected.into_iter().map(|(block, _)| block));
-            let (survived, kept) = transition.kept.into_iter().partition(|_| chance.percent(50));
-            lost.blocks.extend::<Vec<_>>(kept);
-            if !Vec::is_empty(&survived) {
+            let (survived, kept): (Vec<_>, Vec<_>) = transition.kept.into_iter().partition(|_| chance.percent(50));
+            lost.blocks.extend(kept);
+            if !survived.is_empty() {
                 self.journal.push(only_kept(transition.head, transition.height, survived));
             }
         }
@@ -120,11 +120,8 @@ impl Disk {
     }
 }
 
-fn only_kept(
-    head: qfzz_ledger_core::ids::BlockHash,
-    height: qfzz_ledger_core::ids::Height,
-    kept: Vec<VerifiedBlock>,
-) -> Transition {
+/// Nothing but blocks that were kept.
+fn only_kept(head: BlockHash, height: Height, kept: Vec<VerifiedBlock>) -> Transition {
     Transition {
         number: 0,
         own_batches: Vec::new(),

@@ -1,5 +1,6 @@
 //! `sync_with` inside the simulator: how it reaches the peer over the virtual network, and this station's state.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::channel::oneshot;
@@ -9,13 +10,17 @@ use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_node::service::effect::{Input, Token};
 use qfzz_node::service::state::State;
 use qfzz_node::store::MemoryReader;
 use qfzz_sync::message::{Request, Response};
 use qfzz_sync::peer::{PeerSession, SessionError, Traffic};
 use qfzz_sync::plan::Anchor;
 use qfzz_sync::report::Fault;
-use qfzz_sync::session::{Here, Stopped, SyncSink, SyncView, Taken};
+use qfzz_sync::session::{Here, Stopped, SyncSink, SyncView, Taken, sync_with};
+
+use crate::exchange::Waiting;
+use crate::world::{Event, World};
 
 /// Where the answer to a request of a sync goes.
 pub(crate) type AnswerTo = oneshot::Sender<Result<(Response, Traffic), SessionError>>;
@@ -123,7 +128,7 @@ impl SyncView for Session {
 
 impl SyncSink for Session {
     async fn verify(&self, blocks: Vec<SignedBlock>) -> Result<Vec<VerifiedBlock>, Fault> {
-        let known = std::collections::HashMap::new();
+        let known = HashMap::new();
         let verified = blocks.into_iter().map(|block| block.verify(&self.rules, &known));
         verified.collect::<Result<_, _>>().map_err(|error| Fault::Block(error.into()))
     }
@@ -138,5 +143,52 @@ impl SyncSink for Session {
         let (taken, answer) = oneshot::channel();
         self.wish(Wish::Batches { batches, taken });
         answer.await.unwrap_or(Err(Fault::Here))
+    }
+}
+
+impl World {
+    pub(crate) fn start_sync_with(&mut self, number: usize, peer: StationId) {
+        let Some(running) = &self.stations[number].running else { return };
+        let other = self.numbers[&peer];
+        let session = Session::new(peer, running.node.clone(), Arc::clone(&self.rules));
+        self.tasks.spawn(number, async move { sync_with(&session, &session, &session).await });
+        self.line(format_args!("s{number} syncs with s{other}"));
+    }
+
+    /// Lets all syncs go on that can.
+    pub(crate) fn run_tasks(&mut self) {
+        while let Some((number, report)) = self.tasks.poll_next() {
+            let Some(running) = &self.stations[number].running else { continue };
+            let wishes = std::mem::take(&mut running.node.lock().wishes);
+            for wish in wishes {
+                self.grant(number, wish);
+            }
+            if let Some(report) = report {
+                self.input(number, Input::SyncEnded(Box::new(report)));
+            }
+        }
+    }
+
+    fn grant(&mut self, number: usize, wish: Wish) {
+        match wish {
+            Wish::Ask { peer, request, answer_to } => self.ask(number, peer, &request, Waiting::Sync(answer_to)),
+            Wish::Pause { millis, until } => self.after(millis, Event::PauseEnds { until }),
+            Wish::Blocks { blocks, taken } => {
+                let token = self.wait_for(number, taken);
+                self.input(number, Input::SyncedBlocks { token, blocks });
+            }
+            Wish::Batches { batches, taken } => {
+                let token = self.wait_for(number, taken);
+                self.input(number, Input::SyncedBatches { token, batches });
+            }
+        }
+    }
+
+    fn wait_for(&mut self, number: usize, taken: oneshot::Sender<Result<Taken, Fault>>) -> Token {
+        let token = self.clients.next_token();
+        if let Some(running) = &mut self.stations[number].running {
+            running.syncs.insert(token, taken);
+        }
+        token
     }
 }

@@ -4,26 +4,24 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures::channel::oneshot;
+use qfzz_ledger_core::block::SealedHeader;
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::Height;
-use qfzz_ledger_core::ids::{BlockHash, StationId};
-use qfzz_ledger_core::ledger::{Ledger, Template};
+use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
+use qfzz_ledger_core::ledger::{Ledger, Template, Transition};
 use qfzz_ledger_core::own_log::OwnLog;
-use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::testing::{at, solve};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_node::service::effect::{Effect, Event as Told, Input, Reply, Token, Verdict};
 use qfzz_node::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
-use qfzz_node::store::{StoreError, StoreRead};
+use qfzz_node::store::{MemoryReader, StoreError, StoreRead};
 use qfzz_sync::message::Response;
 use qfzz_sync::report::Fault;
 use qfzz_sync::serve::Allowances;
-use qfzz_sync::session::{Taken, sync_with};
+use qfzz_sync::session::Taken;
 
 use crate::disk::Disk;
-use crate::exchange::Waiting;
 use crate::gossip::Gossip;
-use crate::session::{Session, Shared, Wish};
+use crate::session::Shared;
 use crate::trace::Short;
 use crate::world::{Event, World};
 
@@ -64,7 +62,7 @@ pub(crate) struct Running {
     job: Option<(u64, Box<Template>)>,
     jobs: u64,
     /// Syncs that wait for what they handed over to be on disk.
-    syncs: BTreeMap<Token, oneshot::Sender<Result<Taken, Fault>>>,
+    pub(crate) syncs: BTreeMap<Token, oneshot::Sender<Result<Taken, Fault>>>,
 }
 
 impl Station {
@@ -82,11 +80,10 @@ impl Station {
     }
 
     /// Opens the ledger from what the disk holds.
-    fn open(&self, rules: &Arc<Rules>, now: Timestamp) -> Result<Ledger<qfzz_node::store::MemoryReader>, StoreError> {
+    fn open(&self, rules: &Arc<Rules>, now: Timestamp) -> Result<Ledger<MemoryReader>, StoreError> {
         let store = self.disk.reader();
-        let headers = |headers: Vec<(BlockHash, qfzz_ledger_core::block::SealedHeader)>| {
-            headers.into_iter().map(|(hash, sealed)| (hash, sealed.header))
-        };
+        let headers =
+            |headers: Vec<(BlockHash, SealedHeader)>| headers.into_iter().map(|(hash, sealed)| (hash, sealed.header));
         let best = headers(store.headers(Height::new(1), usize::MAX)?);
         let side = headers(store.side_headers()?);
         let own = store.own_pending()?;
@@ -201,7 +198,7 @@ impl World {
         }
     }
 
-    fn persist(&mut self, number: usize, transition: qfzz_ledger_core::ledger::Transition) {
+    fn persist(&mut self, number: usize, transition: Transition) {
         let height = transition.height;
         self.line(format_args!(
             "s{number} writes {}: {} own batches, {} kept, {} reverted, {} connected, height {height}, head {}",
@@ -301,13 +298,9 @@ impl World {
                 let peer = self.numbers[&peer];
                 self.fail(format_args!("s{number} bans s{peer}, which {reason}"));
             }
-            Effect::Fatal(error) => self.on_fatal(number, &error),
+            Effect::Fatal(error) => self.fail(format_args!("s{number} stops: {error}")),
             Effect::Persist(transition) => self.persist(number, *transition),
         }
-    }
-
-    fn on_fatal(&mut self, number: usize, error: &ReadError) {
-        self.fail(format_args!("s{number} stops: {error}"));
     }
 
     fn on_told(&mut self, number: usize, told: &Told) {
@@ -374,50 +367,5 @@ impl World {
             let header = solve(&self.rules, &template);
             self.input(number, Input::Mined(header));
         }
-    }
-
-    fn start_sync_with(&mut self, number: usize, peer: StationId) {
-        let Some(running) = &self.stations[number].running else { return };
-        let other = self.numbers[&peer];
-        let session = Session::new(peer, running.node.clone(), Arc::clone(&self.rules));
-        self.tasks.spawn(number, async move { sync_with(&session, &session, &session).await });
-        self.line(format_args!("s{number} syncs with s{other}"));
-    }
-
-    /// Lets all syncs go on that can.
-    pub(crate) fn run_tasks(&mut self) {
-        while let Some((number, report)) = self.tasks.poll_next() {
-            let Some(running) = &self.stations[number].running else { continue };
-            let wishes = std::mem::take(&mut running.node.lock().wishes);
-            for wish in wishes {
-                self.grant(number, wish);
-            }
-            if let Some(report) = report {
-                self.input(number, Input::SyncEnded(Box::new(report)));
-            }
-        }
-    }
-
-    fn grant(&mut self, number: usize, wish: Wish) {
-        match wish {
-            Wish::Ask { peer, request, answer_to } => self.ask(number, peer, &request, Waiting::Sync(answer_to)),
-            Wish::Pause { millis, until } => self.after(millis, Event::PauseEnds { until }),
-            Wish::Blocks { blocks, taken } => {
-                let token = self.wait_for(number, taken);
-                self.input(number, Input::SyncedBlocks { token, blocks });
-            }
-            Wish::Batches { batches, taken } => {
-                let token = self.wait_for(number, taken);
-                self.input(number, Input::SyncedBatches { token, batches });
-            }
-        }
-    }
-
-    fn wait_for(&mut self, number: usize, taken: oneshot::Sender<Result<Taken, Fault>>) -> Token {
-        let token = self.clients.next_token();
-        if let Some(running) = &mut self.stations[number].running {
-            running.syncs.insert(token, taken);
-        }
-        token
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{Announcement, VerifiedBlock};
 use qfzz_ledger_core::chain::ChainError;
+use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, StationId};
 use qfzz_ledger_core::ledger::{Assembled, BatchOutcome, BlockRefusal};
 use qfzz_ledger_core::limits::{MAX_CLOCK_SKEW_MS, MAX_HELD, MAX_ORPHANS, ORPHAN_FOR_MS};
@@ -13,6 +14,7 @@ use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::severity::Severity;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::message::MAX_RESPONSE_BYTES;
 
 use super::State;
 use super::clients::record_events;
@@ -50,6 +52,24 @@ struct Incomplete {
 /// How long a verdict is owed, in milliseconds: gossip keeps messages for five heartbeats of a second.
 const OWED_MS: i64 = 5_000;
 
+/// Between two requests for what is missing of one log, in milliseconds.
+const LOG_PAUSE_MS: i64 = 500;
+
+/// Bytes from which on an answer may have been cut at its limit.
+const FULL_ANSWER_BYTES: usize = MAX_RESPONSE_BYTES / 2;
+
+/// Logs whose newest batch is passed on at once, at most; syncs carry the rest.
+const MAX_PASSED_ON: usize = 256;
+
+/// The newest batch taken in of each log.
+pub(super) type Newest = BTreeMap<StationId, VerifiedBatch>;
+
+/// Gossips the newest batch of each log that was fetched. Whoever is behind this station lacks these logs as well, and
+/// asks for what precedes; where it is known, it ends.
+pub(super) fn pass_on(newest: Newest, effects: &mut Vec<Effect>) {
+    effects.extend(newest.into_values().take(MAX_PASSED_ON).map(Effect::PublishBatch));
+}
+
 /// What a verdict that is owed is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Awaiting {
@@ -66,6 +86,8 @@ pub(super) struct Gossip {
     /// Messages about batches that wait for their predecessor, and blocks that wait for their parent: the verdict is
     /// given when that came, while they can be relayed.
     owed: BTreeMap<Awaiting, (MessageToken, Timestamp)>,
+    /// Logs that were asked for a moment ago.
+    asked_logs: BTreeMap<StationId, Timestamp>,
     /// How many blocks of a producer on a parent were relayed.
     relayed: HashMap<(BlockHash, StationId), u8>,
     relayed_order: VecDeque<(BlockHash, StationId)>,
@@ -85,6 +107,16 @@ impl Gossip {
             self.owed.insert(awaiting, (message, now));
         }
         fits
+    }
+
+    /// Whether what is missing of a log is asked for now: not with every batch that comes while it is under way.
+    fn may_ask_for_log(&mut self, station: StationId, now: Timestamp) -> bool {
+        let is_recent = self.asked_logs.get(&station).is_some_and(|since| now.since(*since) < LOG_PAUSE_MS);
+        let may_ask = !is_recent && self.asked_logs.len() < MAX_HELD;
+        if may_ask {
+            self.asked_logs.insert(station, now);
+        }
+        may_ask
     }
 
     /// Gives the verdict if it is owed.
@@ -123,7 +155,9 @@ impl<R: LedgerRead> State<R> {
                 let (place, id) = (batch.place(), batch.id(self.ledger.rules()));
                 let outcome = self.ledger.add_batch(batch, now)?;
                 if let BatchOutcome::Gap { from: missing } = outcome {
-                    effects.push(Effect::FetchLog { peer: from, station: place.0, from: missing });
+                    if self.gossip.may_ask_for_log(place.0, now) {
+                        effects.push(Effect::FetchLog { peer: from, station: place.0, from: missing });
+                    }
                     if self.gossip.owe(Awaiting::Batch(id), message, now) {
                         return Ok(());
                     }
@@ -143,7 +177,7 @@ impl<R: LedgerRead> State<R> {
             BatchOutcome::Invalid(error) => self.judge(error.severity(), from, error, now, effects),
         };
         effects.push(Effect::Verdict(message, verdict));
-        self.on_batch_outcome(outcome, effects);
+        self.on_batch_outcome(outcome, &mut Newest::new(), effects);
         Ok(())
     }
 
@@ -174,14 +208,21 @@ impl<R: LedgerRead> State<R> {
         }
     }
 
-    /// Carries out what a batch that was taken in changed; returns how many batches and records were new.
-    pub(super) fn on_batch_outcome(&mut self, outcome: BatchOutcome, effects: &mut Vec<Effect>) -> (u64, u64) {
+    /// Carries out what a batch that was taken in changed, and notes the newest of its log; returns how many batches
+    /// and records were new.
+    pub(super) fn on_batch_outcome(
+        &mut self,
+        outcome: BatchOutcome,
+        newest: &mut Newest,
+        effects: &mut Vec<Effect>,
+    ) -> (u64, u64) {
         let BatchOutcome::Added { batches, transition } = outcome else { return (0, 0) };
         effects.extend(transition.map(Effect::Persist));
         for batch in &batches {
             effects.extend(self.gossip.settle(Awaiting::Batch(batch.id()), Verdict::Accept));
         }
         effects.extend(record_events(&batches));
+        newest.extend(batches.iter().map(|batch| (batch.station(), batch.clone())));
         (batches.len() as u64, batches.iter().map(|batch| batch.records().len() as u64).sum())
     }
 
@@ -192,18 +233,22 @@ impl<R: LedgerRead> State<R> {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
+        let bytes: usize = batches.iter().map(encoded_len).sum();
+        let mut newest = Newest::new();
         for batch in batches {
             let outcome = self.ledger.add_batch(batch, now)?;
             if let BatchOutcome::Invalid(error) = &outcome {
                 self.judge(error.severity(), from, error, now, effects);
-                return Ok(());
+                break;
             }
-            if let BatchOutcome::Added { batches, .. } = &outcome {
-                // Whoever is behind this station in the mesh lacks them as well; where they are known they end.
-                effects.extend(batches.iter().take(1).cloned().map(Effect::PublishBatch));
-            }
-            self.on_batch_outcome(outcome, effects);
+            self.on_batch_outcome(outcome, &mut newest, effects);
         }
+        if bytes > FULL_ANSWER_BYTES {
+            // There may be more of what was asked for.
+            let next = newest.iter().filter_map(|(station, batch)| Some((*station, batch.sequence().next()?)));
+            effects.extend(next.map(|(station, next)| Effect::FetchLog { peer: from, station, from: next }));
+        }
+        pass_on(newest, effects);
         Ok(())
     }
 
@@ -372,8 +417,9 @@ impl<R: LedgerRead> State<R> {
     /// Tries again what waited for the clock or a predecessor; drops what waited too long.
     pub(super) fn retry_waiting(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
         for outcome in self.ledger.retry_held(now)? {
-            self.on_batch_outcome(outcome, effects);
+            self.on_batch_outcome(outcome, &mut Newest::new(), effects);
         }
+        self.gossip.asked_logs.retain(|_, since| now.since(*since) < LOG_PAUSE_MS);
         self.gossip.orphans.expire(now);
         self.gossip.incomplete.retain(|_, incomplete| now.since(incomplete.since) < ORPHAN_FOR_MS);
         let is_due = |_: &BlockHash, incomplete: &mut Incomplete| incomplete.again_at.is_some_and(|at| at <= now);

@@ -19,6 +19,7 @@ use qfzz_sync::serve::PendingView;
 use qfzz_sync::session::{Here, Taken};
 
 use super::State;
+use super::gossip::{Newest, pass_on};
 use crate::service::effect::{Effect, Event, Reply, Token};
 
 /// Syncs under way at once, at most: a slow peer must not hold up the others.
@@ -232,18 +233,22 @@ impl<R: LedgerRead> State<R> {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
-        let mut taken = Taken::default();
+        let mut taken = Ok(Taken::default());
+        let mut newest = Newest::new();
         for batch in batches {
             let outcome = self.ledger.add_batch(batch, now)?;
             if let BatchOutcome::Invalid(error) = outcome {
-                effects.push(Effect::Reply(token, Reply::Taken(Err(Fault::Batch(error)))));
-                return Ok(());
+                taken = Err(Fault::Batch(error));
+                break;
             }
-            let (count, records) = self.on_batch_outcome(outcome, effects);
-            taken.count += count;
-            taken.records += records;
+            let (count, records) = self.on_batch_outcome(outcome, &mut newest, effects);
+            if let Ok(taken) = &mut taken {
+                taken.count += count;
+                taken.records += records;
+            }
         }
-        effects.push(Effect::Reply(token, Reply::Taken(Ok(taken))));
+        pass_on(newest, effects);
+        effects.push(Effect::Reply(token, Reply::Taken(taken)));
         Ok(())
     }
 
