@@ -1,7 +1,7 @@
 //! A node: the only file that knows all parts.
 //!
 //! It runs in two phases. Without a federation only the API answers, and the join targets are tried until one gives
-//! its genesis. With one, store, service, network and exchange run as a [`Member`].
+//! its genesis. With one, store, service, network and exchange run as one member of it.
 
 mod blocks;
 mod joining;
