@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
-use support::{Fake, Reply, qfzz, run};
+use support::{Fake, Reply, qfzz, run, ticket};
 
 const STATION: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
 
@@ -22,7 +22,7 @@ fn without_a_daemon_every_question_exits_4_and_says_how_to_start_it() {
         &["status"],
         &["peers"],
         &["ticket"],
-        &["join", "ticket1"],
+        &["join", "/ip4/192.0.2.1/tcp/4811"],
         &["record", "u", "rating"],
         &["record", "--from", "-"],
         &["content", "show", "c", "a"],
@@ -260,11 +260,12 @@ fn peers_join_and_sync_are_shown_and_every_json_is_the_daemons() {
             json!([{ "peer": STATION, "blocks": 3, "batches": 2, "records": 9, "bytes_in": 10, "bytes_out": 11, "reorg_depth": 1, "elapsed_ms": 5, "fault": "silence" }]),
         ),
     });
+    let ticket = ticket();
     let peers = fake.run(&["peers"]).expect(0).stdout;
     assert!(peers.contains(STATION) && peers.contains("7 0a0a0a0a0a0a"), "{peers}");
     let joined = fake.run(&["join", "/ip4/127.0.0.1/tcp/2"]).expect(0).stdout;
     assert_eq!(joined, format!("joined the federation F (00) through {STATION}\n"));
-    assert_eq!(fake.run(&["--json", "join", "ticket1"]).expect(0).json()["address"], "ticket1");
+    assert_eq!(fake.run(&["--json", "join", &ticket]).expect(0).json()["address"], ticket.as_str());
     let synced = fake.run(&["sync", STATION]).expect(0).stdout;
     assert!(synced.starts_with(&format!("PROBLEM  {STATION}: silence\n")), "{synced}");
     assert_eq!(fake.run(&["--json", "sync"]).expect(0).json()[0]["records"], 9);

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use qfzz_ledger_core::federation::{Genesis, Rules};
-use support::{qfzz, run};
+use support::{qfzz, run, ticket};
 
 const OTHER: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
 
@@ -71,12 +71,13 @@ fn init_never_overwrites_and_names_what_is_there() {
 #[test]
 fn a_station_that_is_to_join_has_no_genesis_and_remembers_whom() {
     let dir = tempfile::tempdir().expect("a directory");
+    let ticket = ticket();
     let made =
-        run(dir.path(), &["--json", "init", "--join", "/ip4/127.0.0.1/tcp/4811", "--join", "ticket1"]).expect(0).json();
+        run(dir.path(), &["--json", "init", "--join", "/ip4/127.0.0.1/tcp/4811", "--join", &ticket]).expect(0).json();
     assert!(made["federation_id"].is_null());
     assert!(!dir.path().join("genesis").exists());
     let settings = run(dir.path(), &["config", "show", "--json"]).expect(0).json();
-    assert_eq!(settings["network"]["join"], serde_json::json!(["/ip4/127.0.0.1/tcp/4811", "ticket1"]));
+    assert_eq!(settings["network"]["join"], serde_json::json!(["/ip4/127.0.0.1/tcp/4811", ticket]));
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn wrong_usage_exits_2_and_names_the_field() {
         (&["init", "--founder", "me"], "--founder"),
         (&["init", "--name", "a\nb"], "--name"),
         (&["init", "--join", "127.0.0.1:4811"], "--join"),
-        (&["init", "--join", "t1", "--new-federation", "X"], "--new-federation"),
+        (&["init", "--join", "/ip4/192.0.2.1/tcp/1", "--new-federation", "X"], "--new-federation"),
         (&["run", "--api-listen", "4810"], "--api-listen"),
         (&["run", "--listen", "0.0.0.0:1"], "--listen"),
         (&["record", "", "rating"], "USER"),

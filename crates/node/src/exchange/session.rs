@@ -49,7 +49,7 @@ impl PeerSession for Session {
             | RequestError::Stopped => SessionError::Disconnected,
         })?;
         self.bytes_in.fetch_add(answer.len() as u64, Ordering::Relaxed);
-        let response = Response::decode(&answer).map_err(|_| SessionError::Malformed)?;
+        let response = Response::decode(&answer)?;
         if let Response::Status(status) = &response {
             let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
             heads.insert(self.peer, (status.height, status.head));

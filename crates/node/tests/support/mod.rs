@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use qfzz_ledger_core::ids::{FederationId, Name, StationId};
+use qfzz_node::ticket::Ticket;
 use serde_json::{Value, json};
 
 /// The program under test, with nothing of the caller's environment that it would read.
@@ -21,6 +23,14 @@ pub(crate) fn qfzz(data_dir: &Path) -> Command {
     }
     command.env("QFZZ_DATA_DIR", data_dir).stdin(Stdio::null());
     command
+}
+
+/// A ticket of a federation that nobody runs.
+pub(crate) fn ticket() -> String {
+    let station = StationId::from_bytes([7; 32]);
+    let address = format!("/ip4/192.0.2.1/tcp/4811/p2p/{station}").parse().expect("an address");
+    let ticket = Ticket::new(FederationId::from_bytes([9; 32]), Name::default(), vec![address]);
+    ticket.expect("one address with a peer id").to_string()
 }
 
 /// What a command printed, and its exit code.
