@@ -176,3 +176,6 @@ fn events_of(transition: &Transition) -> Vec<Effect> {
 
 /// The longest time between two ticks, in milliseconds: held batches and announcements are looked at that often.
 const MAX_TICK_MS: i64 = 1_000;
+
+#[cfg(test)]
+mod tests;
