@@ -36,7 +36,7 @@ use qfzz_sync::session::{Here, Stopped, SyncSink, SyncView, Taken, sync_with};
 const REVEALS: u32 = 8_192;
 
 /// Requests that no sync of these tests comes near.
-const MAX_REQUESTS: usize = 1_000;
+const MAX_REQUESTS: usize = 300;
 
 /// The clock that all stations of a test share; it moves only when somebody waits.
 #[derive(Clone, Default)]
