@@ -35,6 +35,9 @@ use qfzz_sync::session::{Here, Stopped, SyncSink, SyncView, Taken, sync_with};
 /// Steps of a station's reveal chain: blocks that it can produce.
 const REVEALS: u32 = 8_192;
 
+/// Requests that no sync of these tests comes near.
+const MAX_REQUESTS: usize = 300;
+
 /// The clock that all stations of a test share; it moves only when somebody waits.
 #[derive(Clone, Default)]
 pub(crate) struct Clock(Arc<AtomicI64>);
@@ -400,6 +403,7 @@ impl<'a> Link<'a> {
         let number = {
             let mut requests = self.requests.lock().expect("no test panics while it holds this");
             requests.push(request);
+            assert!(requests.len() < MAX_REQUESTS, "a sync that does not end");
             requests.len() - 1
         };
         let answer = encode(&(self.answer)(number, &received)?);
