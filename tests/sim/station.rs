@@ -321,7 +321,7 @@ impl World {
                 ));
             }
             Told::NewerVersion => self.fail(format_args!("s{number} hears of a newer version")),
-            Told::Block { .. } | Told::Record(_) => {}
+            Told::Block { .. } | Told::Record(_) | Told::LogKnown => {}
         }
     }
 
@@ -342,7 +342,7 @@ impl World {
                 let outcome = if block.is_some() { "its block" } else { "nothing pending" };
                 self.line(format_args!("s{number} answers its operator: {outcome}"));
             }
-            Reply::Overloaded | Reply::RevealsUsedUp => self.fail(format_args!("s{number} is overloaded")),
+            Reply::Overloaded | Reply::NotMined(_) => self.fail(format_args!("s{number} is overloaded")),
         }
     }
 

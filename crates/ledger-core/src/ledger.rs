@@ -553,6 +553,9 @@ impl<R: LedgerRead> Ledger<R> {
         let head = self.chain.head();
         let median = self.chain.median_time(&head);
         let timestamp = now.max(median.saturating_add(1));
+        if timestamp > now.saturating_add(MAX_CLOCK_SKEW_MS) {
+            return Ok((introduced, Err(NoBlock::ClockBehind)));
+        }
         let latest = timestamp.saturating_add(MAX_CLOCK_SKEW_MS);
         let batches = self.pool.select(self.rules.limits(), introduction.as_ref(), latest);
         let has_records = batches.iter().any(|batch| !batch.records().is_empty());

@@ -173,7 +173,7 @@ impl BlockchainTrustNetwork {
         self.commit(introduced);
         let template = match template {
             Ok(template) => template,
-            Err(NoBlock::NothingPending | NoBlock::RevealsUsedUp) => return Ok(None),
+            Err(NoBlock::NothingPending | NoBlock::RevealsUsedUp | NoBlock::ClockBehind) => return Ok(None),
         };
         let mut search = NonceSearch::new(&self.ledger.rules().federation(), template.header.clone());
         let header = loop {

@@ -203,11 +203,7 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::Io`].
     pub fn remove_api_address(&self) -> Result<(), DataDirError> {
-        let path = self.api_address_file();
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != ErrorKind::NotFound => Err(io_error("remove", &path, source)),
-            _ => Ok(()),
-        }
+        remove_if_there(&self.api_address_file())
     }
 
     /// The secret files that others than their owner can read.
@@ -233,6 +229,32 @@ impl DataDir {
         self.provisional_file().exists()
     }
 
+    fn log_unknown_file(&self) -> PathBuf {
+        self.path.join("log-unknown")
+    }
+
+    /// Notes that the store is new while this station's log may go on elsewhere: nothing is signed before a peer has
+    /// told of it, also after a restart.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn mark_log_unknown(&self) -> Result<(), DataDirError> {
+        write_public(&self.log_unknown_file(), b"nothing is signed before a peer has told of this station's log\n")
+    }
+
+    /// Whether that was noted.
+    pub fn is_log_unknown(&self) -> bool {
+        self.log_unknown_file().exists()
+    }
+
+    /// Notes that a peer has told.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn unmark_log_unknown(&self) -> Result<(), DataDirError> {
+        remove_if_there(&self.log_unknown_file())
+    }
+
     /// Removes everything that belongs to a federation; key, settings and token stay.
     ///
     /// # Errors
@@ -244,13 +266,14 @@ impl DataDir {
                 _ => {}
             }
         }
-        for path in [self.reveal_cache_file(), self.peers_file(), self.genesis_file(), self.provisional_file()] {
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != ErrorKind::NotFound => return Err(io_error("remove", &path, source)),
-                _ => {}
-            }
-        }
-        Ok(())
+        let files = [
+            self.reveal_cache_file(),
+            self.peers_file(),
+            self.genesis_file(),
+            self.provisional_file(),
+            self.log_unknown_file(),
+        ];
+        files.iter().try_for_each(|path| remove_if_there(path))
     }
 
     /// Takes the directory for this process; it must exist.
@@ -292,6 +315,13 @@ impl std::ops::Deref for LockedDataDir {
 
     fn deref(&self) -> &DataDir {
         &self.dir
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), DataDirError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(io_error("remove", path, source)),
+        _ => Ok(()),
     }
 }
 

@@ -37,6 +37,9 @@ const MAX_ANSWERS: usize = 32;
 /// Requests of our own beside syncs that are under way at once, at most.
 const MAX_FETCHES: usize = 64;
 
+/// How long a question for a peer's head may take.
+const ASK_FOR: Duration = Duration::from_millis(500);
+
 /// How long a peer that sent something invalid is kept away.
 const BAN: Duration = Duration::from_secs(600);
 
@@ -102,6 +105,15 @@ impl Exchange {
     /// The head that a peer last told of.
     pub(crate) fn head_of(&self, peer: &StationId) -> Option<(Height, BlockHash)> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner).get(peer).copied()
+    }
+
+    /// Asks connected peers where they are; what they told before stands for those that don't answer at once.
+    pub(crate) async fn ask_heads(&self, peers: &[StationId]) {
+        let ask = |peer: &StationId| {
+            let session = Session::new(self.network.clone(), *peer, Arc::clone(&self.heads));
+            async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status)).await }
+        };
+        futures::future::join_all(peers.iter().map(ask)).await;
     }
 
     /// Syncs with a connected peer, now.

@@ -10,7 +10,9 @@ mod refusal;
 mod station;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use libp2p::Multiaddr;
 use qfzz_ledger_core::federation::{Genesis, GenesisError};
@@ -34,6 +36,9 @@ use crate::ticket::Ticket;
 
 pub(crate) use member::Member;
 pub(crate) use station::StationHandle;
+
+/// How long a stop waits for a join that is under way.
+const JOIN_ENDS: Duration = Duration::from_millis(500);
 
 /// Why a node does not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +91,8 @@ pub(crate) struct Shared {
     member: RwLock<Option<Arc<Member>>>,
     /// One join at a time.
     joining: tokio::sync::Mutex<()>,
+    /// No join may begin, and none end with a new member.
+    stopping: AtomicBool,
     /// Why the node cannot go on, once that is so.
     failure: watch::Sender<Option<String>>,
 }
@@ -93,6 +100,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn member(&self) -> Option<Arc<Member>> {
         self.member.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     fn set_member(&self, member: Option<Arc<Member>>) -> Option<Arc<Member>> {
@@ -133,6 +144,7 @@ impl Node {
             started_at: clock::now(),
             member: RwLock::new(None),
             joining: tokio::sync::Mutex::new(()),
+            stopping: AtomicBool::new(false),
             failure,
         });
         let targets = shared.config.network.join.clone();
@@ -145,8 +157,16 @@ impl Node {
         // Whoever starts a node to join another one wants to see where it listens.
         let _ = tokio::time::timeout(joining::FIRST_TRY, &mut join_task).await;
         let api = server::start(listener, StationHandle::new(Arc::clone(&shared)), access, Limits::default());
-        let api = api.map_err(cannot_listen)?;
-        Ok(Self { shared, api, join_task, failure: failed })
+        match api {
+            Ok(api) => Ok(Self { shared, api, join_task, failure: failed }),
+            Err(source) => {
+                join_task.abort();
+                if let Some(member) = shared.set_member(None) {
+                    member.stop().await;
+                }
+                Err(cannot_listen(source))
+            }
+        }
     }
 
     /// The station that it is.
@@ -197,8 +217,11 @@ impl Node {
 
     /// Stops the node: nothing of it runs when this returns, and what was acknowledged is on disk.
     pub async fn stop(self) {
+        self.shared.stopping.store(true, Ordering::Release);
         self.join_task.abort();
         self.api.stop().await;
+        // A join under way ends by itself; one that waits for a stranger's answer is not waited for.
+        let _no_join = tokio::time::timeout(JOIN_ENDS, self.shared.joining.lock()).await;
         if let Some(member) = self.shared.set_member(None) {
             member.stop().await;
         }

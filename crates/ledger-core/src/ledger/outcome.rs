@@ -121,6 +121,9 @@ pub enum NoBlock {
     /// The station's reveal chain is used up.
     #[error("this station's reveal chain is used up: it can produce no more blocks in this federation")]
     RevealsUsedUp,
+    /// The local clock is more than 120 s behind the chain's: what it dated would be refused.
+    #[error("this station's clock is behind the chain's by more than 120 s: set the clock")]
+    ClockBehind,
 }
 
 /// What stands in a block that was announced, as far as it is known here.

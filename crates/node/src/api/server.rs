@@ -61,7 +61,7 @@ impl Default for Limits {
             answer_time: Duration::from_secs(30),
             work_time: Duration::from_secs(600),
             take_time: Duration::from_secs(30),
-            stop_time: Duration::from_secs(3),
+            stop_time: Duration::from_millis(1_500),
         }
     }
 }

@@ -129,7 +129,8 @@ fn show_one(subject: &Subject<'_>, answer: &Value, out: &mut Output) -> Result<(
         ("score", show_score(answer, "score")),
         ("band", show(answer, "band")),
         ("confirmed", show_score(answer, "confirmed_score")),
-        ("evidence", format!("{}, {} of it pending", show(answer, "evidence"), show(answer, "pending"))),
+        ("evidence", show(answer, "evidence")),
+        ("pending", format!("{} records", show(answer, "pending"))),
     ])?;
     match subject {
         Subject::User(_) => {}

@@ -74,7 +74,15 @@ pub(super) async fn join_targets(shared: Arc<Shared>, targets: Vec<JoinTarget>) 
 }
 
 /// Connects to a target, and joins its federation if this node has none, or one in which nothing has happened yet.
+///
+/// It runs to its end whether or not somebody waits for it: half a join would leave a node without a federation.
 pub(crate) async fn join(shared: &Arc<Shared>, target: &JoinTarget) -> Result<Joined, JoinError> {
+    let (shared, target) = (Arc::clone(shared), target.clone());
+    let joined = tokio::spawn(async move { join_to_the_end(&shared, &target).await }).await;
+    joined.unwrap_or_else(|error| Err(NodeError::Failed { reason: error.to_string() }.into()))
+}
+
+async fn join_to_the_end(shared: &Arc<Shared>, target: &JoinTarget) -> Result<Joined, JoinError> {
     let _one_at_a_time = shared.joining.lock().await;
     let mut last = None;
     for address in addresses_of(std::slice::from_ref(target)) {
@@ -105,15 +113,10 @@ async fn join_by(shared: &Arc<Shared>, target: &JoinTarget, address: Multiaddr) 
     }
     match current {
         Some(member) if member.rules.federation() == id => dial(&member, fetched.address, false).await,
-        Some(member) => {
-            // Nothing has happened in it: only this station knows that it ever was.
-            tracing::info!(federation = %member.rules.parameters().name, "leaving the federation that this station founded and nobody used");
-            shared.set_member(None);
-            member.stop().await;
-            drop(member);
-            shared.dir.forget_federation().map_err(NodeError::from)?;
-            enter(shared, genesis, fetched.address).await
-        }
+        Some(member) => match leave(shared, member).await? {
+            Some(member) => dial(&member, fetched.address, false).await,
+            None => enter(shared, genesis, fetched.address).await,
+        },
         None => enter(shared, genesis, fetched.address).await,
     }
 }
@@ -121,6 +124,25 @@ async fn join_by(shared: &Arc<Shared>, target: &JoinTarget, address: Multiaddr) 
 /// Whether the federation that this node is in was founded because none was named, and nothing has happened in it.
 async fn is_unused(shared: &Shared, member: &Member) -> bool {
     shared.dir.is_provisional() && member.is_pristine().await
+}
+
+/// Leaves a federation in which nothing has happened. Something may have until the last moment: then the node goes on
+/// in it, as the member that is returned.
+async fn leave(shared: &Arc<Shared>, member: Arc<Member>) -> Result<Option<Arc<Member>>, NodeError> {
+    let genesis = member.rules.genesis().clone();
+    tracing::info!(federation = %genesis.parameters.name, "leaving the federation that this station founded and nobody used");
+    shared.set_member(None);
+    member.stop().await;
+    // Nothing more can be acknowledged now.
+    let is_empty = member.is_store_empty();
+    drop(member);
+    if is_empty {
+        shared.dir.forget_federation()?;
+        return Ok(None);
+    }
+    let member = Member::start(shared, genesis).await?;
+    shared.set_member(Some(Arc::clone(&member)));
+    Ok(Some(member))
 }
 
 async fn dial(member: &Arc<Member>, address: Multiaddr, is_new: bool) -> Result<Joined, JoinError> {
@@ -137,6 +159,10 @@ async fn enter(shared: &Arc<Shared>, genesis: Genesis, address: Multiaddr) -> Re
     if let Err(error) = shared.dir.write_genesis(&encoded) {
         member.stop().await;
         return Err(NodeError::from(error).into());
+    }
+    if shared.is_stopping() {
+        member.stop().await;
+        return Err(NodeError::Failed { reason: "the station is stopping".to_owned() }.into());
     }
     shared.set_member(Some(Arc::clone(&member)));
     dial(&member, address, true).await

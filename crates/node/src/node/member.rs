@@ -11,13 +11,13 @@ use qfzz_ledger_core::ids::{Height, StationId};
 use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::own_log::OwnLog;
 use qfzz_ledger_core::reveal::{DEFAULT_REVEALS, RevealChain};
-use qfzz_ledger_core::state::station_state;
+use qfzz_ledger_core::state::{chain_state, station_state};
 use tokio::sync::watch;
 
 use super::{NodeError, Shared};
 use crate::clock;
 use crate::config::Config;
-use crate::data_dir;
+use crate::data_dir::{self, DataDir};
 use crate::exchange::{Exchange, Tasks};
 use crate::network::{self, NetworkConfig, NetworkHandle};
 use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
@@ -60,7 +60,13 @@ impl Member {
         };
         let (state, store, reader) =
             opening.await.map_err(|error| NodeError::Thread(std::io::Error::other(error)))??;
-        let service = worker::start(state, store, shared.events.clone()).map_err(NodeError::Thread)?;
+        let dir: DataDir = shared.dir.clone();
+        let on_log_known = Box::new(move || {
+            if let Err(error) = dir.unmark_log_unknown() {
+                tracing::warn!(%error, "it is not noted that this station's log is known: the next start waits for a peer");
+            }
+        });
+        let service = worker::start(state, store, shared.events.clone(), on_log_known).map_err(NodeError::Thread)?;
         let started = network::start(NetworkConfig {
             seed: *shared.identity.seed(),
             federation: rules.federation(),
@@ -101,9 +107,11 @@ impl Member {
         });
         let (mut failure, failed) = (member.failure.clone(), shared.failure.clone());
         let watcher = tokio::spawn(async move {
-            if let Ok(reason) = failure.wait_for(Option::is_some).await {
-                failed.send_replace(reason.clone());
-            }
+            let reason = match failure.wait_for(Option::is_some).await {
+                Ok(reason) => reason.clone(),
+                Err(_) => Some("the service ended unexpectedly".to_owned()),
+            };
+            failed.send_replace(reason);
         });
         *member.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
         Ok(member)
@@ -136,6 +144,12 @@ impl Member {
         empty.await.unwrap_or(false)
     }
 
+    /// Whether the store holds neither a block nor a batch.
+    pub(super) fn is_store_empty(&self) -> bool {
+        let is_genesis = chain_state(&self.reader, &self.rules).is_ok_and(|chain| chain.height == Height::ZERO);
+        is_genesis && self.reader.own_pending().is_ok_and(|batches| batches.is_empty())
+    }
+
     /// Stops everything: what was acknowledged is on disk when this returns.
     pub(super) async fn stop(&self) {
         if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -161,7 +175,11 @@ pub(super) fn addresses_of(targets: &[JoinTarget]) -> Vec<Multiaddr> {
 fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, DiskStore, StoreReader), NodeError> {
     let (dir, station, now) = (&shared.dir, shared.identity.station_id(), clock::now());
     let has_met_others = dir.peers_file().exists();
-    let had_journal = dir.journal_dir().exists();
+    let is_founder = rules.parameters().founders.iter().any(|founder| founder.station == station);
+    if !dir.journal_dir().exists() && (has_met_others || !is_founder) {
+        // Its log may go on where it cannot see it: it is new here, or its store was lost.
+        dir.mark_log_unknown()?;
+    }
     let (store, opened) = DiskStore::open(dir.path(), Arc::clone(rules), station)?;
     report(&opened);
     let reader = store.reader();
@@ -187,13 +205,11 @@ fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, Disk
         federation = %rules.parameters().name, id = %rules.federation(), height = %ledger.chain().height(),
         pending = ledger.pool().records(), introduced, "store open"
     );
-    let is_founder = rules.parameters().founders.iter().any(|founder| founder.station == station);
-    let hold = if !had_journal && (has_met_others || !is_founder) {
-        // Its log may go on where it cannot see it: it is new here, or its store was lost.
+    let hold = if dir.is_log_unknown() {
         tracing::info!("the store is new: nothing is signed before a peer has told of this station's log");
         Hold::UntilAnswered
     } else if has_met_others || !shared.config.network.join.is_empty() {
-        Hold::Until(now.saturating_add(HOLD_MS))
+        Hold::Until(clock::now().saturating_add(HOLD_MS))
     } else {
         Hold::No
     };

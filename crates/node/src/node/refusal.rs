@@ -12,7 +12,7 @@ impl From<ServiceError> for PortError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Overloaded => Self::Busy,
-            ServiceError::RevealsUsedUp => Self::NotReady { reason: error.to_string() },
+            ServiceError::NotMined(_) => Self::NotReady { reason: error.to_string() },
             ServiceError::Stopped => Self::Stopping,
             ServiceError::Read(error) => error.into(),
         }

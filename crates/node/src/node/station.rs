@@ -256,6 +256,7 @@ impl Station for StationHandle {
         let Some(member) = self.0.member() else { return Ok(Vec::new()) };
         let connected = member.network.peers().await;
         let stations: Vec<StationId> = connected.iter().map(|peer| peer.station).collect();
+        member.exchange.ask_heads(&stations).await;
         let names = member.service.query(move |state: &State<StoreReader>| {
             let name =
                 |station: &StationId| station_state(state.ledger().read(), station).map(|it| it.map(|it| it.name));

@@ -3,6 +3,7 @@
 use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::ledger::NoBlock;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_sync::report::Fault;
@@ -45,9 +46,9 @@ pub enum ServiceError {
     /// Too much waits to be signed.
     #[error("too many records wait to be signed: try again in a moment")]
     Overloaded,
-    /// This station's reveal chain is used up.
-    #[error("this station's reveal chain is used up: it can produce no more blocks in this federation")]
-    RevealsUsedUp,
+    /// There is no block to mine, though something may be pending.
+    #[error(transparent)]
+    NotMined(#[from] NoBlock),
     /// The service has stopped.
     #[error("the station is stopping")]
     Stopped,
@@ -78,7 +79,7 @@ impl ServiceHandle {
         match self.ask(Request::Submit(records)).await? {
             Reply::Submitted(receipts) => Ok(receipts),
             Reply::Overloaded => Err(ServiceError::Overloaded),
-            Reply::Mined(_) | Reply::RevealsUsedUp | Reply::Taken(_) => Err(ServiceError::Stopped),
+            Reply::Mined(_) | Reply::NotMined(_) | Reply::Taken(_) => Err(ServiceError::Stopped),
         }
     }
 
@@ -89,7 +90,7 @@ impl ServiceHandle {
     pub async fn mine(&self) -> Result<Option<VerifiedBlock>, ServiceError> {
         match self.ask(Request::Mine).await? {
             Reply::Mined(block) => Ok(block),
-            Reply::RevealsUsedUp => Err(ServiceError::RevealsUsedUp),
+            Reply::NotMined(reason) => Err(reason.into()),
             Reply::Submitted(_) | Reply::Overloaded | Reply::Taken(_) => Err(ServiceError::Stopped),
         }
     }
@@ -97,7 +98,7 @@ impl ServiceHandle {
     async fn take(&self, request: Request) -> Result<Taken, Fault> {
         match self.ask(request).await {
             Ok(Reply::Taken(taken)) => taken,
-            Ok(Reply::Submitted(_) | Reply::Mined(_) | Reply::Overloaded | Reply::RevealsUsedUp) | Err(_) => {
+            Ok(Reply::Submitted(_) | Reply::Mined(_) | Reply::Overloaded | Reply::NotMined(_)) | Err(_) => {
                 Err(Fault::Here)
             }
         }

@@ -4,7 +4,7 @@ use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::header::BlockHeader;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, Sequence, StationId};
-use qfzz_ledger_core::ledger::{Template, Transition};
+use qfzz_ledger_core::ledger::{NoBlock, Template, Transition};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_sync::report::{Fault, SyncReport};
@@ -176,8 +176,8 @@ pub enum Reply {
     Overloaded,
     /// The block is on disk and announced; none if nothing is pending.
     Mined(Option<VerifiedBlock>),
-    /// This station can produce no more blocks.
-    RevealsUsedUp,
+    /// There is no block to mine, though something may be pending.
+    NotMined(NoBlock),
     /// What blocks or batches changed is on disk.
     Taken(Result<Taken, Fault>),
 }
@@ -209,6 +209,8 @@ pub enum Event {
     Record(RecordId),
     /// A sync ended.
     Sync(Box<SyncReport>),
+    /// Signing was held until a peer had told of this station's log, and one has.
+    LogKnown,
     /// A message of a newer version of the protocol arrived.
     NewerVersion,
 }

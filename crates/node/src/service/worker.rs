@@ -77,13 +77,24 @@ struct Worker {
     messages: HashMap<MessageToken, MessageRef>,
     oldest_message: MessageToken,
     tokens: u64,
+    last_tick: Instant,
+    /// Takes note that a peer has told of this station's log.
+    on_log_known: OnLogKnown,
 }
+
+/// Called once when signing was held until a peer had answered, and one has.
+pub(crate) type OnLogKnown = Box<dyn Fn() + Send + Sync>;
 
 /// Starts the service on the current tokio runtime.
 ///
 /// # Errors
 /// An [`std::io::Error`] where its thread cannot be started.
-pub(crate) fn start(state: State<StoreReader>, store: DiskStore, events: Events) -> std::io::Result<Service> {
+pub(crate) fn start(
+    state: State<StoreReader>,
+    store: DiskStore,
+    events: Events,
+    on_log_known: OnLogKnown,
+) -> std::io::Result<Service> {
     let (commands, queue) = mpsc::channel(COMMAND_CAPACITY);
     let (orders, ordered) = mpsc::channel(ORDER_CAPACITY);
     let (found_sender, found) = mpsc::channel(FOUND_CAPACITY);
@@ -107,6 +118,8 @@ pub(crate) fn start(state: State<StoreReader>, store: DiskStore, events: Events)
         messages: HashMap::new(),
         oldest_message: 0,
         tokens: 0,
+        last_tick: Instant::now(),
+        on_log_known,
     };
     tokio::spawn(worker.run());
     Ok(Service { handle: ServiceHandle { commands }, orders: ordered, failure: failed })
@@ -118,27 +131,31 @@ impl Worker {
             let wake = self.wake_at();
             tokio::select! {
                 biased;
-                Ok(()) = self.progress.changed() => {
-                    if !self.on_progress().await {
-                        break None;
-                    }
-                }
+                changed = self.progress.changed() => match changed {
+                    Ok(()) => self.on_progress().await,
+                    Err(_) => self.fail("the writer has ended".to_owned()),
+                },
                 Some(header) = self.found.recv() => self.input(Input::Mined(header)).await,
+                // Before the commands: however many there are, ticks come.
+                () = sleep_until(wake) => {
+                    self.last_tick = Instant::now();
+                    self.input(Input::Tick).await;
+                }
                 command = self.commands.recv() => match command {
                     Some(Command::Stop { respond_to }) => break Some(respond_to),
                     Some(command) => self.on_command(command).await,
                     None => break None,
                 },
-                () = sleep_until(wake) => self.input(Input::Tick).await,
+            }
+            // What was decided and is not on disk must lead to nothing more; a restart reads the disk.
+            if self.failure.borrow().is_some() {
+                break None;
             }
         };
         self.miner.stop();
-        let mut writer = self.writer;
-        // Blocks until what was handed over is on disk, as a stop should.
-        let finished = tokio::task::spawn_blocking(move || writer.finish()).await;
-        if finished.is_err() {
-            tracing::error!("the writer did not finish");
-        }
+        // Waits until what was handed over is on disk, as a stop should; whoever waits for it is told.
+        tokio::task::block_in_place(|| self.writer.finish());
+        self.release().await;
         if let Some(stopped) = stopped {
             let _ = stopped.send(());
         }
@@ -147,7 +164,7 @@ impl Worker {
     fn wake_at(&self) -> Instant {
         let now = clock::now();
         let wait = u64::try_from(self.state.wake_at(now).since(now)).unwrap_or(0);
-        Instant::now() + Duration::from_millis(wait).max(MIN_TICK)
+        (Instant::now() + Duration::from_millis(wait)).max(self.last_tick + MIN_TICK)
     }
 
     async fn on_command(&mut self, command: Command) {
@@ -197,24 +214,26 @@ impl Worker {
         token
     }
 
-    /// Takes note of what the writer wrote; false if it failed.
-    async fn on_progress(&mut self) -> bool {
-        let Progress { committed, failure } = self.progress.borrow_and_update().clone();
-        if committed > self.committed {
-            self.committed = committed;
-            while self.outbox.front().is_some_and(|(number, _)| *number <= committed)
-                && let Some((_, outgoing)) = self.outbox.pop_front()
-            {
-                self.carry_out(outgoing).await;
-            }
-            self.input(Input::Committed(committed)).await;
+    /// Takes note of what the writer wrote.
+    async fn on_progress(&mut self) {
+        let before = self.committed;
+        self.release().await;
+        if self.committed > before {
+            self.input(Input::Committed(self.committed)).await;
         }
-        match failure {
-            None => true,
-            Some(failure) => {
-                self.fail(failure);
-                false
-            }
+    }
+
+    /// Lets leave what waited for what is on disk now.
+    async fn release(&mut self) {
+        let Progress { committed, failure } = self.progress.borrow_and_update().clone();
+        self.committed = self.committed.max(committed);
+        while self.outbox.front().is_some_and(|(number, _)| *number <= committed)
+            && let Some((_, outgoing)) = self.outbox.pop_front()
+        {
+            self.carry_out(outgoing).await;
+        }
+        if let Some(failure) = failure {
+            self.fail(failure);
         }
     }
 
@@ -234,9 +253,10 @@ impl Worker {
                     self.persisted = transition.number;
                     // Waits in place while too much is on its way to the disk: nothing else may be decided then.
                     if !tokio::task::block_in_place(|| self.writer.push(*transition)) {
-                        self.fail("the store has stopped".to_owned());
+                        return self.fail("the store has stopped".to_owned());
                     }
                 }
+                Effect::Fatal(error) => return self.fail(error.to_string()),
                 Effect::Verdict(..) | Effect::StopMining => self.carry_out(Outgoing::Effect(effect)).await,
                 effect => self.leave(Outgoing::Effect(effect)).await,
             }
@@ -280,9 +300,8 @@ impl Worker {
             Effect::StartMining(template) => self.miner.start(template.header),
             Effect::StopMining => self.miner.stop(),
             Effect::Ban { peer, reason } => self.order(Order::Ban { peer, reason }).await,
-            Effect::Fatal(error) => self.fail(error.to_string()),
-            // Handed to the writer where it was decided.
-            Effect::Persist(_) => {}
+            // Handled where they were decided.
+            Effect::Persist(_) | Effect::Fatal(_) => {}
         }
     }
 
@@ -315,6 +334,7 @@ impl Worker {
                 }
                 self.events.publish(Event::Sync(*report));
             }
+            effect::Event::LogKnown => (self.on_log_known)(),
             effect::Event::NewerVersion => {
                 tracing::warn!("a peer speaks a newer version of the protocol: update qfzz");
             }

@@ -12,7 +12,7 @@ use qfzz_ledger_core::limits::{MAX_CLOCK_SKEW_MS, MAX_HELD, MAX_ORPHANS, ORPHAN_
 use qfzz_ledger_core::orphans::Orphans;
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::severity::Severity;
-use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::state::{ConnectError, ReadError};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::message::MAX_RESPONSE_BYTES;
 
@@ -299,8 +299,12 @@ impl<R: LedgerRead> State<R> {
             }
             // Who sent it on may not have connected that block, and then cannot know.
             Err(BlockRefusal::Chain(ChainError::Invalid { .. })) => return Ok(Some(Verdict::Ignore)),
+            // Whoever has another head passes it on unseen: only the producer is answerable.
+            Err(BlockRefusal::Connect(ConnectError::Reveal { .. } | ConnectError::Introduction { .. })) => {
+                return Ok(Some(Verdict::Ignore));
+            }
             Err(BlockRefusal::Connect(error)) if error.severity() == Severity::Fatal => {
-                let qfzz_ledger_core::state::ConnectError::Read(error) = error else {
+                let ConnectError::Read(error) = error else {
                     return Ok(Some(Verdict::Ignore));
                 };
                 return Err(error);

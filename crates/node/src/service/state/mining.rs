@@ -17,6 +17,9 @@ use crate::service::effect::{Effect, Reply, Token};
 /// Blocks whose producers take turns.
 const RECENT_BLOCKS: usize = 100;
 
+/// After a block of its own came to nothing a station waits this long, in milliseconds.
+const AGAIN_MS: i64 = 1_000;
+
 /// When a station mines.
 #[derive(Clone, Debug)]
 pub struct MiningConfig {
@@ -41,15 +44,27 @@ pub(super) struct Mining {
     /// When this station's turn comes.
     due: Option<Timestamp>,
     is_used_up: bool,
+    /// After a block that came to nothing: when to try again.
+    not_before: Option<Timestamp>,
 }
 
 impl Mining {
     pub(super) const fn new(config: MiningConfig) -> Self {
-        Self { config, job: None, asked: Vec::new(), reason_since: None, due: None, is_used_up: false }
+        Self {
+            config,
+            job: None,
+            asked: Vec::new(),
+            reason_since: None,
+            due: None,
+            is_used_up: false,
+            not_before: None,
+        }
     }
 
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
-        self.due.filter(|_| self.job.is_none())
+        let due = self.due.filter(|_| self.job.is_none());
+        let asked = self.not_before.filter(|_| !self.asked.is_empty());
+        due.into_iter().chain(asked).min().map(|at| self.not_before.map_or(at, |not_before| at.max(not_before)))
     }
 
     /// The head moved: the job is stale, and turns begin anew.
@@ -73,9 +88,10 @@ impl<R: LedgerRead> State<R> {
 
     /// Starts the miner when it is time.
     pub(super) fn decide_mining(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
-        if self.mining.job.is_some() {
+        if self.mining.job.is_some() || self.mining.not_before.is_some_and(|at| now < at) {
             return Ok(());
         }
+        self.mining.not_before = None;
         let is_asked = !self.mining.asked.is_empty();
         if !is_asked && !self.is_turn(now) {
             return Ok(());
@@ -98,7 +114,11 @@ impl<R: LedgerRead> State<R> {
             Err(NoBlock::NothingPending) => self.reply_to_asked(effects, || Reply::Mined(None)),
             Err(NoBlock::RevealsUsedUp) => {
                 self.mining.is_used_up = true;
-                self.reply_to_asked(effects, || Reply::RevealsUsedUp);
+                self.reply_to_asked(effects, || Reply::NotMined(NoBlock::RevealsUsedUp));
+            }
+            Err(NoBlock::ClockBehind) => {
+                self.mining.not_before = Some(now.saturating_add(AGAIN_MS));
+                self.reply_to_asked(effects, || Reply::NotMined(NoBlock::ClockBehind));
             }
         }
         (self.mining.reason_since, self.mining.due) = (None, None);
@@ -154,6 +174,10 @@ impl<R: LedgerRead> State<R> {
         let (block, outcome) = self.ledger.mined(template, header, now)?;
         let is_refused = outcome.refused.is_some();
         self.adopt(outcome, now, effects)?;
+        if is_refused {
+            // Something is wrong here, with the clock as a rule: not at once again.
+            self.mining.not_before = Some(now.saturating_add(AGAIN_MS));
+        }
         if let Some(block) = block.filter(|_| !is_refused) {
             effects.push(Effect::PublishBlock(block.clone()));
             self.reply_to_asked(effects, || Reply::Mined(Some(block.clone())));

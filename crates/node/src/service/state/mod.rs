@@ -12,7 +12,7 @@ mod syncing;
 use std::collections::BTreeMap;
 
 use qfzz_ledger_core::block::VerifiedBlock;
-use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::ids::{Sequence, StationId};
 use qfzz_ledger_core::ledger::{BlocksOutcome, Ledger, Transition};
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::state::ReadError;
@@ -144,17 +144,26 @@ impl<R: LedgerRead> State<R> {
         let mut parents = Vec::new();
         // Events follow what they tell of to the disk.
         let mut events = Vec::new();
+        let mut has_reverted = false;
         for transition in outcome.transitions {
             let connected = transition.connected.iter().map(|(block, _)| block);
             parents.extend(transition.kept.iter().chain(connected).map(VerifiedBlock::hash));
             events.extend(events_of(&transition));
-            self.reorganisations += u64::from(!transition.reverted.is_empty());
+            let is_reorganisation = !transition.reverted.is_empty();
+            self.reorganisations += u64::from(is_reorganisation);
+            has_reverted |= is_reorganisation;
             if transition.moves_head() {
                 self.mining.head_moved(effects);
             }
             effects.push(Effect::Persist(Box::new(transition)));
         }
         effects.extend(events);
+        if has_reverted {
+            // What left the chain waits again, and others may have forgotten it: they ask for what precedes this one.
+            let own = self.ledger.own().station();
+            let newest = self.ledger.pool().log_from(&own, Sequence::ZERO).last().cloned();
+            effects.extend(newest.map(Effect::PublishBatch));
+        }
         self.attach_orphans(&parents, now, effects)
     }
 }

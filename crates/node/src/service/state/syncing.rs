@@ -88,8 +88,10 @@ impl Syncing {
 
     /// Goes on without an answer where the time for one is over.
     pub(super) fn end_hold(&mut self, now: Timestamp) {
+        // A sync that is under way may be bringing this station's own log.
         if let Hold::Until(until) = self.hold
             && now >= until
+            && self.running.is_empty()
         {
             self.hold = Hold::No;
         }
@@ -101,7 +103,7 @@ impl Syncing {
 
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         let held = match self.hold {
-            Hold::Until(until) => Some(until),
+            Hold::Until(until) => Some(until).filter(|_| self.running.is_empty()),
             Hold::No | Hold::UntilAnswered => None,
         };
         let waiting = self.due.iter().filter(|(peer, _)| !self.running.contains(peer));
@@ -159,6 +161,9 @@ impl<R: LedgerRead> State<R> {
         match &report.fault {
             None => {
                 self.syncing.is_synced = true;
+                if self.syncing.hold == Hold::UntilAnswered {
+                    effects.push(Effect::Event(Event::LogKnown));
+                }
                 self.syncing.hold = Hold::No;
             }
             Some(
