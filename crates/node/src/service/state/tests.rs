@@ -7,11 +7,14 @@ use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::codec::encode;
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
+use qfzz_ledger_core::ledger::NoBlock;
 use qfzz_ledger_core::memory::MemoryStore;
 use qfzz_ledger_core::testing::{Author, at, interaction, ledger, rules, station};
 
+use qfzz_sync::report::{Fault, SyncReport};
+
 use super::{Hold, MiningConfig, State, StateConfig, SyncConfig};
-use crate::service::effect::{Effect, Input, MessageToken, Verdict};
+use crate::service::effect::{Effect, Input, MessageToken, Reply, Verdict};
 
 const HOLD_UNTIL: i64 = 5_000;
 
@@ -168,4 +171,53 @@ fn no_tick_is_wanted_for_what_has_been_or_must_wait() {
         state.handle(Input::Tick, at(now));
         assert!(state.wake_at(at(now)) > at(now), "at {now} ms");
     }
+}
+
+/// The sync with a peer ended.
+fn sync_ended(peer: u8, fault: Option<Fault>) -> Input {
+    Input::SyncEnded(Box::new(SyncReport {
+        peer: station(peer),
+        blocks: 0,
+        batches: 0,
+        records: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        reorg_depth: 0,
+        elapsed_ms: 0,
+        fault,
+    }))
+}
+
+fn signs(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Persist(it) if !it.own_batches.is_empty()))
+}
+
+#[test]
+fn signing_is_held_beyond_its_time_while_a_sync_may_bring_the_own_log() {
+    let mut state = state(&rules());
+    state.handle(Input::Submit { token: 1, records: vec![interaction("u")] }, at(10));
+    let late = at(HOLD_UNTIL + 1_000);
+    assert!(!signs(&state.handle(Input::Tick, late)));
+    assert!(!signs(&state.handle(sync_ended(2, Some(Fault::Busy)), late)));
+    assert!(signs(&state.handle(sync_ended(3, Some(Fault::Busy)), late)));
+}
+
+#[test]
+fn a_clock_behind_the_chains_is_named_and_mining_is_not_tried_again_at_once() {
+    let rules = rules();
+    let mut state = state(&rules);
+    state.handle(sync_ended(2, None), at(5));
+    let blocks = branch(&rules, &mut Author::new(&rules, 4), 1);
+    state.handle(Input::SyncedBlocks { token: 1, blocks }, at(10));
+    state.handle(Input::Submit { token: 2, records: vec![interaction("v")] }, at(10));
+    let is_answered = |effects: &[Effect], token| {
+        let answer =
+            |it: &Effect| matches!(it, Effect::Reply(to, Reply::NotMined(NoBlock::ClockBehind)) if *to == token);
+        effects.iter().any(answer)
+    };
+    let behind = at(-300_000);
+    assert!(is_answered(&state.handle(Input::Mine { token: 3 }, behind), 3));
+    let again = state.handle(Input::Mine { token: 4 }, behind.saturating_add(10));
+    assert!(!is_answered(&again, 4) && !again.iter().any(|effect| matches!(effect, Effect::StartMining(_))));
+    assert!(is_answered(&state.handle(Input::Tick, behind.saturating_add(1_010)), 4));
 }
