@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::batch::{BatchError, BatchHeader, SignedBatch, VerifiedBatch};
-use crate::codec::{CodecError, Decode, Encode, decode, encoded_len};
+use crate::codec::{CodecError, Decode, Encode, decode};
 use crate::crypto::{Signature, StationKey};
 use crate::federation::Rules;
 use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
@@ -369,8 +369,3 @@ impl Announcement {
 
 /// The most bytes that an encoded block can take: body, header, seal and their lengths.
 pub const MAX_BLOCK_BYTES: usize = MAX_BODY_BYTES as usize + 1_024;
-
-/// The length of a sealed header's encoding, in bytes.
-pub fn sealed_len(sealed: &SealedHeader) -> usize {
-    encoded_len(sealed)
-}

@@ -361,6 +361,11 @@ impl Rules {
         &self.genesis.parameters.limits
     }
 
+    /// Whether genesis names this station.
+    pub fn is_founder(&self, station: &StationId) -> bool {
+        self.parameters().founders.iter().any(|founder| founder.station == *station)
+    }
+
     /// The federation's id.
     pub const fn federation(&self) -> FederationId {
         self.id

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use qfzz_ledger_core::batch::{BatchError, SignedBatch, VerifiedBatch};
-use qfzz_ledger_core::block::{Announcement, BlockError, MAX_BLOCK_BYTES, SignedBlock, VerifiedBlock, sealed_len};
+use qfzz_ledger_core::block::{Announcement, BlockError, MAX_BLOCK_BYTES, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::codec::{CodecError, Decode, Encode, decode, encode, encoded_len};
 use qfzz_ledger_core::federation::{Genesis, Rules};
 use qfzz_ledger_core::header::{BlockHeader, HEADER_BYTES};
@@ -228,9 +228,9 @@ fn what_is_too_long_is_not_looked_at() {
 fn lengths_are_those_of_the_encodings() {
     let rules = rules();
     let block = block(&rules);
-    assert_eq!(sealed_len(block.sealed()), HEADER_BYTES + 8 + 64);
+    assert_eq!(encoded_len(block.sealed()), HEADER_BYTES + 8 + 64);
     let body: usize = block.batches().iter().map(VerifiedBatch::encoded_len).sum();
     assert_eq!(block.header().body_bytes as usize, body);
-    assert_eq!(encode(&block.to_signed()).len(), sealed_len(block.sealed()) + 8 + body);
-    assert!(sealed_len(block.sealed()) + 8 + rules.limits().body_bytes as usize <= MAX_BLOCK_BYTES);
+    assert_eq!(encode(&block.to_signed()).len(), encoded_len(block.sealed()) + 8 + body);
+    assert!(encoded_len(block.sealed()) + 8 + rules.limits().body_bytes as usize <= MAX_BLOCK_BYTES);
 }

@@ -175,8 +175,7 @@ pub(super) fn addresses_of(targets: &[JoinTarget]) -> Vec<Multiaddr> {
 fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, DiskStore, StoreReader), NodeError> {
     let (dir, station, now) = (&shared.dir, shared.identity.station_id(), clock::now());
     let has_met_others = dir.peers_file().exists();
-    let is_founder = rules.parameters().founders.iter().any(|founder| founder.station == station);
-    if !dir.journal_dir().exists() && (has_met_others || !is_founder) {
+    if !dir.journal_dir().exists() && (has_met_others || !rules.is_founder(&station)) {
         // Its log may go on where it cannot see it: it is new here, or its store was lost.
         dir.mark_log_unknown()?;
     }

@@ -301,7 +301,7 @@ impl Station for StationHandle {
                     records: known.as_ref().map_or(0, |it| it.records),
                     batches: known.as_ref().map_or(0, |it| it.next.get()),
                     name: known.map_or(own_name, |it| it.name),
-                    founder: founders.iter().any(|founder| founder.station == station_id),
+                    founder: ledger.rules().is_founder(&station_id),
                     connected: station_id == own.0 || connected.contains(&station_id),
                 });
             }
@@ -520,8 +520,7 @@ impl Station for StationHandle {
 impl Member {
     /// Whether genesis names this station.
     fn is_founder(&self) -> bool {
-        let own = self.network.station();
-        self.rules.parameters().founders.iter().any(|founder| founder.station == own)
+        self.rules.is_founder(&self.network.station())
     }
 
     /// Whether nobody else is expected to be connected.
