@@ -8,6 +8,7 @@ mod joining;
 mod member;
 mod refusal;
 mod station;
+mod status;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) events: Events,
     pub(crate) started_at: Timestamp,
+    /// How far the check of the chain is that a caller asked for.
+    pub(crate) checking: Arc<blocks::CheckProgress>,
     /// The federation that it takes part in, once there is one.
     member: RwLock<Option<Arc<Member>>>,
     /// One join at a time.
@@ -142,6 +145,7 @@ impl Node {
             identity,
             events: Events::default(),
             started_at: clock::now(),
+            checking: Arc::default(),
             member: RwLock::new(None),
             joining: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),

@@ -10,18 +10,28 @@ use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
 use crate::node::NodeError;
 
+/// What each exit code means.
+pub(super) const EXIT_CODES: [(u8, &str); 6] = [
+    (0, "done"),
+    (exit::FAILED, "failed, or refused by the daemon"),
+    (exit::USAGE, "wrong usage or configuration"),
+    (exit::NOT_FOUND, "not found"),
+    (exit::NO_DAEMON, "the daemon cannot be reached"),
+    (exit::NOT_VERIFIED, "verification failed (chain, dataset, proof, threshold)"),
+];
+
 /// Exit codes; 0 is done.
-pub(super) mod exit {
+mod exit {
     /// Failed, or refused by the daemon.
-    pub(in crate::cli) const FAILED: u8 = 1;
+    pub(super) const FAILED: u8 = 1;
     /// Wrong usage or configuration.
-    pub(in crate::cli) const USAGE: u8 = 2;
+    pub(super) const USAGE: u8 = 2;
     /// Not found.
-    pub(in crate::cli) const NOT_FOUND: u8 = 3;
+    pub(super) const NOT_FOUND: u8 = 3;
     /// The daemon cannot be reached.
-    pub(in crate::cli) const NO_DAEMON: u8 = 4;
+    pub(super) const NO_DAEMON: u8 = 4;
     /// Verification failed: chain or threshold.
-    pub(in crate::cli) const NOT_VERIFIED: u8 = 5;
+    pub(super) const NOT_VERIFIED: u8 = 5;
 }
 
 /// Why a command did not do what it was asked. Its text names the trouble first, then the remedy.

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::failure::Failure;
 use super::output::{Output, notice};
 use super::{Global, init, wait_for};
-use crate::config::{Config, Flag, ListenAddress, LogLevel};
+use crate::config::{Config, Flag, ListenAddress};
 use crate::data_dir::{DataDir, LockedDataDir};
 use crate::identity::Identity;
 use crate::node::Node;
@@ -45,14 +45,7 @@ impl RunArgs {
         set("--listen", "network.listen", self.listen.iter().map(ToString::to_string).collect());
         set("--join", "network.join", self.join.iter().map(ToString::to_string).collect());
         set("--api-listen", "api.listen", self.api_listen.iter().map(ToString::to_string).collect());
-        let level = match (global.verbose, global.quiet) {
-            (0, 0) => None,
-            (0, 1) => Some(LogLevel::Warn),
-            (0, _) => Some(LogLevel::Error),
-            (1, _) => Some(LogLevel::Debug),
-            (_, _) => Some(LogLevel::Trace),
-        };
-        set("-v or -q", "log.level", level.iter().map(ToString::to_string).collect());
+        flags.extend(global.log_level());
         flags
     }
 }

@@ -52,6 +52,31 @@ impl StoreReader {
         }
     }
 
+    /// At most `limit` blocks that were connected at some time, from the hash `first` to `last`, by rising hash.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is fatal to the node.
+    pub fn connected_within(
+        &self,
+        first: &BlockHash,
+        last: &BlockHash,
+        limit: usize,
+    ) -> Result<Vec<BlockHash>, StoreError> {
+        let end = schema::after(&[schema::BLOCK]);
+        self.consistent(|store| {
+            let mut hashes = Vec::new();
+            for entry in store.view.range(&schema::block_key(first), &end).take(limit) {
+                let wrong = || ViewError::damaged(Damage::Meaning);
+                let hash = schema::hash_of_block_key(&entry?.0).ok_or_else(wrong)?;
+                if hash > *last {
+                    break;
+                }
+                hashes.push(hash);
+            }
+            Ok(hashes)
+        })
+    }
+
     fn find_undo(&self, hash: &BlockHash) -> Result<Option<Undo>, StoreError> {
         self.consistent(|store| match store.view.block_at(hash)? {
             Some(at) if store.view.is_best(at.height, hash)? => Ok(store.view.undo_at(at.height)?),

@@ -228,11 +228,17 @@ impl Station for Fake {
             version: "0.0.0".to_owned(),
             listen: vec!["/ip4/127.0.0.1/tcp/4811".to_owned()],
             head: Some(self.head()),
+            records: 4,
             pending_records: self.with(|state| state.pending.len() as u64),
             peers: 1,
+            known_height: Some(self.head().index),
             synced: true,
+            signing: true,
+            verifying: None,
             mining: true,
             reorganisations: 3,
+            data_bytes: Some(1_234),
+            free_bytes: Some(5_678),
             started_at: now(),
             problems: vec![Trouble { problem: "it is a fake".to_owned(), remedy: "test the real one too".to_owned() }],
         })
@@ -341,6 +347,9 @@ impl Station for Fake {
             BlockAt::Latest => state.blocks.last().cloned(),
             BlockAt::Index(index) => state.blocks.iter().find(|block| block.sealed.header.index == index).cloned(),
             BlockAt::Hash(hash) => state.blocks.iter().find(|block| block.hash == hash).cloned(),
+            BlockAt::Within(first, last) => {
+                state.blocks.iter().find(|block| (first..=last).contains(&block.hash)).cloned()
+            }
         }))
     }
 
