@@ -60,7 +60,7 @@ impl Signed {
 ///
 /// # Errors
 /// What the system says.
-pub fn append_and_sync(dir: &Path, bytes: usize, count: u32) -> Result<Latencies> {
+pub fn append_and_sync(dir: &Path, bytes: usize, count: usize) -> Result<Latencies> {
     let path = dir.join("append");
     let mut file = File::create(&path)?;
     let data = vec![0x5a; bytes];

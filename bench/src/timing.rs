@@ -40,6 +40,11 @@ impl Latencies {
         self.0.push(latency.as_secs_f64() * 1_000.0);
     }
 
+    /// Adds all of `others`.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// The latency, in milliseconds, that this share of them does not exceed; 0 where there is none.
     pub fn at(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
