@@ -36,6 +36,20 @@ macro_rules! decode_through {
 }
 pub(crate) use decode_through;
 
+/// Reads a text of at most `LIMIT` bytes, encoded as a `String`, without a copy of it on the heap; `None` if it is
+/// longer, not UTF-8, or nothing that `make` makes a value of.
+pub(crate) fn decode_text<const LIMIT: usize, T>(
+    input: &mut impl bincode::de::Decoder,
+    make: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, DecodeError> {
+    let length = u64::decode(input)?;
+    let Some(length) = usize::try_from(length).ok().filter(|length| *length <= LIMIT) else { return Ok(None) };
+    let mut bytes = [0; LIMIT];
+    input.claim_bytes_read(length)?;
+    bincode::de::read::Reader::read(input.reader(), &mut bytes[..length])?;
+    Ok(std::str::from_utf8(&bytes[..length]).ok().and_then(make))
+}
+
 /// Why bytes are not the encoding of a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use crate::codec::{Decode, Encode, decode_through};
+use crate::codec::{Decode, Encode, bincode, decode_text};
 use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
 
 /// Why a text is not what it should name.
@@ -46,24 +47,27 @@ fn check_text(text: &str, limit: usize) -> Result<(), IdError> {
 }
 
 /// Defines a validated text type: its rule runs when it is made and when it is decoded.
+///
+/// Its bytes are shared: one id stands in a record, in the pool's index and under several keys of the trust state,
+/// and a copy for each of them was most of what a pending record cost in memory.
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, empty: $empty:expr, limit: $limit:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Takes `text` as given: no trimming, no case folding.
             ///
             /// # Errors
             /// [`IdError`] if it is empty where it may not be, too long, or holds a control character.
-            pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
-                let text = text.into();
+            pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
+                let text = text.as_ref();
                 if text.is_empty() && !$empty {
                     return Err(IdError::Empty);
                 }
-                check_text(&text, $limit)?;
-                Ok(Self(text))
+                check_text(text, $limit)?;
+                Ok(Self(Arc::from(text)))
             }
 
             /// The text as given.
@@ -86,7 +90,15 @@ macro_rules! text {
             }
         }
 
-        decode_through!($name, String, |text: String| <$name>::new(text).ok(), concat!(stringify!($name), " breaks its rule"));
+        impl<C> bincode::Decode<C> for $name {
+            fn decode<R: bincode::de::Decoder<Context = C>>(
+                input: &mut R,
+            ) -> Result<Self, bincode::error::DecodeError> {
+                let wrong = bincode::error::DecodeError::Other(concat!(stringify!($name), " breaks its rule"));
+                decode_text::<$limit, _>(input, |text| Self::new(text).ok())?.ok_or(wrong)
+            }
+        }
+        bincode::impl_borrow_decode!($name);
     };
 }
 
@@ -106,7 +118,7 @@ text!(
 impl Default for Name {
     /// The empty name.
     fn default() -> Self {
-        Self(String::new())
+        Self(Arc::from(""))
     }
 }
 
