@@ -60,7 +60,10 @@ pub enum NodeError {
     #[error(transparent)]
     Network(#[from] network::StartError),
     /// The API cannot listen.
-    #[error("cannot listen on {address} for the API: {source}; set api.listen to another port")]
+    #[error(
+        "cannot listen on {address} for the API: {source}; give another address with --api-listen or api.listen{}",
+        network::who_listens(source, address.port())
+    )]
     Api {
         /// Where.
         address: SocketAddr,

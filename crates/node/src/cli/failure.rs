@@ -83,10 +83,14 @@ pub(super) enum Failure {
     Interrupted { stored: u64, line: u64, failure: Box<Failure> },
     #[error("cannot {doing} {}: {source}", path.display())]
     File { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot read {}: {source}", path.display())]
+    Input { path: PathBuf, source: io::Error },
     #[error("cannot write the result: {0}")]
     Output(io::Error),
     #[error("the demo went wrong: {what}")]
     Demo { what: String },
+    #[error("see the log")]
+    Logged { exit_code: u8 },
     #[error("the runtime cannot be started: {0}")]
     Runtime(io::Error),
 }
@@ -105,13 +109,18 @@ impl Failure {
     /// The exit code that tells a program what the text tells a person.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Usage { .. } | Self::NotInThisVersion { .. } | Self::Genesis(_) => exit::USAGE,
+            Self::Config(_)
+            | Self::Usage { .. }
+            | Self::NotInThisVersion { .. }
+            | Self::Genesis(_)
+            | Self::Input { .. } => exit::USAGE,
             Self::Refused { status: 404, .. } => exit::NOT_FOUND,
             // What was asked is wrong in itself, such as a delta that is not the action's.
             Self::Refused { status: 400 | 422, .. } => exit::USAGE,
             Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
             Self::BelowThreshold { .. } | Self::ChainInvalid { .. } => exit::NOT_VERIFIED,
             Self::Interrupted { failure, .. } => failure.exit_code(),
+            Self::Logged { exit_code } => *exit_code,
             Self::DataDir(_)
             | Self::Initialised { .. }
             | Self::KeyMissing { .. }

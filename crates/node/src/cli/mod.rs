@@ -158,7 +158,9 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             // What was printed before counts; that it could not be printed is told already.
             let _ = out.flush();
-            output::notice(format_args!("qfzz: {failure}"));
+            if !matches!(failure, Failure::Logged { .. }) {
+                output::notice(format_args!("qfzz: {failure}"));
+            }
             ExitCode::from(failure.exit_code())
         }
     }

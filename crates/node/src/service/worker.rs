@@ -328,9 +328,11 @@ impl Worker {
             effect::Event::Sync(report) => {
                 match &report.fault {
                     Some(fault) => tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}"),
-                    None => {
-                        tracing::debug!(peer = %report.peer, blocks = report.blocks, batches = report.batches, "sync")
+                    None if report.blocks > 0 || report.batches > 0 => {
+                        let (blocks, records) = (report.blocks, report.records);
+                        tracing::info!(peer = %report.peer, blocks, records, "caught up with a station");
                     }
+                    None => tracing::debug!(peer = %report.peer, "a sync found nothing new"),
                 }
                 self.events.publish(Event::Sync(*report));
             }

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::gossipsub;
 use libp2p::request_response::{InboundRequestId, Message, ResponseChannel};
-use libp2p::swarm::{self, ConnectionId, SwarmEvent};
+use libp2p::swarm::{self, ConnectionError, ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, kad, ping};
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::limits::MAX_GOSSIP_BYTES;
@@ -36,7 +36,9 @@ impl Worker {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_established(peer_id, connection_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.on_closed(peer_id, connection_id),
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+                self.on_closed(peer_id, connection_id, cause.as_ref());
+            }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
                 self.on_outgoing_error(connection_id, peer_id, error);
             }
@@ -98,7 +100,7 @@ impl Worker {
         }
     }
 
-    fn on_closed(&mut self, peer: PeerId, connection: ConnectionId) {
+    fn on_closed(&mut self, peer: PeerId, connection: ConnectionId, cause: Option<&ConnectionError>) {
         let Some(station) = station_of(&peer) else { return };
         let now = Instant::now();
         let stood = match self.links.closed(station, connection, now) {
@@ -115,7 +117,14 @@ impl Worker {
         let foreign = self.peers.foreign_federation(station).cloned();
         self.tell_waiters(station, || Err(foreign.clone().map_or(DialError::Closed, |f| foreign_error(station, f))));
         if stood.is_some() {
-            tracing::info!(peer = %station, "a station disconnected");
+            let others = self.links.peers().len();
+            let cause = cause.map_or_else(|| "closed".to_owned(), ToString::to_string);
+            tracing::info!(peer = %station, %cause, others, "a station disconnected");
+            if others == 0 {
+                tracing::warn!(
+                    "no other station is connected now: records and mining go on, and the others are called again"
+                );
+            }
             self.outbox.push(NetworkEvent::Disconnected { peer: station });
         }
     }
