@@ -7,6 +7,7 @@ use std::io::Read;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -69,13 +70,17 @@ fn on_terminal(fake: &Fake, arguments: &[&str]) -> (String, String) {
     let mut child = command.spawn().expect("started");
     // The parent's end of the terminal, without which reading would never end.
     drop(command);
+    let mut stdout = child.stdout.take().expect("piped");
+    let printed = thread::spawn(move || {
+        let mut printed = String::new();
+        stdout.read_to_string(&mut printed).expect("UTF-8");
+        printed
+    });
     let mut seen = Vec::new();
     // Where the last writer has gone, Linux says EIO instead of the end.
     let _ = File::from(master).read_to_end(&mut seen);
-    let mut printed = String::new();
-    child.stdout.take().expect("piped").read_to_string(&mut printed).expect("UTF-8");
     assert!(child.wait().expect("ended").success(), "{arguments:?}");
-    (printed, String::from_utf8(seen).expect("UTF-8"))
+    (printed.join().expect("read"), String::from_utf8(seen).expect("UTF-8"))
 }
 
 #[test]
