@@ -64,6 +64,8 @@ struct Worker {
     answering: HashSet<InboundRequestId>,
     /// New stations came, so others may be found through them.
     discovery_due: bool,
+    /// Connections end because we do.
+    is_ending: bool,
     book: AddressBook,
 }
 
@@ -95,6 +97,7 @@ pub(super) fn spawn(
         answers: FuturesUnordered::new(),
         answering: HashSet::new(),
         discovery_due: false,
+        is_ending: false,
         book,
     };
     tokio::spawn(worker.run());
@@ -248,6 +251,7 @@ impl Worker {
 
     /// Lets answers and messages under way leave, then closes all connections.
     async fn drain(&mut self) {
+        self.is_ending = true;
         self.serve_until(DRAIN, |worker| worker.answering.is_empty()).await;
         if !self.links.is_empty() {
             self.serve_until(LINGER, |_| false).await;

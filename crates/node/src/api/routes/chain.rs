@@ -92,43 +92,6 @@ fn read_at(text: &str) -> Result<BlockAt, Problem> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_is_named_by_index_or_by_the_first_digits_of_its_hash() {
-        let hash = |text: &str| text.parse::<BlockHash>().expect("a hash");
-        let whole = "0A".repeat(32);
-        assert_eq!(read_at("latest"), Ok(BlockAt::Latest));
-        assert_eq!(read_at(&whole), Ok(BlockAt::Hash(hash(&whole))));
-        for (text, index) in [("0", 0), ("17", 17), ("123456", 123_456), ("18446744073709551615", u64::MAX)] {
-            assert_eq!(read_at(text), Ok(BlockAt::Index(Height::new(index))));
-        }
-        for text in ["00ff85", "00FF85a", "000000", "012345"] {
-            let first = format!("{text}{}", "0".repeat(64 - text.len()));
-            let last = format!("{text}{}", "f".repeat(64 - text.len()));
-            assert_eq!(read_at(text), Ok(BlockAt::Within(hash(&first), hash(&last))), "{text}");
-        }
-        for wrong in [
-            "",
-            "00ff8",
-            "017",
-            "18446744073709551616",
-            "-1",
-            "+1",
-            "0x123456",
-            "first",
-            "../status",
-            &"0".repeat(65),
-            "00ff8g",
-        ] {
-            let problem = read_at(wrong).expect_err(wrong);
-            assert_eq!((problem.code, problem.field.as_deref()), (Code::BadParameter, Some("block")), "{wrong}");
-        }
-    }
-}
-
 pub(super) async fn blocks<S: Station>(State(app): State<App<S>>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::of(&uri, &["from", "limit"])?;
     let from = Height::new(query.number("from", 0, u64::MAX)?.unwrap_or(0));
@@ -166,4 +129,41 @@ async fn array(mut blocks: BlockStream, rules: Arc<Rules>, write: Write) -> Resu
     });
     // After an error the connection is cut, so the end is not sent.
     Ok(body::stream("application/json", elements.chain(stream::once(async { Ok(end.to_vec()) }))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_named_by_index_or_by_the_first_digits_of_its_hash() {
+        let hash = |text: &str| text.parse::<BlockHash>().expect("a hash");
+        let whole = "0A".repeat(32);
+        assert_eq!(read_at("latest"), Ok(BlockAt::Latest));
+        assert_eq!(read_at(&whole), Ok(BlockAt::Hash(hash(&whole))));
+        for (text, index) in [("0", 0), ("17", 17), ("123456", 123_456), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(read_at(text), Ok(BlockAt::Index(Height::new(index))));
+        }
+        for text in ["00ff85", "00FF85a", "000000", "012345"] {
+            let first = format!("{text}{}", "0".repeat(64 - text.len()));
+            let last = format!("{text}{}", "f".repeat(64 - text.len()));
+            assert_eq!(read_at(text), Ok(BlockAt::Within(hash(&first), hash(&last))), "{text}");
+        }
+        for wrong in [
+            "",
+            "00ff8",
+            "017",
+            "18446744073709551616",
+            "-1",
+            "+1",
+            "0x123456",
+            "first",
+            "../status",
+            &"0".repeat(65),
+            "00ff8g",
+        ] {
+            let problem = read_at(wrong).expect_err(wrong);
+            assert_eq!((problem.code, problem.field.as_deref()), (Code::BadParameter, Some("block")), "{wrong}");
+        }
+    }
 }

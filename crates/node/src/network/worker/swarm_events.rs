@@ -120,7 +120,7 @@ impl Worker {
             let others = self.links.peers().len();
             let cause = cause.map_or_else(|| "closed".to_owned(), ToString::to_string);
             tracing::info!(peer = %station, %cause, others, "a station disconnected");
-            if others == 0 {
+            if others == 0 && !self.is_ending {
                 tracing::warn!(
                     "no other station is connected now: records and mining go on, and the others are called again"
                 );
