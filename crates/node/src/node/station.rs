@@ -24,15 +24,19 @@ use super::joining::join;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
-    self, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo,
-    Statistics, Status, Trouble, UserTrust, Verification,
+    self, BannedPeer, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt,
+    StationInfo, Statistics, Status, Trouble, UserTrust, Verification,
 };
 use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use crate::clock;
 use crate::events::Events;
+use crate::exchange::Ban;
 use crate::service::state::{Hold, State};
 use crate::store::{StoreRead, StoreReader};
 use crate::ticket::{JoinTarget, JoinTargetError};
+
+/// Peers that are kept away and shown in the status, at most.
+const MAX_SHOWN_BANS: usize = 32;
 
 /// A node, as the API sees it. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +48,10 @@ async fn on_disk<T: Send + 'static>(
 ) -> Result<T, PortError> {
     let done = tokio::task::spawn_blocking(read).await;
     done.unwrap_or_else(|error| Err(PortError::Failed { reason: error.to_string() }))
+}
+
+fn banned_peer(ban: Ban) -> BannedPeer {
+    BannedPeer { peer_id: ban.peer, reason: ban.reason, until: ban.until }
 }
 
 fn head_of(ledger: &Ledger<StoreReader>) -> Head {
@@ -187,6 +195,8 @@ impl Station for StationHandle {
             synced: false,
             mining: shared.config.mining.enabled,
             reorganisations: 0,
+            banned: Vec::new(),
+            banned_total: 0,
             started_at: shared.started_at,
             problems: Vec::new(),
         };
@@ -202,6 +212,7 @@ impl Station for StationHandle {
         let (head, pending_records, is_synced, hold, is_used_up, reorganisations) =
             member.service.query(question).await?;
         let peers = member.network.peers().await.len() as u64;
+        let (banned, banned_total) = member.exchange.bans(MAX_SHOWN_BANS);
         let mut problems = Vec::new();
         if hold == Hold::UntilAnswered {
             problems.push(Trouble {
@@ -231,6 +242,8 @@ impl Station for StationHandle {
             peers,
             synced: is_synced || (peers == 0 && member.is_founder()),
             reorganisations,
+            banned: banned.into_iter().map(banned_peer).collect(),
+            banned_total: banned_total as u64,
             problems,
             ..base
         })
