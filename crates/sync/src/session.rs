@@ -32,6 +32,9 @@ use crate::report::{Fault, SyncReport};
 /// Requests for bodies under way at once.
 const PARALLEL_REQUESTS: usize = 4;
 
+/// How long a sync has its turn, in milliseconds; after that it gives way where others wait. What it brought stays.
+const TURN_MS: i64 = 30_000;
+
 /// How long to wait when the peer is busy, in milliseconds.
 const BUSY_PAUSE_MS: u64 = 1_000;
 
@@ -83,6 +86,8 @@ pub trait SyncView {
     fn now(&self) -> Timestamp;
     /// Waits, while the peer is busy.
     fn pause(&self, millis: u64) -> impl Future<Output = ()> + Send;
+    /// Whether a sync that has taken long should end here, because others wait for their turn.
+    fn must_give_way(&self) -> impl Future<Output = Result<bool, Stopped>> + Send;
     /// Where this station is.
     fn here(&self) -> impl Future<Output = Result<Here, Stopped>> + Send;
     /// What is known of a block; `None` if it is not known.
@@ -115,7 +120,8 @@ impl From<Stopped> for Fault {
 pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &impl SyncSink) -> SyncReport {
     let started = view.now();
     let patience = Patience::new(peer.traffic().bytes_in);
-    let mut session = Session { peer, view, sink, patience, blocks: Taken::default(), batches: Taken::default() };
+    let mut session =
+        Session { peer, view, sink, started, patience, blocks: Taken::default(), batches: Taken::default() };
     let fault = session.run().await.err();
     let traffic = peer.traffic();
     SyncReport {
@@ -154,6 +160,7 @@ struct Session<'a, P, V, S> {
     peer: &'a P,
     view: &'a V,
     sink: &'a S,
+    started: Timestamp,
     patience: Patience,
     blocks: Taken,
     batches: Taken,
@@ -183,6 +190,9 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             }
             if !self.patience.outlasts(self.view.now().since(asked), self.peer.traffic().bytes_in) {
                 return Err(if is_busy { Fault::Busy } else { SessionError::Timeout.into() });
+            }
+            if self.view.now().since(self.started) >= TURN_MS && self.view.must_give_way().await? {
+                return Err(Fault::GaveWay);
             }
             if !is_busy {
                 return Ok(answer);

@@ -45,6 +45,10 @@ impl SyncView for Local {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 
+    async fn must_give_way(&self) -> Result<bool, Stopped> {
+        self.service.query(|state| state.must_give_way(clock::now())).await.map_err(|_| Stopped)
+    }
+
     async fn here(&self) -> Result<Here, Stopped> {
         self.service.query(|state| state.here()).await.map_err(|_| Stopped)?.map_err(|_| Stopped)
     }

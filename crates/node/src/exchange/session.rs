@@ -1,31 +1,26 @@
 //! A connected peer as `sync_with` sees it.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use qfzz_ledger_core::codec::encode;
-use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
+use qfzz_ledger_core::ids::StationId;
 use qfzz_sync::message::{Request, Response};
 use qfzz_sync::peer::{PeerSession, SessionError, Traffic};
 
-use crate::network::{NetworkHandle, RequestError};
+use super::{Heads, MAX_HEADS, locked};
+use crate::network::{FrameError, NetworkHandle, RequestError};
 
 /// Requests to one peer, counted.
 pub(super) struct Session {
     network: NetworkHandle,
     peer: StationId,
-    heads: Arc<Mutex<HashMap<StationId, (Height, BlockHash)>>>,
+    heads: Heads,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
 
 impl Session {
-    pub(super) fn new(
-        network: NetworkHandle,
-        peer: StationId,
-        heads: Arc<Mutex<HashMap<StationId, (Height, BlockHash)>>>,
-    ) -> Self {
+    pub(super) fn new(network: NetworkHandle, peer: StationId, heads: Heads) -> Self {
         Self { network, peer, heads, bytes_in: AtomicU64::new(0), bytes_out: AtomicU64::new(0) }
     }
 }
@@ -40,9 +35,10 @@ impl PeerSession for Session {
         self.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
         let answer = self.network.request(self.peer, data).await.map_err(|error| match error {
             RequestError::Timeout => SessionError::Timeout,
+            RequestError::Malformed { error: FrameError::Dribbled } => SessionError::Dribbled,
             RequestError::Malformed { .. } => SessionError::Malformed,
+            RequestError::Unsupported => SessionError::Unsupported,
             RequestError::Disconnected
-            | RequestError::Unsupported
             | RequestError::Refused
             | RequestError::Broken { .. }
             | RequestError::TooLarge { .. }
@@ -51,8 +47,11 @@ impl PeerSession for Session {
         self.bytes_in.fetch_add(answer.len() as u64, Ordering::Relaxed);
         let response = Response::decode(&answer)?;
         if let Response::Status(status) = &response {
-            let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
-            heads.insert(self.peer, (status.height, status.head));
+            let mut heads = locked(&self.heads);
+            // An answer may come in after its peer has gone.
+            if heads.len() < MAX_HEADS || heads.contains_key(&self.peer) {
+                heads.insert(self.peer, (status.height, status.head));
+            }
         }
         Ok(response)
     }

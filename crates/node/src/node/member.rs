@@ -18,7 +18,7 @@ use super::{NodeError, Shared};
 use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
-use crate::exchange::{Exchange, Tasks};
+use crate::exchange::Exchange;
 use crate::network::{self, NetworkConfig, NetworkHandle};
 use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
 use crate::service::{ServiceHandle, worker};
@@ -42,7 +42,6 @@ pub(crate) struct Member {
     pub(crate) exchange: Exchange,
     pub(crate) reader: StoreReader,
     station: StationId,
-    tasks: Tasks,
     failure: watch::Receiver<Option<String>>,
     /// Ends the task that passes a failure on.
     watcher: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -85,7 +84,7 @@ impl Member {
         };
         let verifiers = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("qfzz-verify-{number}")).build();
         let verifiers = Arc::new(verifiers.map_err(|error| NodeError::Thread(std::io::Error::other(error)))?);
-        let (exchange, tasks) = Exchange::start(
+        let exchange = Exchange::start(
             network.clone(),
             network_events,
             service.handle.clone(),
@@ -101,7 +100,6 @@ impl Member {
             exchange,
             reader,
             station,
-            tasks,
             failure: service.failure,
             watcher: Mutex::new(None),
         });
@@ -158,7 +156,7 @@ impl Member {
         // The service first, so that what it announces still leaves.
         self.service.stop().await;
         self.network.stop().await;
-        self.tasks.abort();
+        self.exchange.stop().await;
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) enum Order {
     Sync(StationId),
     FetchBatches { peer: StationId, block: BlockHash, indexes: Vec<u32> },
     FetchLog { peer: StationId, station: StationId, from: Sequence },
-    Ban { peer: StationId, reason: String },
+    Ban { peer: StationId, reason: String, until: Timestamp },
 }
 
 /// Something that leaves when what is before it is on disk.
@@ -299,7 +299,7 @@ impl Worker {
             Effect::FetchLog { peer, station, from } => self.order(Order::FetchLog { peer, station, from }).await,
             Effect::StartMining(template) => self.miner.start(template.header),
             Effect::StopMining => self.miner.stop(),
-            Effect::Ban { peer, reason } => self.order(Order::Ban { peer, reason }).await,
+            Effect::Ban { peer, reason, until } => self.order(Order::Ban { peer, reason, until }).await,
             // Handled where they were decided.
             Effect::Persist(_) | Effect::Fatal(_) => {}
         }
