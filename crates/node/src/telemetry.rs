@@ -29,3 +29,16 @@ pub fn start(level: LogLevel, format: LogFormat, color: Option<bool>) {
         LogFormat::Json => builder.json().try_init(),
     };
 }
+
+/// Keeps panics of sled out of standard error: it panics where it should report damage, the store catches that and
+/// says in its own words what is to be done.
+pub fn quiet_caught_panics() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.location().is_some_and(|at| at.file().contains("/sled-")) {
+            tracing::debug!("the view's database gave up: {panic}");
+        } else {
+            loud(panic);
+        }
+    }));
+}

@@ -6,6 +6,7 @@ mod client;
 mod configuration;
 mod content;
 mod demo;
+mod doctor;
 mod failure;
 mod init;
 mod mine;
@@ -85,6 +86,8 @@ enum Command {
     /// Show or check the settings; needs no daemon
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
+    /// Check everything that a station rests on, and repair it; needs no daemon
+    Doctor(doctor::DoctorArgs),
 }
 
 /// What a running daemon is asked.
@@ -134,6 +137,7 @@ impl Global {
 /// Never panics because of what is on the command line, in files or in answers.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    crate::telemetry::quiet_caught_panics();
     let mut out = Output::new(cli.global.json);
     let done = dispatch(&cli, &mut out).and_then(|()| out.flush());
     match done {
@@ -154,6 +158,7 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Result<(), Failure> {
         Command::Run(args) => run::run(global, args, out),
         Command::Demo(args) => demo::demo(args, global.data_dir.as_ref(), out),
         Command::Config(command) => configuration::configuration(global, command, out),
+        Command::Doctor(args) => doctor::doctor(global, args, out),
         Command::Ask(question) => {
             let client = global.client()?;
             wait_for(tokio::runtime::Builder::new_current_thread(), ask(question, &client, out))

@@ -69,6 +69,9 @@ pub(super) fn run(global: &Global, args: &RunArgs, out: &mut Output) -> Result<(
         None => make_station(&dir, &config, &args.join)?,
     };
     telemetry::start(config.log.level, config.log.format, global.color.forced());
+    if Identity::mend(&dir)? {
+        tracing::warn!("the key file was damaged: written again from its copy");
+    }
     for path in dir.exposed() {
         tracing::warn!("{} can be read by others: run `chmod 600 {0}`", path.display());
     }
