@@ -75,6 +75,8 @@ pub(super) enum Failure {
     BelowThreshold { score: Score, threshold: Score },
     #[error("the chain does not verify{}: run `qfzz sync`; if it stays so, restart the daemon, which checks its store", problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default())]
     ChainInvalid { problem: Option<String> },
+    #[error("{problems} problems: what helps stands beside each")]
+    Unhealthy { problems: usize, is_chain_invalid: bool },
     #[error("{refused} of {lines} lines were not stored")]
     BadLines { refused: u64, lines: u64 },
     #[error(
@@ -118,7 +120,9 @@ impl Failure {
             // What was asked is wrong in itself, such as a delta that is not the action's.
             Self::Refused { status: 400 | 422, .. } => exit::USAGE,
             Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
-            Self::BelowThreshold { .. } | Self::ChainInvalid { .. } => exit::NOT_VERIFIED,
+            Self::BelowThreshold { .. }
+            | Self::ChainInvalid { .. }
+            | Self::Unhealthy { is_chain_invalid: true, .. } => exit::NOT_VERIFIED,
             Self::Interrupted { failure, .. } => failure.exit_code(),
             Self::Logged { exit_code } => *exit_code,
             Self::DataDir(_)
@@ -131,6 +135,7 @@ impl Failure {
             | Self::BadAnswer { .. }
             | Self::Refused { .. }
             | Self::BadLines { .. }
+            | Self::Unhealthy { is_chain_invalid: false, .. }
             | Self::File { .. }
             | Self::Output(_)
             | Self::Demo { .. }

@@ -34,6 +34,7 @@ use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::ids::{FederationId, Name};
 use tokio::sync::mpsc;
 
+pub(crate) use address_book::names_others;
 pub use behaviour::BuildError;
 pub use event::{MessageRef, Misconduct, NetworkEvent, Responder, Topic, Verdict};
 pub use handle::{DialError, Direction, NetworkHandle, PeerInfo, PublishError, RequestError};
