@@ -484,16 +484,30 @@ pub(super) struct ShownReport {
     records: u64,
     bytes_in: u64,
     bytes_out: u64,
+    round_trips: u64,
     reorg_depth: u64,
     elapsed_ms: u64,
+    cpu_ms: u64,
     fault: Option<String>,
 }
 
 impl From<&SyncReport> for ShownReport {
     fn from(report: &SyncReport) -> Self {
-        let SyncReport { peer, blocks, batches, records, bytes_in, bytes_out, reorg_depth, elapsed_ms, ref fault } =
-            *report;
+        let SyncReport { peer, blocks, batches, records, bytes_in, bytes_out, .. } = *report;
+        let SyncReport { round_trips, reorg_depth, elapsed_ms, cpu_ms, ref fault, .. } = *report;
         let fault = fault.as_ref().map(ToString::to_string);
-        Self { peer, blocks, batches, records, bytes_in, bytes_out, reorg_depth, elapsed_ms, fault }
+        Self {
+            peer,
+            blocks,
+            batches,
+            records,
+            bytes_in,
+            bytes_out,
+            round_trips,
+            reorg_depth,
+            elapsed_ms,
+            cpu_ms,
+            fault,
+        }
     }
 }

@@ -413,8 +413,10 @@ fn report() -> SyncReport {
         records: 3,
         bytes_in: 4,
         bytes_out: 5,
+        round_trips: 8,
         reorg_depth: 6,
         elapsed_ms: 7,
+        cpu_ms: 10,
         fault: None,
     }
 }
