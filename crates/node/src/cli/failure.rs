@@ -52,7 +52,7 @@ pub(super) enum Failure {
     #[error("the federation cannot be founded: {0}")]
     Genesis(#[from] GenesisError),
     #[error(transparent)]
-    Start(#[from] NodeError),
+    Start(Box<NodeError>),
     #[error("the daemon did not stop in {seconds} s: what it acknowledged is on disk all the same")]
     StopTooSlow { seconds: u64 },
     #[error("stopped at once, asked twice: what was acknowledged is on disk all the same")]
@@ -104,6 +104,12 @@ fn remedy_of(status: u16, token_file: &std::path::Path) -> String {
             token_file.display()
         ),
         _ => String::new(),
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::Start(Box::new(error))
     }
 }
 

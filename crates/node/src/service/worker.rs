@@ -252,7 +252,7 @@ impl Worker {
                 Effect::Persist(transition) => {
                     self.persisted = transition.number;
                     // Waits in place while too much is on its way to the disk: nothing else may be decided then.
-                    if !tokio::task::block_in_place(|| self.writer.push(*transition)) {
+                    if !self.writer.push(*transition).await {
                         return self.fail("the store has stopped".to_owned());
                     }
                 }
