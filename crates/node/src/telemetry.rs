@@ -46,9 +46,27 @@ pub fn start(
         }
         LogFormat::Json => {
             if builder.json().try_init().is_ok() {
-                panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+                hear_panics(|panic| tracing::error!("{panic}"));
             }
         }
     }
     Ok(())
+}
+
+/// Keeps panics of sled out of standard error: it panics where it should report damage, the store catches that and
+/// says in its own words what is to be done.
+pub fn quiet_caught_panics() {
+    let loud = panic::take_hook();
+    hear_panics(loud);
+}
+
+/// Tells `loud` of each panic that nobody catches.
+fn hear_panics(loud: impl Fn(&panic::PanicHookInfo<'_>) + Send + Sync + 'static) {
+    panic::set_hook(Box::new(move |panic| {
+        if panic.location().is_some_and(|at| at.file().contains("/sled-")) {
+            tracing::debug!("the view's database gave up: {panic}");
+        } else {
+            loud(panic);
+        }
+    }));
 }

@@ -130,6 +130,10 @@ pub struct Status {
     /// When it started.
     #[serde(serialize_with = "text")]
     pub started_at: Timestamp,
+    /// Peers that are kept away for what they did, the longest first, at most 32.
+    pub banned: Vec<BannedPeer>,
+    /// How many are kept away in all.
+    pub banned_total: u64,
     /// What is wrong, most pressing first; empty when all is well.
     pub problems: Vec<Trouble>,
 }
@@ -141,6 +145,19 @@ pub struct Checking {
     pub done: u64,
     /// Blocks to check.
     pub of: u64,
+}
+
+/// A peer that is kept away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BannedPeer {
+    /// Who.
+    #[serde(serialize_with = "text")]
+    pub peer_id: StationId,
+    /// What it did, in the past tense.
+    pub reason: String,
+    /// When it may come back.
+    #[serde(serialize_with = "text")]
+    pub until: Timestamp,
 }
 
 /// Whether the node is ready.
@@ -467,16 +484,30 @@ pub(super) struct ShownReport {
     records: u64,
     bytes_in: u64,
     bytes_out: u64,
+    round_trips: u64,
     reorg_depth: u64,
     elapsed_ms: u64,
+    cpu_ms: u64,
     fault: Option<String>,
 }
 
 impl From<&SyncReport> for ShownReport {
     fn from(report: &SyncReport) -> Self {
-        let SyncReport { peer, blocks, batches, records, bytes_in, bytes_out, reorg_depth, elapsed_ms, ref fault } =
-            *report;
+        let SyncReport { peer, blocks, batches, records, bytes_in, bytes_out, .. } = *report;
+        let SyncReport { round_trips, reorg_depth, elapsed_ms, cpu_ms, ref fault, .. } = *report;
         let fault = fault.as_ref().map(ToString::to_string);
-        Self { peer, blocks, batches, records, bytes_in, bytes_out, reorg_depth, elapsed_ms, fault }
+        Self {
+            peer,
+            blocks,
+            batches,
+            records,
+            bytes_in,
+            bytes_out,
+            round_trips,
+            reorg_depth,
+            elapsed_ms,
+            cpu_ms,
+            fault,
+        }
     }
 }

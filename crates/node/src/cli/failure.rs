@@ -52,7 +52,7 @@ pub(super) enum Failure {
     #[error("the federation cannot be founded: {0}")]
     Genesis(#[from] GenesisError),
     #[error(transparent)]
-    Start(#[from] NodeError),
+    Start(Box<NodeError>),
     #[error("the daemon did not stop in {seconds} s: what it acknowledged is on disk all the same")]
     StopTooSlow { seconds: u64 },
     #[error("stopped at once, asked twice: what was acknowledged is on disk all the same")]
@@ -75,6 +75,8 @@ pub(super) enum Failure {
     BelowThreshold { score: Score, threshold: Score },
     #[error("the chain does not verify{}: run `qfzz sync`; if it stays so, restart the daemon, which checks its store", problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default())]
     ChainInvalid { problem: Option<String> },
+    #[error("{problems} problems: what helps stands beside each")]
+    Unhealthy { problems: usize, is_chain_invalid: bool },
     #[error("{refused} of {lines} lines were not stored")]
     BadLines { refused: u64, lines: u64 },
     #[error(
@@ -105,6 +107,12 @@ fn remedy_of(status: u16, token_file: &std::path::Path) -> String {
     }
 }
 
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::Start(Box::new(error))
+    }
+}
+
 impl Failure {
     /// The exit code that tells a program what the text tells a person.
     pub(super) fn exit_code(&self) -> u8 {
@@ -118,7 +126,9 @@ impl Failure {
             // What was asked is wrong in itself, such as a delta that is not the action's.
             Self::Refused { status: 400 | 422, .. } => exit::USAGE,
             Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
-            Self::BelowThreshold { .. } | Self::ChainInvalid { .. } => exit::NOT_VERIFIED,
+            Self::BelowThreshold { .. }
+            | Self::ChainInvalid { .. }
+            | Self::Unhealthy { is_chain_invalid: true, .. } => exit::NOT_VERIFIED,
             Self::Interrupted { failure, .. } => failure.exit_code(),
             Self::Logged { exit_code } => *exit_code,
             Self::DataDir(_)
@@ -131,6 +141,7 @@ impl Failure {
             | Self::BadAnswer { .. }
             | Self::Refused { .. }
             | Self::BadLines { .. }
+            | Self::Unhealthy { is_chain_invalid: false, .. }
             | Self::File { .. }
             | Self::Output(_)
             | Self::Demo { .. }

@@ -84,6 +84,9 @@ fn make_and_serve(dir: DataDir, config: Config, args: &RunArgs, out: &mut Output
         Some(identity) => identity,
         None => make_station(&dir, &config, &args.join)?,
     };
+    if Identity::mend(&dir)? {
+        tracing::warn!("the key file was damaged: written again from its copy");
+    }
     for path in dir.exposed() {
         tracing::warn!("{} can be read by others: run `chmod 600 {0}`", path.display());
     }

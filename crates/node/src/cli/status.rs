@@ -171,9 +171,21 @@ pub(super) async fn sync(client: &Client, args: &SyncArgs, out: &mut Output) -> 
         for report in rows.iter().filter(|report| !report["fault"].is_null()) {
             out.line(format_args!("PROBLEM  {}: {}", show(report, "peer"), show(report, "fault")))?;
         }
-        let fields = ["peer", "blocks", "batches", "records", "bytes_in", "bytes_out", "reorg_depth", "elapsed_ms"];
+        let fields = [
+            "peer",
+            "blocks",
+            "batches",
+            "records",
+            "bytes_in",
+            "bytes_out",
+            "round_trips",
+            "reorg_depth",
+            "elapsed_ms",
+            "cpu_ms",
+        ];
         let row = |report: &Value| fields.map(|field| show(report, field));
-        out.table(["PEER", "BLOCKS", "BATCHES", "RECORDS", "IN", "OUT", "REORG", "MS"], rows.iter().map(row))
+        let heads = ["PEER", "BLOCKS", "BATCHES", "RECORDS", "IN", "OUT", "TRIPS", "REORG", "MS", "CPU MS"];
+        out.table(heads, rows.iter().map(row))
     })
 }
 

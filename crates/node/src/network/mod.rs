@@ -9,14 +9,19 @@
 
 mod address_book;
 mod behaviour;
+mod conduct;
 mod event;
+mod gate;
 pub mod genesis;
 mod gossip;
 mod handle;
 mod links;
+mod muxer;
 pub(crate) mod names;
 mod peers;
 mod session;
+mod transport;
+mod watch;
 mod worker;
 
 use std::io;
@@ -29,8 +34,9 @@ use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::ids::{FederationId, Name};
 use tokio::sync::mpsc;
 
+pub(crate) use address_book::names_others;
 pub use behaviour::BuildError;
-pub use event::{MessageRef, NetworkEvent, Responder, Topic, Verdict};
+pub use event::{MessageRef, Misconduct, NetworkEvent, Responder, Topic, Verdict};
 pub use handle::{DialError, Direction, NetworkHandle, PeerInfo, PublishError, RequestError};
 pub use session::FrameError;
 
@@ -45,7 +51,7 @@ pub const MAX_RESPONSE_BYTES: usize = 2 * 1024 * 1024 + 1024;
 /// How long a request may take, from sending it to the last byte of its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a connection attempt may take, handshakes included.
+/// How long a connection attempt of ours may take, handshakes included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Events that may wait for their reader before gossip is left out.

@@ -41,7 +41,7 @@ pub(crate) enum Order {
     Sync(StationId),
     FetchBatches { peer: StationId, block: BlockHash, indexes: Vec<u32> },
     FetchLog { peer: StationId, station: StationId, from: Sequence },
-    Ban { peer: StationId, reason: String },
+    Ban { peer: StationId, reason: String, until: Timestamp },
 }
 
 /// Something that leaves when what is before it is on disk.
@@ -252,7 +252,7 @@ impl Worker {
                 Effect::Persist(transition) => {
                     self.persisted = transition.number;
                     // Waits in place while too much is on its way to the disk: nothing else may be decided then.
-                    if !tokio::task::block_in_place(|| self.writer.push(*transition)) {
+                    if !self.writer.push(*transition).await {
                         return self.fail("the store has stopped".to_owned());
                     }
                 }
@@ -299,7 +299,7 @@ impl Worker {
             Effect::FetchLog { peer, station, from } => self.order(Order::FetchLog { peer, station, from }).await,
             Effect::StartMining(template) => self.miner.start(template.header),
             Effect::StopMining => self.miner.stop(),
-            Effect::Ban { peer, reason } => self.order(Order::Ban { peer, reason }).await,
+            Effect::Ban { peer, reason, until } => self.order(Order::Ban { peer, reason, until }).await,
             // Handled where they were decided.
             Effect::Persist(_) | Effect::Fatal(_) => {}
         }

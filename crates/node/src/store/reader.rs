@@ -22,14 +22,27 @@ pub struct StoreReader {
     entries: Entries,
     view: ViewReader,
     side: SideReader,
+    salvaged: Option<SideReader>,
     station: StationId,
     /// Inside a consistent reading, where another one has nothing to add.
     within: bool,
 }
 
 impl StoreReader {
-    pub(super) fn new(entries: Entries, view: ViewReader, side: SideReader, station: StationId) -> Self {
-        Self { entries, view, side, station, within: false }
+    pub(super) fn new(
+        entries: Entries,
+        view: ViewReader,
+        side: SideReader,
+        salvaged: Option<SideReader>,
+        station: StationId,
+    ) -> Self {
+        Self { entries, view, side, salvaged, station, within: false }
+    }
+
+    /// A block that a repair found whole above something that is missing: a sync need not ask a peer for it.
+    pub fn salvaged(&self, hash: &BlockHash) -> Option<VerifiedBlock> {
+        // What cannot be read there is fetched.
+        self.salvaged.as_ref()?.block(&self.entries.rules, hash).ok().flatten()
     }
 
     /// The federation's rules.
