@@ -93,7 +93,10 @@ fn from_nothing(daemon: &mut Daemon, records: usize, dir: &Path) -> Result<(f64,
     for _ in 0..REPEATS {
         let mut newcomer = Daemon::join(dir, daemon)?;
         let report = sync_report(&mut newcomer, |report| report["blocks"].as_u64() > Some(0))?;
-        ensure!(report["records"].as_u64() == Some(records as u64), "{records} records were not caught up with: {report}");
+        ensure!(
+            report["records"].as_u64() == Some(records as u64),
+            "{records} records were not caught up with: {report}"
+        );
         let (there, here) = (daemon.standing()?, newcomer.standing()?);
         ensure!(there == here, "not the same head after a catch-up: {there:?}, {here:?}");
         let number = |key: &str| report[key].as_f64().with_context(|| format!("{key} in a report"));

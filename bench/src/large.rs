@@ -69,9 +69,7 @@ fn query(report: &mut Report, sizes: Sizes, small: &mut Daemon, large: &mut Daem
         }
     }
     let [of_small, of_large] = &latencies;
-    let shown = |latencies: &Latencies, records: usize| {
-        json!({ "records": records, "p50_ms": latencies.at(0.5), "p99_ms": latencies.at(0.99) })
-    };
+    let shown = |latencies: &Latencies, records: usize| json!({ "records": records, "p50_ms": latencies.at(0.5), "p99_ms": latencies.at(0.99) });
     report.figure("query", json!({ "small": shown(of_small, sizes.small), "large": shown(of_large, sizes.large) }));
     let ratio = of_large.at(0.5) / of_small.at(0.5);
     report.at_most("query", "a query at the large ledger, p50, of one at the small", ratio, 1.3);

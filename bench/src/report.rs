@@ -86,6 +86,9 @@ mod tests {
         let missed = report.missed();
         assert_eq!(missed, ["latency: milliseconds is 4.000, promised is at most 3"]);
         let json = report.json(&json!({}));
-        assert_eq!((json["promises"][0]["kept"].clone(), json["promises"][1]["kept"].clone()), (true.into(), false.into()));
+        assert_eq!(
+            (json["promises"][0]["kept"].clone(), json["promises"][1]["kept"].clone()),
+            (true.into(), false.into())
+        );
     }
 }

@@ -74,7 +74,9 @@ pub fn batches(rules: &Rules, count: usize, records: usize) -> Result<Vec<Verifi
     let mut batches = Vec::with_capacity(count);
     for number in 0..count {
         let introduction = (number == 0)
-            .then(|| Name::new("benchmark").map(|name| Introduction { name, reveal_commitment: [0; 32], ml_dsa_key: None }))
+            .then(|| {
+                Name::new("benchmark").map(|name| Introduction { name, reveal_commitment: [0; 32], ml_dsa_key: None })
+            })
             .transpose()?;
         let of_batch = (0..records).map(|index| record(number * records + index, 1_000)).collect::<Result<_>>()?;
         let place = (sequence, previous);

@@ -89,7 +89,8 @@ fn watch(daemon: &mut Daemon) -> Result<Receiver<(String, Instant)>> {
         // Ends with the daemon, or when nobody listens any more.
         while let Ok((name, data)) = events.next() {
             let at = Instant::now();
-            let id = serde_json::from_str::<Value>(&data).ok().and_then(|data| Some(data["record_id"].as_str()?.to_owned()));
+            let id =
+                serde_json::from_str::<Value>(&data).ok().and_then(|data| Some(data["record_id"].as_str()?.to_owned()));
             if name == "record"
                 && let Some(id) = id
                 && told.send((id, at)).is_err()

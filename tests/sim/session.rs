@@ -114,6 +114,11 @@ impl SyncView for Session {
         let _ = waited.await;
     }
 
+    async fn must_give_way(&self) -> Result<bool, Stopped> {
+        let node = self.node.lock();
+        Ok(node.state.must_give_way(node.now))
+    }
+
     async fn here(&self) -> Result<Here, Stopped> {
         self.node.lock().state.here().map_err(|_| Stopped)
     }

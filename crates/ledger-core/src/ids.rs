@@ -50,6 +50,9 @@ fn check_text(text: &str, limit: usize) -> Result<(), IdError> {
 }
 
 /// Defines a validated text type: its rule runs when it is made and when it is decoded.
+///
+/// Short ones lie inline, the bytes of longer ones are shared: one id stands in a record, in the pool's index and under
+/// several keys of the trust state, and a copy for each of them was most of what a pending record cost in memory.
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, empty: $empty:expr, limit: $limit:expr) => {
         $(#[$doc])*

@@ -98,9 +98,12 @@ impl InclusionProof {
             return None;
         }
         let steps = sides.iter().rev().zip(&self.path);
-        Some(steps.fold(*leaf, |hash, (is_right, sibling)| {
-            if *is_right { node(sibling, &hash) } else { node(&hash, sibling) }
-        }))
+        Some(steps.fold(
+            *leaf,
+            |hash, (is_right, sibling)| {
+                if *is_right { node(sibling, &hash) } else { node(&hash, sibling) }
+            },
+        ))
     }
 }
 

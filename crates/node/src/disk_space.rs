@@ -4,6 +4,15 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// Free bytes below which a station takes nothing more, so that what it has taken still finds room.
+///
+/// Above what can be on its way to the disk at once: a commit of 4 MiB, as much that waits for it, and twice that in
+/// the view.
+pub const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Free bytes above the reserve from which a station that had run out takes things again, so that it doesn't flutter.
+pub const AGAIN_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Directories below the data directory that are entered, at most: the store's parts are one or two deep.
 const MAX_DEPTH: u32 = 4;
 
@@ -11,7 +20,7 @@ const MAX_DEPTH: u32 = 4;
 ///
 /// # Errors
 /// The system's if `dir` itself cannot be read.
-pub(crate) fn used(dir: &Path) -> io::Result<u64> {
+pub fn used(dir: &Path) -> io::Result<u64> {
     fn below(dir: &Path, depth: u32) -> io::Result<u64> {
         let mut bytes = 0;
         for entry in fs::read_dir(dir)?.flatten() {
@@ -30,9 +39,14 @@ pub(crate) fn used(dir: &Path) -> io::Result<u64> {
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn free(dir: &Path) -> io::Result<u64> {
+pub fn free(dir: &Path) -> io::Result<u64> {
     let system = rustix::fs::statvfs(dir)?;
     Ok(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+/// Bytes as people say them, in MiB.
+pub fn in_mib(bytes: u64) -> String {
+    format!("{} MiB", bytes / (1024 * 1024))
 }
 
 #[cfg(test)]

@@ -37,6 +37,9 @@ pub enum Fault {
     /// It said that it has what it does not give.
     #[error("does not give what it says it has")]
     Withheld,
+    /// It took long, and others waited for their turn.
+    #[error("gave way to others")]
+    GaveWay,
     /// It had no time for us.
     #[error("is busy")]
     Busy,
@@ -51,8 +54,11 @@ impl Fault {
         match self {
             Self::Session(SessionError::Disconnected | SessionError::Newer)
             | Self::Busy
+            | Self::GaveWay
             | Self::OtherFederation { .. } => Severity::Later,
-            Self::Session(SessionError::Timeout | SessionError::Malformed)
+            Self::Session(
+                SessionError::Timeout | SessionError::Dribbled | SessionError::Unsupported | SessionError::Malformed,
+            )
             | Self::NotAsked
             | Self::BrokenLink { .. }
             | Self::Withheld => Severity::Peer,

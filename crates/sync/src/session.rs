@@ -32,8 +32,10 @@ use crate::report::{Fault, SyncReport};
 /// Requests for bodies under way at once.
 const PARALLEL_REQUESTS: usize = 4;
 
-/// Groups of bodies that are being connected or written at once: one each, and one that waits.
-const PARALLEL_CONNECTIONS: usize = 3;
+/// How long a sync has its turn, in milliseconds; after that it gives way where others wait. What it brought stays.
+const TURN_MS: i64 = 30_000;
+/// Groups of bodies that are being connected or written at once: what is written together costs less.
+const PARALLEL_CONNECTIONS: usize = 8;
 
 /// How long to wait when the peer is busy, in milliseconds.
 const BUSY_PAUSE_MS: u64 = 1_000;
@@ -88,6 +90,8 @@ pub trait SyncView {
     fn cpu_ms(&self) -> u64;
     /// Waits, while the peer is busy.
     fn pause(&self, millis: u64) -> impl Future<Output = ()> + Send;
+    /// Whether a sync that has taken long should end here, because others wait for their turn.
+    fn must_give_way(&self) -> impl Future<Output = Result<bool, Stopped>> + Send;
     /// Where this station is.
     fn here(&self) -> impl Future<Output = Result<Here, Stopped>> + Send;
     /// What is known of a block; `None` if it is not known.
@@ -121,7 +125,7 @@ pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &imp
     let (started, cpu_before) = (view.now(), view.cpu_ms());
     let patience = Patience::new(peer.traffic().bytes_in);
     let (round_trips, blocks, batches) = (AtomicU64::new(0), Taken::default(), Taken::default());
-    let mut session = Session { peer, view, sink, patience, round_trips, blocks, batches };
+    let mut session = Session { peer, view, sink, started, patience, round_trips, blocks, batches };
     let fault = session.run().await.err();
     let traffic = peer.traffic();
     SyncReport {
@@ -162,6 +166,7 @@ struct Session<'a, P, V, S> {
     peer: &'a P,
     view: &'a V,
     sink: &'a S,
+    started: Timestamp,
     patience: Patience,
     /// Requests that were answered.
     round_trips: AtomicU64,
@@ -194,6 +199,9 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             }
             if !self.patience.outlasts(self.view.now().since(asked), self.peer.traffic().bytes_in) {
                 return Err(if is_busy { Fault::Busy } else { SessionError::Timeout.into() });
+            }
+            if self.view.now().since(self.started) >= TURN_MS && self.view.must_give_way().await? {
+                return Err(Fault::GaveWay);
             }
             if !is_busy {
                 return Ok(answer);
@@ -294,9 +302,8 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
         let mut taken = Taken::default();
         let fetched = stream::iter(chunks).map(|hashes| self.body_chunk(hashes)).buffered(PARALLEL_REQUESTS);
         // What is buffered is begun in order, so parents are handed over before their children.
-        let connect = |blocks: Result<Vec<VerifiedBlock>, Fault>| async {
-            self.sink.blocks(self.peer.peer(), blocks?).await
-        };
+        let connect =
+            |blocks: Result<Vec<VerifiedBlock>, Fault>| async { self.sink.blocks(self.peer.peer(), blocks?).await };
         let connected = fetched.map(connect).buffered(PARALLEL_CONNECTIONS);
         futures::pin_mut!(connected);
         while let Some(outcome) = connected.next().await {

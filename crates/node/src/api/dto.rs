@@ -130,6 +130,10 @@ pub struct Status {
     /// When it started.
     #[serde(serialize_with = "text")]
     pub started_at: Timestamp,
+    /// Peers that are kept away for what they did, the longest first, at most 32.
+    pub banned: Vec<BannedPeer>,
+    /// How many are kept away in all.
+    pub banned_total: u64,
     /// What is wrong, most pressing first; empty when all is well.
     pub problems: Vec<Trouble>,
 }
@@ -141,6 +145,19 @@ pub struct Checking {
     pub done: u64,
     /// Blocks to check.
     pub of: u64,
+}
+
+/// A peer that is kept away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BannedPeer {
+    /// Who.
+    #[serde(serialize_with = "text")]
+    pub peer_id: StationId,
+    /// What it did, in the past tense.
+    pub reason: String,
+    /// When it may come back.
+    #[serde(serialize_with = "text")]
+    pub until: Timestamp,
 }
 
 /// Whether the node is ready.

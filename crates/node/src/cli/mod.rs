@@ -6,6 +6,7 @@ mod client;
 mod configuration;
 mod content;
 mod demo;
+mod doctor;
 mod failure;
 mod help;
 mod init;
@@ -89,6 +90,8 @@ enum Command {
     Completions(manual::CompletionsArgs),
     /// Write a manual page for each command
     Man(manual::ManArgs),
+    /// Check everything that a station rests on, and repair it; needs no daemon
+    Doctor(doctor::DoctorArgs),
 }
 
 /// What a running daemon is asked.
@@ -151,6 +154,7 @@ impl Global {
 pub fn main() -> ExitCode {
     let matches = help::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    crate::telemetry::quiet_caught_panics();
     let mut out = Output::new(cli.global.json, cli.global.quiet > 0);
     let done = dispatch(&cli, &mut out).and_then(|()| out.flush());
     match done {
@@ -158,7 +162,9 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             // What was printed before counts; that it could not be printed is told already.
             let _ = out.flush();
-            output::notice(format_args!("qfzz: {failure}"));
+            if !matches!(failure, Failure::Logged { .. }) {
+                output::notice(format_args!("qfzz: {failure}"));
+            }
             ExitCode::from(failure.exit_code())
         }
     }
@@ -173,6 +179,7 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Result<(), Failure> {
         Command::Config(command) => configuration::configuration(global, command, out),
         Command::Completions(args) => manual::completions(args, out),
         Command::Man(args) => manual::man(args, out),
+        Command::Doctor(args) => doctor::doctor(global, args, out),
         Command::Ask(question) => {
             let client = global.client()?;
             wait_for(tokio::runtime::Builder::new_current_thread(), ask(question, &client, out))

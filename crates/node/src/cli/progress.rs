@@ -1,17 +1,27 @@
 //! How far a long command is: a bar on a terminal, a plain line now and then elsewhere, always on standard error.
 
+use std::fmt::Display;
+use std::future::Future;
 use std::io::{self, IsTerminal};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use serde_json::Value;
+
+use super::client::Client;
+use super::failure::Failure;
 use super::output::{Output, notice};
 
 /// Between two plain lines: few enough for a log file, often enough to see that it lives.
-const BETWEEN_LINES: Duration = Duration::from_secs(5);
+const BETWEEN_LINES: Duration = Duration::from_secs(2);
 
 /// Between two redraws of the parts that move by themselves.
 const BETWEEN_FRAMES: Duration = Duration::from_millis(100);
+
+/// How often the daemon is asked how far it is: a quarter of what people feel as a pause.
+const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// How far a command is. What it drew is gone when this is dropped.
 pub(super) struct Progress {
@@ -32,7 +42,7 @@ enum Shape {
 }
 
 impl Progress {
-    /// Starts to show how far `doing` is, counted in `unit`. `quiet` is whether -q was given.
+    /// Starts to show how far `doing` is, counted in `unit`.
     pub(super) fn start(doing: &'static str, unit: &'static str, out: &Output) -> Self {
         let shape = if out.is_quiet() {
             Shape::Silent
@@ -48,11 +58,6 @@ impl Progress {
             Shape::Lines { next: Instant::now() + BETWEEN_LINES }
         };
         Self { shape, doing, unit }
-    }
-
-    /// Whether it is shown to anybody.
-    pub(super) const fn is_shown(&self) -> bool {
-        !matches!(self.shape, Shape::Silent)
     }
 
     /// `done` of `of` are done; `None` where nobody knows how many there are.
@@ -81,6 +86,30 @@ impl Progress {
         }
     }
 
+    /// Waits for `work` of the daemon, and meanwhile shows what `how_far` reads from its status: how much is done, of
+    /// how much.
+    pub(super) async fn watch<T>(
+        &mut self,
+        client: &Client,
+        work: impl Future<Output = Result<T, Failure>>,
+        how_far: impl Fn(&Value) -> Option<(u64, Option<u64>)>,
+    ) -> Result<T, Failure> {
+        if let Shape::Silent = self.shape {
+            return work.await;
+        }
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                status = next_status(client) => {
+                    if let Some((done, of)) = status.as_ref().and_then(&how_far) {
+                        self.set(done, of);
+                    }
+                }
+            }
+        }
+    }
+
     /// Runs `print`, which may write to the terminal, while the bar is out of the way.
     pub(super) fn beside<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.shape {
@@ -90,9 +119,11 @@ impl Progress {
     }
 
     /// Ends with `totals` in place of what was shown.
-    pub(super) fn end(self, totals: std::fmt::Arguments<'_>) {
-        if self.is_shown() {
-            self.beside(|| notice(totals));
+    pub(super) fn end(self, totals: impl Display) {
+        let is_shown = !matches!(self.shape, Shape::Silent);
+        drop(self);
+        if is_shown {
+            notice(totals);
         }
     }
 }
@@ -103,6 +134,38 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// How long a record may take before people wonder.
+const WONDER: Duration = Duration::from_secs(1);
+
+/// Waits for a record to be stored; says why where the daemon may not sign yet.
+pub(super) async fn explain_wait<T>(
+    client: &Client,
+    out: &Output,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = tokio::time::sleep(WONDER), if !out.is_quiet() => {}
+    }
+    let status = async { client.get(&["v1", "status"], &[]).await.ok() };
+    tokio::select! {
+        done = &mut work => return done,
+        status = status => {
+            if status.is_some_and(|status| status["signing"] == false) {
+                notice("waiting for the daemon: it asks its peers for this station's own log first");
+            }
+        }
+    }
+    work.await
+}
+
+/// The daemon's status after a while; that it cannot be had is no news of the work.
+async fn next_status(client: &Client) -> Option<Value> {
+    tokio::time::sleep(ASK_EVERY).await;
+    client.get(&["v1", "status"], &[]).await.ok()
 }
 
 fn style(template: &str, unit: &str) -> ProgressStyle {

@@ -49,6 +49,10 @@ impl SyncView for Local {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 
+    async fn must_give_way(&self) -> Result<bool, Stopped> {
+        self.service.query(|state| state.must_give_way(clock::now())).await.map_err(|_| Stopped)
+    }
+
     async fn here(&self) -> Result<Here, Stopped> {
         self.service.query(|state| state.here()).await.map_err(|_| Stopped)?.map_err(|_| Stopped)
     }
@@ -72,7 +76,10 @@ impl SyncSink for Local {
         let (respond_to, verified) = oneshot::channel();
         let rules = Arc::clone(&self.rules);
         self.verifiers.spawn(move || {
-            let verify = |block: SignedBlock| block.verify(&rules, &HashMap::new());
+            let verify_all = |batches: Vec<SignedBatch>| {
+                batches.into_par_iter().map(|batch| batch.verify(&rules)).collect::<Result<_, _>>()
+            };
+            let verify = |block: SignedBlock| block.verify_by(&rules, &HashMap::new(), verify_all);
             let result: Result<Vec<VerifiedBlock>, _> = blocks.into_par_iter().map(verify).collect();
             // A sync that was dropped needs no answer.
             let _ = respond_to.send(result.map_err(|error| Fault::Block(error.into())));

@@ -5,7 +5,7 @@ use qfzz_ledger_core::state::ReadError;
 
 use super::station::head_of;
 use super::{Member, Shared};
-use crate::api::dto::{Head, Status, Trouble};
+use crate::api::dto::{BannedPeer, Head, Status, Trouble};
 use crate::api::port::PortError;
 use crate::disk_space;
 use crate::service::state::{Hold, State};
@@ -16,6 +16,9 @@ const LITTLE_ROOM: u64 = 256 * 1024 * 1024;
 
 /// Blocks that a station may be behind what a peer tells before it is worth a line: they may be on their way.
 const MAY_LAG: u64 = 2;
+
+/// Peers that are kept away and shown, at most.
+const MAX_SHOWN_BANS: usize = 32;
 
 /// What the worker knows, read in one of its turns.
 struct Known {
@@ -66,6 +69,8 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
         verifying: shared.checking.read(),
         mining: shared.config.mining.enabled,
         reorganisations: 0,
+        banned: Vec::new(),
+        banned_total: 0,
         data_bytes,
         free_bytes,
         started_at: shared.started_at,
@@ -100,6 +105,10 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     status.synced = known.is_synced || (peers.is_empty() && member.is_founder());
     status.signing = known.hold == Hold::No;
     status.reorganisations = known.reorganisations;
+    let (banned, banned_total) = member.exchange.bans(MAX_SHOWN_BANS);
+    status.banned =
+        banned.into_iter().map(|ban| BannedPeer { peer_id: ban.peer, reason: ban.reason, until: ban.until }).collect();
+    status.banned_total = banned_total as u64;
     let mut trouble = |problem: String, remedy: &str| {
         status.problems.push(Trouble { problem, remedy: remedy.to_owned() });
     };

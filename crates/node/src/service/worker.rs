@@ -41,7 +41,7 @@ pub(crate) enum Order {
     Sync(StationId),
     FetchBatches { peer: StationId, block: BlockHash, indexes: Vec<u32> },
     FetchLog { peer: StationId, station: StationId, from: Sequence },
-    Ban { peer: StationId, reason: String },
+    Ban { peer: StationId, reason: String, until: Timestamp },
 }
 
 /// Something that leaves when what is before it is on disk.
@@ -299,7 +299,7 @@ impl Worker {
             Effect::FetchLog { peer, station, from } => self.order(Order::FetchLog { peer, station, from }).await,
             Effect::StartMining(template) => self.miner.start(template.header),
             Effect::StopMining => self.miner.stop(),
-            Effect::Ban { peer, reason } => self.order(Order::Ban { peer, reason }).await,
+            Effect::Ban { peer, reason, until } => self.order(Order::Ban { peer, reason, until }).await,
             // Handled where they were decided.
             Effect::Persist(_) | Effect::Fatal(_) => {}
         }
@@ -328,9 +328,11 @@ impl Worker {
             effect::Event::Sync(report) => {
                 match &report.fault {
                     Some(fault) => tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}"),
-                    None => {
-                        tracing::debug!(peer = %report.peer, blocks = report.blocks, batches = report.batches, "sync")
+                    None if report.blocks > 0 || report.batches > 0 => {
+                        let (blocks, records) = (report.blocks, report.records);
+                        tracing::info!(peer = %report.peer, blocks, records, "caught up with a station");
                     }
+                    None => tracing::debug!(peer = %report.peer, "a sync found nothing new"),
                 }
                 self.events.publish(Event::Sync(*report));
             }

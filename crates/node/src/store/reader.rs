@@ -22,14 +22,27 @@ pub struct StoreReader {
     entries: Entries,
     view: ViewReader,
     side: SideReader,
+    salvaged: Option<SideReader>,
     station: StationId,
     /// Inside a consistent reading, where another one has nothing to add.
     within: bool,
 }
 
 impl StoreReader {
-    pub(super) fn new(entries: Entries, view: ViewReader, side: SideReader, station: StationId) -> Self {
-        Self { entries, view, side, station, within: false }
+    pub(super) fn new(
+        entries: Entries,
+        view: ViewReader,
+        side: SideReader,
+        salvaged: Option<SideReader>,
+        station: StationId,
+    ) -> Self {
+        Self { entries, view, side, salvaged, station, within: false }
+    }
+
+    /// A block that a repair found whole above something that is missing: a sync need not ask a peer for it.
+    pub fn salvaged(&self, hash: &BlockHash) -> Option<VerifiedBlock> {
+        // What cannot be read there is fetched.
+        self.salvaged.as_ref()?.block(&self.entries.rules, hash).ok().flatten()
     }
 
     /// The federation's rules.
@@ -75,16 +88,6 @@ impl StoreReader {
             }
             Ok(hashes)
         })
-    }
-
-    /// A block that was connected, as it lies on the disk and to be verified by whoever asks; `None` if it is not known,
-    /// or was only kept.
-    ///
-    /// # Errors
-    /// [`StoreError`], which is fatal to the node.
-    pub(crate) fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError> {
-        let at = self.view.block_at(hash)?;
-        at.map(|at| self.entries.signed_block(at.place, hash)).transpose()
     }
 
     fn find_undo(&self, hash: &BlockHash) -> Result<Option<Undo>, StoreError> {
@@ -170,6 +173,13 @@ impl StoreRead for StoreReader {
             headers.dedup_by_key(|(hash, _)| *hash);
             Ok(headers)
         })
+    }
+
+    fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError> {
+        match self.view.block_at(hash)? {
+            Some(at) => Ok(Some(self.entries.signed_block(at.place, hash)?)),
+            None => Ok(self.find_block(hash)?.map(|block| block.to_signed())),
+        }
     }
 
     fn batch(&self, station: &StationId, sequence: Sequence) -> Result<Option<StoredBatch>, StoreError> {

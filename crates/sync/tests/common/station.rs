@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
@@ -60,6 +60,7 @@ pub(crate) struct Station {
     ledger: Arc<Mutex<Ledger<MemoryStore>>>,
     store: MemoryStore,
     allowances: Arc<Mutex<Allowances>>,
+    others_wait: Arc<AtomicBool>,
 }
 
 impl Station {
@@ -76,6 +77,7 @@ impl Station {
             ledger: Arc::new(Mutex::new(ledger)),
             store,
             allowances: Arc::default(),
+            others_wait: Arc::default(),
         }
     }
 
@@ -246,6 +248,10 @@ impl SyncView for Station {
         self.clock.advance(i64::try_from(millis).expect("a pause is short"));
     }
 
+    async fn must_give_way(&self) -> Result<bool, Stopped> {
+        Ok(self.others_wait.load(Ordering::Relaxed))
+    }
+
     async fn here(&self) -> Result<Here, Stopped> {
         let (tip, pending) = (self.tip(), self.pending_digest());
         let ledger = self.ledger();
@@ -331,8 +337,8 @@ impl BlockView for Station {
         Ok(ledger.read().block(&hash)?.map(|block| block.sealed().clone()))
     }
 
-    fn block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, ReadError> {
-        self.ledger().read().block(hash)
+    fn block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, ReadError> {
+        Ok(self.ledger().read().block(hash)?.map(|block| block.to_signed()))
     }
 }
 

@@ -31,8 +31,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
-    ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics,
-    Status, Trouble, Trust, UserTrust, Verification,
+    BannedPeer, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo,
+    Statistics, Status, Trouble, Trust, UserTrust, Verification,
 };
 use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use super::server::{Handle, Limits, start};
@@ -239,6 +239,12 @@ impl Station for Fake {
             reorganisations: 3,
             data_bytes: Some(1_234),
             free_bytes: Some(5_678),
+            banned: vec![BannedPeer {
+                peer_id: StationId::from_bytes([6; 32]),
+                reason: "gossiped without measure".to_owned(),
+                until: Timestamp::EPOCH,
+            }],
+            banned_total: 1,
             started_at: now(),
             problems: vec![Trouble { problem: "it is a fake".to_owned(), remedy: "test the real one too".to_owned() }],
         })
