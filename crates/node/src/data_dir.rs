@@ -83,6 +83,15 @@ impl DataDir {
         &self.path
     }
 
+    /// Bytes that its file system has left for this user.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let system = rustix::fs::statvfs(&self.path)?;
+        Ok(system.f_bavail.saturating_mul(system.f_frsize))
+    }
+
     /// The settings.
     pub fn config_file(&self) -> PathBuf {
         self.path.join("qfzz.toml")

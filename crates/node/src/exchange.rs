@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::events::{Event, Events};
+use crate::metrics::Metrics;
 use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic};
 use crate::service::ServiceHandle;
 use crate::service::effect::Input;
@@ -50,12 +51,19 @@ pub(crate) struct Exchange {
     service: ServiceHandle,
     reader: StoreReader,
     rules: Arc<Rules>,
-    events: Events,
+    told: Told,
     verifiers: Arc<rayon::ThreadPool>,
     allowances: Arc<Mutex<Allowances>>,
     heads: Arc<Mutex<HashMap<StationId, (Height, BlockHash)>>>,
     answers: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
+}
+
+/// Who is told of what happens: listeners, and whoever reads the metrics.
+#[derive(Clone)]
+pub(crate) struct Told {
+    pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// The two tasks; they end when network and service have.
@@ -80,7 +88,7 @@ impl Exchange {
         service: ServiceHandle,
         orders: mpsc::Receiver<Order>,
         reader: StoreReader,
-        events: Events,
+        told: Told,
         verifiers: Arc<rayon::ThreadPool>,
     ) -> (Self, Tasks) {
         let exchange = Self {
@@ -88,7 +96,7 @@ impl Exchange {
             service,
             rules: Arc::clone(reader.rules()),
             reader,
-            events,
+            told,
             verifiers,
             allowances: Arc::default(),
             heads: Arc::default(),
@@ -138,14 +146,14 @@ impl Exchange {
             NetworkEvent::Connected { peer, address } => {
                 tracing::debug!(%peer, %address, "peer connected");
                 self.service.tell(Input::Connected(peer)).await;
-                self.events.publish(Event::Peer { station: peer, connected: true });
+                self.told.events.publish(Event::Peer { station: peer, connected: true });
             }
             NetworkEvent::Subscribed { peer } => self.service.tell(Input::Subscribed(peer)).await,
             NetworkEvent::Disconnected { peer } => {
                 tracing::debug!(%peer, "peer disconnected");
                 self.heads.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
                 self.service.tell(Input::Disconnected(peer)).await;
-                self.events.publish(Event::Peer { station: peer, connected: false });
+                self.told.events.publish(Event::Peer { station: peer, connected: false });
             }
             NetworkEvent::Gossip { source, message, topic, data } => {
                 self.service.gossip(message, source, topic, data).await;
@@ -154,12 +162,15 @@ impl Exchange {
             NetworkEvent::MalformedRequest { peer, error } => {
                 self.ban(peer, format!("sent a malformed request: it {error}")).await;
             }
-            NetworkEvent::OtherFederation { peer, federation } => match federation {
-                Some((id, name)) => {
-                    tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
+            NetworkEvent::OtherFederation { peer, federation } => {
+                self.told.metrics.refused(federation.is_some());
+                match federation {
+                    Some((id, name)) => {
+                        tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
+                    }
+                    None => tracing::debug!(%peer, "peer is no station of a federation"),
                 }
-                None => tracing::debug!(%peer, "peer is no station of a federation"),
-            },
+            }
         }
     }
 
@@ -262,6 +273,7 @@ impl Exchange {
 
     /// Parts with a peer for ten minutes.
     async fn ban(&self, peer: StationId, reason: String) {
+        self.told.metrics.banned();
         tracing::warn!(%peer, "peer {reason}: parting with it for {} minutes", BAN.as_secs() / 60);
         self.network.disconnect(peer, &reason).await;
         self.network.block(peer).await;

@@ -8,6 +8,7 @@ pub mod data_dir;
 pub mod events;
 mod exchange;
 pub mod identity;
+pub mod metrics;
 pub mod network;
 pub mod node;
 pub mod service;

@@ -4,6 +4,7 @@
 //! its genesis. With one, store, service, network and exchange run as one member of it.
 
 mod blocks;
+mod health;
 mod joining;
 mod member;
 mod refusal;
@@ -30,6 +31,7 @@ use crate::config::Config;
 use crate::data_dir::{DataDirError, LockedDataDir};
 use crate::events::Events;
 use crate::identity::Identity;
+use crate::metrics::Metrics;
 use crate::network;
 use crate::store::StoreError;
 use crate::ticket::Ticket;
@@ -86,6 +88,9 @@ pub(crate) struct Shared {
     pub(crate) dir: LockedDataDir,
     pub(crate) identity: Identity,
     pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Targets to join that did not work the last time.
+    pub(crate) failing: health::FailingTargets,
     pub(crate) started_at: Timestamp,
     /// The federation that it takes part in, once there is one.
     member: RwLock<Option<Arc<Member>>>,
@@ -135,13 +140,16 @@ impl Node {
         let hosts: Vec<String> = config.api.hosts.iter().map(|host| host.as_str().to_owned()).collect();
         let access = Access::new(token, bound, &hosts)?;
 
+        let started_at = clock::now();
         let (failure, failed) = watch::channel(None);
         let shared = Arc::new(Shared {
             config,
             dir,
             identity,
-            events: Events::default(),
-            started_at: clock::now(),
+            events: Events::starting(Events::CAPACITY, started_at),
+            metrics: Arc::default(),
+            failing: health::FailingTargets::default(),
+            started_at,
             member: RwLock::new(None),
             joining: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::score::Score;
 
+use crate::api::proof::ProofFault;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
 use crate::node::NodeError;
@@ -20,7 +21,7 @@ pub(super) mod exit {
     pub(in crate::cli) const NOT_FOUND: u8 = 3;
     /// The daemon cannot be reached.
     pub(in crate::cli) const NO_DAEMON: u8 = 4;
-    /// Verification failed: chain or threshold.
+    /// Verification failed: chain, proof or threshold.
     pub(in crate::cli) const NOT_VERIFIED: u8 = 5;
 }
 
@@ -65,6 +66,10 @@ pub(super) enum Failure {
     BelowThreshold { score: Score, threshold: Score },
     #[error("the chain does not verify{}: run `qfzz sync`; if it stays so, restart the daemon, which checks its store", problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default())]
     ChainInvalid { problem: Option<String> },
+    #[error("the proof does not hold: {fault}")]
+    ProofInvalid { fault: ProofFault },
+    #[error("{what}")]
+    NotFound { what: String },
     #[error("{refused} of {lines} lines were not stored")]
     BadLines { refused: u64, lines: u64 },
     #[error(
@@ -100,7 +105,8 @@ impl Failure {
             // What was asked is wrong in itself, such as a delta that is not the action's.
             Self::Refused { status: 400 | 422, .. } => exit::USAGE,
             Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
-            Self::BelowThreshold { .. } | Self::ChainInvalid { .. } => exit::NOT_VERIFIED,
+            Self::NotFound { .. } => exit::NOT_FOUND,
+            Self::BelowThreshold { .. } | Self::ChainInvalid { .. } | Self::ProofInvalid { .. } => exit::NOT_VERIFIED,
             Self::Interrupted { failure, .. } => failure.exit_code(),
             Self::DataDir(_)
             | Self::Initialised { .. }

@@ -6,10 +6,12 @@ mod client;
 mod configuration;
 mod content;
 mod demo;
+mod explain;
 mod failure;
 mod init;
 mod mine;
 mod output;
+mod proof;
 mod record;
 mod run;
 mod status;
@@ -40,7 +42,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 failed or refused by the daemon; 2 wrong usage or configuration; 3 not found;
-4 the daemon cannot be reached; 5 verification failed (chain, threshold).";
+4 the daemon cannot be reached; 5 verification failed (chain, proof, threshold).";
 
 #[derive(Debug, Args)]
 struct Global {
@@ -154,6 +156,8 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Result<(), Failure> {
         Command::Run(args) => run::run(global, args, out),
         Command::Demo(args) => demo::demo(args, global.data_dir.as_ref(), out),
         Command::Config(command) => configuration::configuration(global, command, out),
+        // The one question that nobody has to be asked.
+        Command::Ask(Question::Chain(chain::ChainCommand::VerifyProof(args))) => proof::verify_proof(global, args, out),
         Command::Ask(question) => {
             let client = global.client()?;
             wait_for(tokio::runtime::Builder::new_current_thread(), ask(question, &client, out))

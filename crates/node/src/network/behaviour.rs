@@ -7,10 +7,9 @@ use libp2p::kad::store::MemoryStore;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{Swarm, SwarmBuilder, allow_block_list, connection_limits, identify, kad, memory_connection_limits, ping};
 use libp2p::{noise, tcp, yamux};
-use qfzz_ledger_core::ids::{FederationId, Name};
 
 use super::names::{self, Names};
-use super::{CONNECT_TIMEOUT, gossip, session};
+use super::{CONNECT_TIMEOUT, NetworkConfig, gossip, session};
 
 /// Connections whose handshake is under way, at most, each way.
 const MAX_PENDING: u32 = 64;
@@ -96,10 +95,10 @@ pub(super) fn swarm<B: NetworkBehaviour>(keypair: Keypair, behaviour: B) -> Resu
         .build())
 }
 
-/// Identify with the given protocol version.
-pub(super) fn identify(keypair: &Keypair, protocol_version: String) -> identify::Behaviour {
+/// Identify with the given protocol and agent version.
+pub(super) fn identify(keypair: &Keypair, protocol_version: String, agent: String) -> identify::Behaviour {
     let config = identify::Config::new(protocol_version, keypair.public())
-        .with_agent_version(concat!("qfzz/", env!("CARGO_PKG_VERSION")).to_owned())
+        .with_agent_version(agent)
         .with_push_listen_addr_updates(true)
         // The peer table keeps the addresses that may be dialled; strangers' have no place here.
         .with_cache_size(0);
@@ -135,18 +134,17 @@ fn kad(keypair: &Keypair, names: &Names) -> kad::Behaviour<MemoryStore> {
     kad
 }
 
-/// What a station of `federation` speaks.
-pub(super) fn behaviour(
-    keypair: &Keypair,
-    federation: FederationId,
-    name: &Name,
-    names: &Names,
-) -> Result<Behaviour, BuildError> {
+/// What a station of a federation speaks.
+pub(super) fn behaviour(keypair: &Keypair, config: &NetworkConfig, names: &Names) -> Result<Behaviour, BuildError> {
     Ok(Behaviour {
         blocked: allow_block_list::Behaviour::default(),
         limits: limits(),
         memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE),
-        identify: identify(keypair, names::introduce(federation, name)),
+        identify: identify(
+            keypair,
+            names::introduce(config.federation, &config.federation_name),
+            names::agent(&config.name),
+        ),
         ping: ping(),
         kad: kad(keypair, names),
         gossip: gossip::behaviour(names).map_err(|reason| BuildError::Gossip { reason })?,

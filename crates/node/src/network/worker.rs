@@ -158,6 +158,9 @@ impl Worker {
             Command::Peers { respond_to } => {
                 let _ = respond_to.send(self.links.peers());
             }
+            Command::Overview { respond_to } => {
+                let _ = respond_to.send(self.peers.overview());
+            }
             Command::Listeners { respond_to } => {
                 let _ = respond_to.send(self.swarm.listeners().cloned().collect());
             }

@@ -18,7 +18,7 @@ use super::{NodeError, Shared};
 use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
-use crate::exchange::{Exchange, Tasks};
+use crate::exchange::{Exchange, Tasks, Told};
 use crate::network::{self, NetworkConfig, NetworkHandle};
 use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
 use crate::service::{ServiceHandle, worker};
@@ -66,10 +66,12 @@ impl Member {
                 tracing::warn!(%error, "it is not noted that this station's log is known: the next start waits for a peer");
             }
         });
-        let service = worker::start(state, store, shared.events.clone(), on_log_known).map_err(NodeError::Thread)?;
+        let service = worker::start(state, store, shared.events.clone(), Arc::clone(&shared.metrics), on_log_known)
+            .map_err(NodeError::Thread)?;
         let started = network::start(NetworkConfig {
             seed: *shared.identity.seed(),
             federation: rules.federation(),
+            name: shared.config.station.name.clone(),
             federation_name: rules.parameters().name.clone(),
             genesis: encoded_genesis,
             listen: shared.config.network.listen.clone(),
@@ -91,7 +93,7 @@ impl Member {
             service.handle.clone(),
             service.orders,
             reader.clone(),
-            shared.events.clone(),
+            Told { events: shared.events.clone(), metrics: Arc::clone(&shared.metrics) },
             verifiers,
         );
         let member = Arc::new(Self {

@@ -3,6 +3,7 @@
 //! Effects after a `Persist` leave when it is on disk. A verdict about what others signed leaves at once.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
@@ -20,6 +21,7 @@ use super::state::State;
 use super::writer::{Progress, Writer};
 use crate::clock;
 use crate::events::{Event, Events};
+use crate::metrics::Metrics;
 use crate::network::{MessageRef, Topic, Verdict};
 use crate::store::{DiskStore, StoreReader};
 
@@ -67,6 +69,7 @@ struct Worker {
     miner: Miner,
     orders: mpsc::Sender<Order>,
     events: Events,
+    metrics: Arc<Metrics>,
     failure: watch::Sender<Option<String>>,
     /// Each waits for the transition with this number.
     outbox: VecDeque<(u64, Outgoing)>,
@@ -93,13 +96,14 @@ pub(crate) fn start(
     state: State<StoreReader>,
     store: DiskStore,
     events: Events,
+    metrics: Arc<Metrics>,
     on_log_known: OnLogKnown,
 ) -> std::io::Result<Service> {
     let (commands, queue) = mpsc::channel(COMMAND_CAPACITY);
     let (orders, ordered) = mpsc::channel(ORDER_CAPACITY);
     let (found_sender, found) = mpsc::channel(FOUND_CAPACITY);
     let (failure, failed) = watch::channel(None);
-    let (writer, progress) = Writer::start(store)?;
+    let (writer, progress) = Writer::start(store, Arc::clone(&metrics))?;
     let miner = Miner::new(state.ledger().rules().federation(), found_sender);
     let worker = Worker {
         state,
@@ -110,6 +114,7 @@ pub(crate) fn start(
         miner,
         orders,
         events,
+        metrics,
         failure,
         outbox: VecDeque::new(),
         persisted: 0,
@@ -286,6 +291,7 @@ impl Worker {
             }
             Effect::Event(event) => self.publish(event),
             Effect::Verdict(token, verdict) => {
+                self.metrics.judged(word_of(verdict));
                 if let Some(message) = self.messages.remove(&token) {
                     self.order(Order::Verdict(message, verdict_of(verdict))).await;
                 }
@@ -314,9 +320,13 @@ impl Worker {
         match event {
             effect::Event::Block { hash, index, records, producer } => {
                 tracing::info!(%index, %hash, records, %producer, "block");
+                if producer == self.state.ledger().own().station() {
+                    self.metrics.mined();
+                }
                 self.events.publish(Event::Block { hash, index, records });
             }
             effect::Event::Reorganisation { depth, from, to } => {
+                self.metrics.reorganised(depth);
                 if depth > DEEP_REORGANISATION {
                     tracing::warn!(depth, %from, %to, "deep reorganisation: a long branch lost to one with more work");
                 } else {
@@ -326,6 +336,7 @@ impl Worker {
             }
             effect::Event::Record(record_id) => self.events.publish(Event::Record { record_id }),
             effect::Event::Sync(report) => {
+                self.metrics.synced(&report);
                 match &report.fault {
                     Some(fault) => tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}"),
                     None => {
@@ -344,6 +355,14 @@ impl Worker {
 
 /// Reorganisations deeper than this are an alert (protocol, section 9).
 const DEEP_REORGANISATION: u64 = 100;
+
+const fn word_of(verdict: effect::Verdict) -> &'static str {
+    match verdict {
+        effect::Verdict::Accept => "accept",
+        effect::Verdict::Ignore => "ignore",
+        effect::Verdict::Reject => "reject",
+    }
+}
 
 const fn verdict_of(verdict: effect::Verdict) -> Verdict {
     match verdict {

@@ -1,11 +1,14 @@
 //! The one thread that writes: transitions that wait share one sync of the disk.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use qfzz_ledger_core::ledger::Transition;
 use tokio::sync::watch;
 
+use crate::metrics::Metrics;
 use crate::store::{DiskStore, LedgerStore, StoreError};
 
 /// Transitions that may wait for the writer; the worker waits when there are more.
@@ -31,10 +34,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread. The receiver tells how far it is.
-    pub(super) fn start(store: DiskStore) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
+    pub(super) fn start(store: DiskStore, metrics: Arc<Metrics>) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
         let (transitions, queue) = sync_channel(CAPACITY);
         let (progress, watched) = watch::channel(Progress::default());
-        let thread = Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, &queue, &progress))?;
+        let thread =
+            Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, &queue, &progress, &metrics))?;
         Ok((Self { transitions: Some(transitions), thread: Some(thread) }, watched))
     }
 
@@ -54,7 +58,7 @@ impl Writer {
     }
 }
 
-fn write(mut store: DiskStore, queue: &Receiver<Transition>, progress: &watch::Sender<Progress>) {
+fn write(mut store: DiskStore, queue: &Receiver<Transition>, progress: &watch::Sender<Progress>, metrics: &Metrics) {
     while let Ok(first) = queue.recv() {
         let mut bytes = size_of_transition(&first);
         let mut waiting = vec![first];
@@ -65,8 +69,12 @@ fn write(mut store: DiskStore, queue: &Receiver<Transition>, progress: &watch::S
             waiting.push(next);
         }
         let last = waiting.last().map_or(0, |transition| transition.number);
+        let started = Instant::now();
         match store.commit(&waiting) {
-            Ok(()) => progress.send_modify(|progress| progress.committed = last),
+            Ok(()) => {
+                metrics.committed(started.elapsed(), store.last_sync());
+                progress.send_modify(|progress| progress.committed = last);
+            }
             Err(error) => {
                 report(&error);
                 progress.send_modify(|progress| progress.failure = Some(error.to_string()));

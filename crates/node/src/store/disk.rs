@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::codec::encode;
@@ -40,6 +41,7 @@ pub struct DiskStore {
     journal: Journal,
     view: View,
     side: Side,
+    last_sync: Duration,
     /// Held as long as the store is open, so that nobody else writes to it.
     _lock: File,
 }
@@ -79,12 +81,17 @@ impl DiskStore {
         };
         opened.replayed = replayed;
         let side = open_side(dir, &entries.rules, &view.reader())?;
-        Ok((Self { station, entries, journal, view, side, _lock: lock }, opened))
+        Ok((Self { station, entries, journal, view, side, last_sync: Duration::ZERO, _lock: lock }, opened))
     }
 
     /// How often the journal was synced since the store was opened.
     pub fn syncs(&self) -> u64 {
         self.journal.syncs()
+    }
+
+    /// How long the last commit waited for the disk.
+    pub const fn last_sync(&self) -> Duration {
+        self.last_sync
     }
 
     /// Writes a transition to the journal, not synced, and adds what follows from it to `draft`.
@@ -163,7 +170,9 @@ impl LedgerStore for DiskStore {
             }
             self.write(transition, &mut draft)?;
         }
+        let started = Instant::now();
         self.journal.sync()?;
+        self.last_sync = started.elapsed();
         if !draft.writes().is_empty() {
             self.view.apply(draft.writes(), self.journal.end())?;
         }
