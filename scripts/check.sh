@@ -88,9 +88,19 @@ step_real_ratings() {
     fi
 }
 
+step_schemathesis() {
+    local outcome=0
+    QFZZ_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/qfzz scripts/schemathesis.sh || outcome=$?
+    case $outcome in
+        0) ;;
+        77) skip "schemathesis cannot be installed: PyPI cannot be reached" ;;
+        *) return 1 ;;
+    esac
+}
+
 steps=(
     tools format fence ledger_core_alone sync_alone clippy scripts deny docs release tests doc_tests demo readme
-    real_ratings
+    schemathesis real_ratings
 )
 
 skipped=()

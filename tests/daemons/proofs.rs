@@ -6,7 +6,7 @@ use qfzz_tests::harness::{Daemon, Finished, Recipe, beside_others};
 use serde_json::{Value, json};
 
 fn founded(name: &str, federation: &str) -> Daemon {
-    Recipe::new(name).found(federation, &["--difficulty", "4"])
+    Recipe::new(name).found(federation, &[])
 }
 
 /// Three records in one batch, the middle one's id.

@@ -38,6 +38,8 @@ macro_rules! schemas {
     };
 }
 
+const NO_CONTROLS: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
+
 fn text(description: &str, pattern: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).description(Some(description)).pattern(Some(pattern))
 }
@@ -67,11 +69,11 @@ schemas! {
     Time => text("A time of RFC 3339 in UTC, with milliseconds", "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
     /// An id that a client gives.
-    Id => ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(MAX_ID_BYTES))
-        .description(Some("1 to 128 bytes of UTF-8 without control characters"));
+    Id => text("1 to 128 bytes of UTF-8 without control characters", NO_CONTROLS)
+        .min_length(Some(1)).max_length(Some(MAX_ID_BYTES));
     /// As an id, but may be empty.
-    Target => ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX_ID_BYTES))
-        .description(Some("At most 128 bytes of UTF-8 without control characters"));
+    Target => text("At most 128 bytes of UTF-8 without control characters", NO_CONTROLS)
+        .max_length(Some(MAX_ID_BYTES));
     /// A name.
     Name => ObjectBuilder::new().schema_type(Type::String).max_length(Some(64))
         .description(Some("At most 64 bytes of UTF-8 without control characters"));

@@ -45,7 +45,7 @@ const LINES: &[&str] = &["application/x-ndjson", "application/ndjson", "applicat
 /// One line of JSON for each, of any kind. The answer has one line for each, in order: the receipt, or `code` and
 /// `detail` of why it was not stored.
 #[utoipa::path(post, path = "/v1/records/bulk", operation_id = "add_records", tag = "records",
-    request_body(content = schema::Lines, content_type = "application/x-ndjson"), responses(
+    request_body(content = Option<schema::Lines>, content_type = "application/x-ndjson"), responses(
     (status = OK, description = "What became of each line", body = schema::Lines, content_type = "application/x-ndjson"),
 ))]
 pub(super) async fn add<S: Station>(State(app): State<App<S>>, request: Request) -> Result<Response, Problem> {
