@@ -102,6 +102,7 @@ pub mod reveal;
 pub mod score;
 mod selection;
 pub mod severity;
+mod sha;
 pub mod state;
 #[cfg(feature = "testing")]
 pub mod testing;

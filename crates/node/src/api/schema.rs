@@ -105,7 +105,7 @@ schemas! {
     /// How opinions are combined.
     PolicyName => ObjectBuilder::new().schema_type(Type::String).enum_values(Some(Policy::ALL.map(Policy::as_str)));
     /// Which block.
-    BlockPlace => text("`latest`, an index, or a hash", "^(latest|[0-9]{1,20}|[0-9a-f]{64})$");
+    BlockPlace => text("`latest`, an index, or the first digits of a hash", "^(latest|[0-9]{1,20}|[0-9a-f]{6,64})$");
     /// How many blocks.
     Limit => whole("How many blocks").minimum(Some(1)).maximum(Some(10_000));
     /// A batch of lines.

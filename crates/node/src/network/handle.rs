@@ -64,15 +64,6 @@ pub struct JoinTrouble {
     pub foreign: Option<(FederationId, Name)>,
 }
 
-/// What the network knows beside its peers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overview {
-    /// Stations that are refused, both ways.
-    pub blocked: usize,
-    /// Addresses to join that did not work the last time.
-    pub join_troubles: Vec<JoinTrouble>,
-}
-
 /// Why a message was not published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
@@ -200,7 +191,7 @@ pub(super) enum Command {
     Block { peer: StationId, respond_to: oneshot::Sender<()> },
     Unblock { peer: StationId, respond_to: oneshot::Sender<()> },
     Peers { respond_to: oneshot::Sender<Vec<PeerInfo>> },
-    Overview { respond_to: oneshot::Sender<Overview> },
+    JoinTroubles { respond_to: oneshot::Sender<Vec<JoinTrouble>> },
     Listeners { respond_to: oneshot::Sender<Vec<Multiaddr>> },
     Stop { respond_to: oneshot::Sender<()> },
 }
@@ -287,9 +278,9 @@ impl NetworkHandle {
         self.ask(|respond_to| Command::Peers { respond_to }).await.unwrap_or_default()
     }
 
-    /// What else it knows.
-    pub async fn overview(&self) -> Overview {
-        self.ask(|respond_to| Command::Overview { respond_to }).await.unwrap_or_default()
+    /// The addresses to join that did not work the last time.
+    pub async fn join_troubles(&self) -> Vec<JoinTrouble> {
+        self.ask(|respond_to| Command::JoinTroubles { respond_to }).await.unwrap_or_default()
     }
 
     /// The addresses at which peers can reach us, without our peer id.

@@ -11,7 +11,7 @@ use qfzz_ledger_core::ids::{FederationId, Name, StationId};
 use qfzz_ledger_core::time::Timestamp;
 
 use super::address_book::Entry;
-use super::handle::{JoinTrouble, Overview};
+use super::handle::JoinTrouble;
 use super::names::{peer_in, station_of, without_peer};
 use super::{MAX_ADDRESSES, MAX_KNOWN};
 
@@ -250,8 +250,8 @@ impl Peers {
         !is_told
     }
 
-    /// What is known beside who is connected.
-    pub(super) fn overview(&self) -> Overview {
+    /// The `join` addresses that did not work the last time.
+    pub(super) fn join_troubles(&self) -> Vec<JoinTrouble> {
         let trouble = |join: &Join| {
             if join.pointless || join.station.is_some_and(|station| self.connected.contains(&station)) {
                 return None;
@@ -264,7 +264,7 @@ impl Peers {
             };
             Some(JoinTrouble { address: join.address.clone(), why, foreign })
         };
-        Overview { blocked: self.blocked.len(), join_troubles: self.join.iter().filter_map(trouble).collect() }
+        self.join.iter().filter_map(trouble).collect()
     }
 
     /// The `join` address of this number leads to ourselves: it is not dialled again.

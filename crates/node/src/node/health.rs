@@ -5,16 +5,16 @@ use std::fs;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use qfzz_ledger_core::state::{ReadError, chain_state};
-
 use super::joining::JoinError;
+use super::station::on_disk;
+use super::status::status;
 use super::{Member, Shared};
 use crate::api::dto::Trouble;
 use crate::api::port::PortError;
 use crate::clock;
 use crate::metrics::Figures;
 use crate::network::{DialError, JoinTrouble};
-use crate::service::state::{Hold, State};
+use crate::service::state::State;
 use crate::store::StoreReader;
 use crate::ticket::JoinTarget;
 
@@ -115,53 +115,21 @@ fn join_trouble(target: &str, why: &str, is_foreign: bool) -> Trouble {
     Trouble::new("unreachable", problem, remedy)
 }
 
-/// What is wrong with a station that has no federation.
-pub(super) fn without_federation(shared: &Shared) -> Vec<Trouble> {
-    let none = Trouble::new(
-        "no_federation",
-        "this station has no federation yet".to_owned(),
-        "join one: qfzz join TICKET or ADDRESS",
-    );
-    [none].into_iter().chain(shared.failing.troubles()).collect()
-}
-
-/// What the state says of itself, for its problems.
-pub(super) struct Condition {
-    pub(super) hold: Hold,
-    pub(super) is_used_up: bool,
-    pub(super) peers: usize,
-}
-
-/// What is wrong with a station, most pressing first.
-pub(super) async fn problems(shared: &Shared, member: &Member, condition: &Condition) -> Vec<Trouble> {
-    let mut problems = Vec::new();
-    if condition.hold == Hold::UntilAnswered {
-        let problem = "the store is new or was lost: nothing is signed before a peer has told of this station's log";
-        problems.push(Trouble::new("log_unknown", problem.to_owned(), "connect to a peer: qfzz join ADDRESS"));
+/// Addresses to join that do not work, another federation's first: it does not go away by waiting.
+pub(super) async fn join_troubles(shared: &Shared, member: Option<&Member>) -> Vec<Trouble> {
+    let known = match member {
+        Some(member) => member.network.join_troubles().await,
+        None => Vec::new(),
+    };
+    let of_network =
+        |JoinTrouble { address, why, foreign }| join_trouble(&address.to_string(), &why, foreign.is_some());
+    let mut troubles: Vec<Trouble> = known.into_iter().map(of_network).collect();
+    if troubles.is_empty() {
+        // Before there is a network, and where it cannot know of other federations.
+        troubles = shared.failing.troubles();
     }
-    if condition.is_used_up {
-        let problem = "this station's reveal chain is used up: it produces no more blocks";
-        let remedy = "let other stations mine, or start a new station";
-        problems.push(Trouble::new("reveals_used_up", problem.to_owned(), remedy));
-    }
-    let expects_nobody = member.is_founder() && shared.config.network.join.is_empty();
-    if condition.peers == 0 && !expects_nobody {
-        let remedy = "check the network, or join by another address: qfzz join ADDRESS";
-        problems.push(Trouble::new("no_peer", "no peer is connected".to_owned(), remedy));
-    }
-    let by_network = member.network.overview().await.join_troubles.into_iter().map(|trouble| {
-        let JoinTrouble { address, why, foreign } = trouble;
-        join_trouble(&address.to_string(), &why, foreign.is_some())
-    });
-    // Of two that tell of one target the network knows it newer.
-    let mut joins: Vec<Trouble> = by_network.collect();
-    if joins.is_empty() {
-        joins = shared.failing.troubles();
-    }
-    // Another federation does not go away by waiting.
-    joins.sort_by_key(|trouble| trouble.code != "other_federation");
-    problems.extend(joins);
-    problems
+    troubles.sort_by_key(|trouble| trouble.code != "other_federation");
+    troubles
 }
 
 impl Member {
@@ -173,42 +141,36 @@ impl Member {
 
 /// What the metrics ask for at every reading.
 pub(super) async fn figures(shared: &Shared) -> Result<Figures, PortError> {
-    let uptime = u64::try_from(clock::now().since(shared.started_at)).unwrap_or(0);
+    let status = status(shared).await?;
     let place = shared.dir.clone();
-    let of_machine = move || Figures {
-        journal_bytes: bytes_in(&place.journal_dir()),
-        disk_free_bytes: place.free_bytes().unwrap_or(0),
-        resident_bytes: resident_bytes().unwrap_or(0),
-        open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
+    let of_machine = move || {
+        let open_files = fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64);
+        Ok((bytes_in(&place.journal_dir()), resident_bytes().unwrap_or(0), open_files))
+    };
+    let (journal_bytes, resident_bytes, open_files) = on_disk(of_machine).await?;
+    let uptime = u64::try_from(clock::now().since(shared.started_at)).unwrap_or(0);
+    let mut figures = Figures {
+        head_height: status.head.map_or(0, |head| head.index.get()),
+        records: status.records,
+        pending_records: status.pending_records,
+        peers: status.peers,
+        banned_peers: status.banned_total,
+        is_synced: status.synced,
+        problems: status.problems.len() as u64,
+        disk_free_bytes: status.free_bytes.unwrap_or(0),
         uptime: Duration::from_millis(uptime),
+        journal_bytes,
+        resident_bytes,
+        open_files,
         ..Figures::default()
     };
-    let figures = super::station::on_disk(move || Ok(of_machine())).await?;
-    let Some(member) = shared.member() else { return Ok(figures) };
-    let question = |state: &State<StoreReader>| -> Result<_, ReadError> {
-        let ledger = state.ledger();
-        let records = chain_state(ledger.read(), ledger.rules())?.records;
-        let pool = ledger.pool();
-        let condition = (state.is_synced(), state.hold(), state.is_used_up());
-        Ok((ledger.chain().height(), records, pool.records(), pool.bytes(), condition))
-    };
-    let (head, records, pending_records, pending_bytes, condition) = member.service.query(question).await??;
-    let (is_synced, hold, is_used_up) = condition;
-    let peers = member.network.peers().await.len();
-    let problems = problems(shared, &member, &Condition { hold, is_used_up, peers }).await;
-    Ok(Figures {
-        head_height: head.get(),
-        records,
-        pending_records,
-        pending_bytes,
-        peers: peers as u64,
-        banned_peers: member.network.overview().await.blocked as u64,
-        is_synced: Standing::of(is_synced, peers, member.is_founder()).is_ready(),
-        problems: problems.len() as u64,
-        view_entries: member.reader.view_entries()?,
-        gossip_left_out: member.network.dropped_gossip(),
-        ..figures
-    })
+    if let Some(member) = shared.member() {
+        figures.pending_bytes =
+            member.service.query(|state: &State<StoreReader>| state.ledger().pool().bytes()).await?;
+        figures.view_entries = member.reader.view_entries()?;
+        figures.gossip_left_out = member.network.dropped_gossip();
+    }
+    Ok(figures)
 }
 
 /// Bytes of the files in a directory; files that come and go meanwhile may be missed.

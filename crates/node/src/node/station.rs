@@ -23,9 +23,10 @@ use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust::{Policy, get_global_trust};
 use qfzz_sync::report::SyncReport;
 
-use super::blocks::{Reading, block_by_hash, seen, show, verify};
-use super::health::{self, Condition, Standing};
+use super::blocks::{Reading, block_by_hash, block_within, seen, show, verify};
+use super::health::{self, Standing};
 use super::joining::join;
+use super::status::status;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
@@ -53,7 +54,7 @@ pub(super) async fn on_disk<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(PortError::Failed { reason: error.to_string() }))
 }
 
-fn head_of(ledger: &Ledger<StoreReader>) -> Head {
+pub(super) fn head_of(ledger: &Ledger<StoreReader>) -> Head {
     Head { index: ledger.chain().height(), hash: ledger.chain().head() }
 }
 
@@ -231,45 +232,7 @@ impl Station for StationHandle {
     }
 
     async fn status(&self) -> Result<Status, PortError> {
-        let shared = &self.0;
-        let base = Status {
-            station_id: shared.identity.station_id(),
-            name: shared.config.station.name.clone(),
-            federation_id: None,
-            federation: None,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            listen: Vec::new(),
-            head: None,
-            pending_records: 0,
-            peers: 0,
-            synced: false,
-            mining: shared.config.mining.enabled,
-            reorganisations: 0,
-            started_at: shared.started_at,
-            problems: Vec::new(),
-        };
-        let Some(member) = shared.member() else {
-            return Ok(Status { problems: health::without_federation(shared), ..base });
-        };
-        let question = |state: &State<StoreReader>| {
-            let (head, pending) = (head_of(state.ledger()), state.ledger().pool().records());
-            (head, pending, state.is_synced(), state.hold(), state.is_used_up(), state.reorganisations())
-        };
-        let (head, pending_records, is_synced, hold, is_used_up, reorganisations) =
-            member.service.query(question).await?;
-        let peers = member.network.peers().await.len();
-        Ok(Status {
-            federation_id: Some(member.rules.federation()),
-            federation: Some(member.rules.parameters().name.clone()),
-            listen: member.addresses().await.iter().map(ToString::to_string).collect(),
-            head: Some(head),
-            pending_records,
-            peers: peers as u64,
-            synced: Standing::of(is_synced, peers, member.is_founder()).is_ready(),
-            reorganisations,
-            problems: health::problems(shared, &member, &Condition { hold, is_used_up, peers }).await,
-            ..base
-        })
+        status(&self.0).await
     }
 
     async fn readiness(&self) -> Result<Readiness, PortError> {
@@ -479,6 +442,7 @@ impl Station for StationHandle {
             let reader = &member.reader;
             let hash = match at {
                 BlockAt::Hash(hash) => Some(hash),
+                BlockAt::Within(first, last) => block_within(reader, &first, &last)?,
                 BlockAt::Latest => Some(chain_state(reader, reader.rules())?.head),
                 BlockAt::Index(height) => reader.header_at(height)?.map(|(hash, _)| hash),
             };
@@ -551,6 +515,7 @@ impl Station for StationHandle {
 
     async fn verify(&self) -> Result<Verification, PortError> {
         let member = self.member()?;
-        on_disk(move || verify(&member.reader)).await
+        let progress = Arc::clone(&self.0.checking);
+        on_disk(move || verify(&member.reader, &progress)).await
     }
 }

@@ -1,12 +1,11 @@
 //! The one thread that writes: transitions that wait share one sync of the disk.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use qfzz_ledger_core::ledger::Transition;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::metrics::Metrics;
 use crate::store::{DiskStore, LedgerStore, StoreError};
@@ -14,8 +13,15 @@ use crate::store::{DiskStore, LedgerStore, StoreError};
 /// Transitions that may wait for the writer; the worker waits when there are more.
 const CAPACITY: usize = 256;
 
-/// Bytes of blocks and batches in one commit, about, at most: a few MiB keep a sync short.
-const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of blocks and batches that wait for the writer or are with it, about, at most, or one transition that is
+/// larger; the worker waits when there are more.
+///
+/// What a full block of 1 MiB changes takes some 15 MiB of memory until it is on disk, where all its records are about
+/// different subjects.
+const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of blocks and batches in one commit, about, at most: the same again for what it writes to the view.
+const MAX_COMMIT_BYTES: usize = 1024 * 1024;
 
 /// How far the writer is.
 #[derive(Clone, Debug, Default)]
@@ -26,25 +32,40 @@ pub(super) struct Progress {
     pub(super) failure: Option<String>,
 }
 
+/// A transition on its way to the disk, and its share of what may be.
+struct Waiting {
+    transition: Transition,
+    bytes: usize,
+    share: OwnedSemaphorePermit,
+}
+
 /// Hands transitions to the writer.
 pub(super) struct Writer {
-    transitions: Option<SyncSender<Transition>>,
+    transitions: Option<mpsc::Sender<Waiting>>,
+    room: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     /// Starts the thread. The receiver tells how far it is.
     pub(super) fn start(store: DiskStore, metrics: Arc<Metrics>) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
-        let (transitions, queue) = sync_channel(CAPACITY);
+        let (transitions, queue) = mpsc::channel(CAPACITY);
         let (progress, watched) = watch::channel(Progress::default());
         let thread =
-            Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, &queue, &progress, &metrics))?;
-        Ok((Self { transitions: Some(transitions), thread: Some(thread) }, watched))
+            Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, queue, &progress, &metrics))?;
+        let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
+        Ok((Self { transitions: Some(transitions), room, thread: Some(thread) }, watched))
     }
 
-    /// Hands over a transition; waits while too many wait. False if the writer has failed.
-    pub(super) fn push(&self, transition: Transition) -> bool {
-        self.transitions.as_ref().is_some_and(|queue| queue.send(transition).is_ok())
+    /// Hands over a transition; waits while too much waits. False if the writer has failed.
+    pub(super) async fn push(&self, transition: Transition) -> bool {
+        let bytes = size_of_transition(&transition);
+        let share = u32::try_from(bytes.min(MAX_WAITING_BYTES)).expect("at most 2 MiB");
+        let (Some(queue), Ok(share)) = (&self.transitions, Arc::clone(&self.room).acquire_many_owned(share).await)
+        else {
+            return false;
+        };
+        queue.send(Waiting { transition, bytes, share }).await.is_ok()
     }
 
     /// Waits until everything that was handed over is on disk, and closes the store.
@@ -58,21 +79,30 @@ impl Writer {
     }
 }
 
-fn write(mut store: DiskStore, queue: &Receiver<Transition>, progress: &watch::Sender<Progress>, metrics: &Metrics) {
-    while let Ok(first) = queue.recv() {
-        let mut bytes = size_of_transition(&first);
-        let mut waiting = vec![first];
+fn write(
+    mut store: DiskStore,
+    mut queue: mpsc::Receiver<Waiting>,
+    progress: &watch::Sender<Progress>,
+    metrics: &Metrics,
+) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut bytes = first.bytes;
+        let (mut transitions, mut shares) = (vec![first.transition], vec![first.share]);
         while bytes < MAX_COMMIT_BYTES
             && let Ok(next) = queue.try_recv()
         {
-            bytes += size_of_transition(&next);
-            waiting.push(next);
+            bytes += next.bytes;
+            transitions.push(next.transition);
+            shares.push(next.share);
         }
-        let last = waiting.last().map_or(0, |transition| transition.number);
+        let last = transitions.last().map_or(0, |transition| transition.number);
         let started = Instant::now();
-        match store.commit(&waiting) {
+        match store.commit(&transitions) {
             Ok(()) => {
                 metrics.committed(started.elapsed(), store.last_sync());
+                // Gone before anybody hears of it and hands over more.
+                drop(transitions);
+                drop(shares);
                 progress.send_modify(|progress| progress.committed = last);
             }
             Err(error) => {
