@@ -29,6 +29,8 @@ use crate::api::dto::{
 };
 use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use crate::clock;
+use crate::data_dir::DataDir;
+use crate::disk_space;
 use crate::events::Events;
 use crate::service::state::{Hold, State};
 use crate::store::{StoreRead, StoreReader};
@@ -44,6 +46,12 @@ async fn on_disk<T: Send + 'static>(
 ) -> Result<T, PortError> {
     let done = tokio::task::spawn_blocking(read).await;
     done.unwrap_or_else(|error| Err(PortError::Failed { reason: error.to_string() }))
+}
+
+/// That nothing is taken in for want of space, and how much there is.
+fn disk_full(dir: &DataDir) -> String {
+    let free = disk_space::free(dir.path()).map_or_else(|_| "unknown space".to_owned(), disk_space::in_mib);
+    format!("the disk is full: {free} free, a station needs {}", disk_space::in_mib(disk_space::RESERVE_BYTES))
 }
 
 fn head_of(ledger: &Ledger<StoreReader>) -> Head {
@@ -197,12 +205,19 @@ impl Station for StationHandle {
         };
         let question = |state: &State<StoreReader>| {
             let (head, pending) = (head_of(state.ledger()), state.ledger().pool().records());
-            (head, pending, state.is_synced(), state.hold(), state.is_used_up(), state.reorganisations())
+            let troubles = (state.is_disk_full(), state.is_used_up());
+            (head, pending, state.is_synced(), state.hold(), troubles, state.reorganisations())
         };
-        let (head, pending_records, is_synced, hold, is_used_up, reorganisations) =
+        let (head, pending_records, is_synced, hold, (is_disk_full, is_used_up), reorganisations) =
             member.service.query(question).await?;
         let peers = member.network.peers().await.len() as u64;
         let mut problems = Vec::new();
+        if is_disk_full {
+            problems.push(Trouble {
+                problem: disk_full(&shared.dir),
+                remedy: "free some space: the station takes things again by itself".to_owned(),
+            });
+        }
         if hold == Hold::UntilAnswered {
             problems.push(Trouble {
                 problem: "the store was lost: nothing is signed before a peer has told of this station's log"
@@ -240,8 +255,10 @@ impl Station for StationHandle {
         let Some(member) = self.0.member() else {
             return Ok(Readiness { ready: false, reasons: vec!["no federation yet: join one".to_owned()] });
         };
-        let is_synced = member.service.query(|state| state.is_synced()).await?;
+        let asked = member.service.query(|state| (state.is_synced(), state.is_disk_full())).await?;
+        let (is_synced, is_disk_full) = asked;
         let peers = member.network.peers().await.len();
+        let full = is_disk_full.then(|| disk_full(&self.0.dir));
         let reason = if is_synced || (peers == 0 && member.is_founder()) {
             None
         } else if peers == 0 {
@@ -249,7 +266,8 @@ impl Station for StationHandle {
         } else {
             Some("not caught up with any peer yet".to_owned())
         };
-        Ok(Readiness { ready: reason.is_none(), reasons: reason.into_iter().collect() })
+        let reasons: Vec<String> = full.into_iter().chain(reason).collect();
+        Ok(Readiness { ready: reasons.is_empty(), reasons })
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, PortError> {
