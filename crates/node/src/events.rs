@@ -11,6 +11,8 @@ use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::SyncReport;
 use tokio::sync::broadcast;
 
+use crate::metrics::Metrics;
+
 /// Something that happened, after it was on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -68,6 +70,13 @@ pub struct Events {
     capacity: usize,
     /// The number before the first.
     before: u64,
+}
+
+/// Who is told of what happens: those who listen, and whoever reads the metrics. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Observers {
+    pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// What was published so far.

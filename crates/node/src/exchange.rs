@@ -28,8 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
-use crate::events::{Event, Events};
-use crate::metrics::Metrics;
+use crate::events::{Event, Observers};
 use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic};
 use crate::service::ServiceHandle;
 use crate::service::effect::Input;
@@ -75,7 +74,7 @@ pub(crate) struct Exchange {
     service: ServiceHandle,
     reader: StoreReader,
     rules: Arc<Rules>,
-    told: Told,
+    observers: Observers,
     verifiers: Arc<rayon::ThreadPool>,
     allowances: Arc<Mutex<Allowances>>,
     heads: Heads,
@@ -85,13 +84,6 @@ pub(crate) struct Exchange {
     fetches: Arc<Semaphore>,
     /// The two tasks, and those that they have started.
     tasks: Arc<Mutex<JoinSet<()>>>,
-}
-
-/// Who is told of what happens: listeners, and whoever reads the metrics.
-#[derive(Clone)]
-pub(crate) struct Told {
-    pub(crate) events: Events,
-    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// What a mutex holds; what a panic left behind is as good as any.
@@ -107,7 +99,7 @@ impl Exchange {
         service: ServiceHandle,
         orders: mpsc::Receiver<Order>,
         reader: StoreReader,
-        told: Told,
+        observers: Observers,
         verifiers: Arc<rayon::ThreadPool>,
     ) -> Self {
         let exchange = Self {
@@ -115,7 +107,7 @@ impl Exchange {
             service,
             rules: Arc::clone(reader.rules()),
             reader,
-            told,
+            observers,
             verifiers,
             allowances: Arc::default(),
             heads: Arc::default(),
@@ -208,7 +200,7 @@ impl Exchange {
                 tracing::debug!(%peer, %address, "peer connected");
                 locked(&self.neighbours).connected(peer, clock::now());
                 self.service.tell(Input::Connected(peer)).await;
-                self.told.events.publish(Event::Peer { station: peer, connected: true, reason: None });
+                self.observers.events.publish(Event::Peer { station: peer, connected: true, reason: None });
             }
             NetworkEvent::Subscribed { peer } => self.service.tell(Input::Subscribed(peer)).await,
             NetworkEvent::Disconnected { peer } => {
@@ -217,7 +209,7 @@ impl Exchange {
                 locked(&self.neighbours).disconnected(&peer);
                 self.service.tell(Input::Disconnected(peer)).await;
                 let reason = locked(&self.bans).reason(&peer);
-                self.told.events.publish(Event::Peer { station: peer, connected: false, reason });
+                self.observers.events.publish(Event::Peer { station: peer, connected: false, reason });
             }
             NetworkEvent::Gossip { source, message, topic, data } => {
                 self.service.gossip(message, source, topic, data).await;
@@ -228,7 +220,7 @@ impl Exchange {
                 self.part_from(peer, what.to_string(), clock::now().saturating_add(ms)).await;
             }
             NetworkEvent::OtherFederation { peer, federation } => {
-                self.told.metrics.refused(federation.is_some());
+                self.observers.metrics.refused(federation.is_some());
                 match federation {
                     Some((id, name)) => {
                         tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
@@ -394,12 +386,16 @@ impl Exchange {
     /// Parts with a peer until a time.
     async fn part_from(&self, peer: StationId, reason: String, until: Timestamp) {
         let seconds = until.since(clock::now()).max(0) / 1_000;
-        self.told.metrics.banned();
+        self.observers.metrics.banned();
         tracing::warn!(%peer, "peer {reason}: parting with it for {seconds} s");
         let was_connected = locked(&self.neighbours).contains(&peer);
         if !was_connected {
             // Its end was told before, or its arrival never.
-            self.told.events.publish(Event::Peer { station: peer, connected: false, reason: Some(reason.clone()) });
+            self.observers.events.publish(Event::Peer {
+                station: peer,
+                connected: false,
+                reason: Some(reason.clone()),
+            });
         }
         let let_in = locked(&self.bans).insert(Ban { peer, reason: reason.clone(), until });
         self.network.disconnect(peer, reason).await;

@@ -74,7 +74,10 @@ pub(super) async fn trust(client: &Client, command: &TrustCommand, out: &mut Out
         TrustCommand::Creator { creator, view } => (Subject::Creator(creator), view),
     };
     let mut answer = match view.global {
-        true => ask_globally(client, &subject, view).await?,
+        true => {
+            name_strangers(client, &view.nodes, out).await;
+            ask_globally(client, &subject, view).await?
+        }
         false => ask(client, &subject, view.station.as_ref()).await?,
     };
     let explanation = match (view.explain, view.global) {

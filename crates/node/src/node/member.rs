@@ -19,7 +19,9 @@ use super::{NodeError, Shared};
 use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
-use crate::exchange::{Exchange, Told};
+use crate::disk_space::Watch;
+use crate::events::Observers;
+use crate::exchange::Exchange;
 use crate::network::{self, NetworkConfig, NetworkHandle};
 use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
 use crate::service::{ServiceHandle, worker};
@@ -75,8 +77,10 @@ impl Member {
                 tracing::warn!(%error, "it is not noted that this station's log is known: the next start waits for a peer");
             }
         });
-        let service = worker::start(state, store, shared.events.clone(), Arc::clone(&shared.metrics), on_log_known)
-            .map_err(NodeError::Thread)?;
+        let observers = Observers { events: shared.events.clone(), metrics: Arc::clone(&shared.metrics) };
+        let service =
+            worker::start(state, store, observers.clone(), on_log_known, Watch::new(shared.dir.path().to_owned()));
+        let service = service.map_err(NodeError::Thread)?;
         let started = network::start(NetworkConfig {
             seed: *shared.identity.seed(),
             federation: rules.federation(),
@@ -102,7 +106,7 @@ impl Member {
             service.handle.clone(),
             service.orders,
             reader.clone(),
-            Told { events: shared.events.clone(), metrics: Arc::clone(&shared.metrics) },
+            observers,
             verifiers,
         );
         let member = Arc::new(Self {

@@ -4,11 +4,11 @@ use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::state::ReadError;
 
 use super::health::{Standing, join_troubles};
-use super::station::head_of;
+use super::station::{disk_full, head_of};
 use super::{Member, Shared};
 use crate::api::dto::{BannedPeer, Head, Status, Trouble};
 use crate::api::port::PortError;
-use crate::disk_space;
+use crate::disk_space::{self, RESERVE_BYTES};
 use crate::service::state::{Hold, State};
 use crate::store::StoreReader;
 
@@ -28,6 +28,7 @@ struct Known {
     pending: u64,
     is_synced: bool,
     hold: Hold,
+    is_disk_full: bool,
     is_used_up: bool,
     reorganisations: u64,
 }
@@ -41,6 +42,7 @@ impl Known {
             pending: ledger.pool().records(),
             is_synced: state.is_synced(),
             hold: state.hold(),
+            is_disk_full: state.is_disk_full(),
             is_used_up: state.is_used_up(),
             reorganisations: state.reorganisations(),
         })
@@ -84,7 +86,7 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
             status.problems.extend(join_troubles(shared, None).await);
         }
     }
-    if let Some(free) = free_bytes.filter(|free| *free < LITTLE_ROOM) {
+    if let Some(free) = free_bytes.filter(|free| (RESERVE_BYTES..LITTLE_ROOM).contains(free)) {
         let problem = format!("the disk has only {} MiB left", free / (1024 * 1024));
         status.problems.push(Trouble::new("disk_low", problem, "make room: on a full disk records are refused"));
     }
@@ -112,6 +114,9 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
         banned.into_iter().map(|ban| BannedPeer { peer_id: ban.peer, reason: ban.reason, until: ban.until }).collect();
     status.banned_total = banned_total as u64;
     let mut trouble = |code, problem: String, remedy| status.problems.push(Trouble::new(code, problem, remedy));
+    if known.is_disk_full {
+        trouble("disk_full", disk_full(&shared.dir), "free some space: the station takes things again by itself");
+    }
     if known.hold == Hold::UntilAnswered {
         trouble(
             "log_unknown",

@@ -20,8 +20,8 @@ use super::miner::{FOUND_CAPACITY, Miner};
 use super::state::State;
 use super::writer::{Progress, Writer};
 use crate::clock;
-use crate::events::{Event, Events};
-use crate::metrics::Metrics;
+use crate::disk_space::Watch;
+use crate::events::{Event, Observers};
 use crate::network::{MessageRef, Topic, Verdict};
 use crate::store::{DiskStore, StoreReader};
 
@@ -68,8 +68,7 @@ struct Worker {
     writer: Writer,
     miner: Miner,
     orders: mpsc::Sender<Order>,
-    events: Events,
-    metrics: Arc<Metrics>,
+    observers: Observers,
     failure: watch::Sender<Option<String>>,
     /// Each waits for the transition with this number.
     outbox: VecDeque<(u64, Outgoing)>,
@@ -83,6 +82,7 @@ struct Worker {
     last_tick: Instant,
     /// Takes note that a peer has told of this station's log.
     on_log_known: OnLogKnown,
+    disk: Watch,
 }
 
 /// Called once when signing was held until a peer had answered, and one has.
@@ -95,15 +95,15 @@ pub(crate) type OnLogKnown = Box<dyn Fn() + Send + Sync>;
 pub(crate) fn start(
     state: State<StoreReader>,
     store: DiskStore,
-    events: Events,
-    metrics: Arc<Metrics>,
+    observers: Observers,
     on_log_known: OnLogKnown,
+    disk: Watch,
 ) -> std::io::Result<Service> {
     let (commands, queue) = mpsc::channel(COMMAND_CAPACITY);
     let (orders, ordered) = mpsc::channel(ORDER_CAPACITY);
     let (found_sender, found) = mpsc::channel(FOUND_CAPACITY);
     let (failure, failed) = watch::channel(None);
-    let (writer, progress) = Writer::start(store, Arc::clone(&metrics))?;
+    let (writer, progress) = Writer::start(store, Arc::clone(&observers.metrics))?;
     let miner = Miner::new(state.ledger().rules().federation(), found_sender);
     let worker = Worker {
         state,
@@ -113,8 +113,7 @@ pub(crate) fn start(
         writer,
         miner,
         orders,
-        events,
-        metrics,
+        observers,
         failure,
         outbox: VecDeque::new(),
         persisted: 0,
@@ -125,6 +124,7 @@ pub(crate) fn start(
         tokens: 0,
         last_tick: Instant::now(),
         on_log_known,
+        disk,
     };
     tokio::spawn(worker.run());
     Ok(Service { handle: ServiceHandle { commands }, orders: ordered, failure: failed })
@@ -251,6 +251,19 @@ impl Worker {
     }
 
     async fn input(&mut self, input: Input) {
+        // Before anything is decided that would have to be written.
+        if let Some(full) = self.disk.change() {
+            if full {
+                tracing::error!("the disk is full: nothing is taken in until there is room again; reads go on");
+            } else {
+                tracing::info!("the disk has room again");
+            }
+            self.decide(Input::Disk { full }).await;
+        }
+        self.decide(input).await;
+    }
+
+    async fn decide(&mut self, input: Input) {
         let now: Timestamp = clock::now();
         for effect in self.state.handle(input, now) {
             match effect {
@@ -291,7 +304,7 @@ impl Worker {
             }
             Effect::Event(event) => self.publish(event),
             Effect::Verdict(token, verdict) => {
-                self.metrics.judged(word_of(verdict));
+                self.observers.metrics.judged(word_of(verdict));
                 if let Some(message) = self.messages.remove(&token) {
                     self.order(Order::Verdict(message, verdict_of(verdict))).await;
                 }
@@ -321,22 +334,22 @@ impl Worker {
             effect::Event::Block { hash, index, records, producer } => {
                 tracing::info!(%index, %hash, records, %producer, "block");
                 if producer == self.state.ledger().own().station() {
-                    self.metrics.mined();
+                    self.observers.metrics.mined();
                 }
-                self.events.publish(Event::Block { hash, index, records });
+                self.observers.events.publish(Event::Block { hash, index, records });
             }
             effect::Event::Reorganisation { depth, from, to } => {
-                self.metrics.reorganised(depth);
+                self.observers.metrics.reorganised(depth);
                 if depth > DEEP_REORGANISATION {
                     tracing::warn!(depth, %from, %to, "deep reorganisation: a long branch lost to one with more work");
                 } else {
                     tracing::info!(depth, %from, %to, "reorganisation");
                 }
-                self.events.publish(Event::Reorganisation { depth, from, to });
+                self.observers.events.publish(Event::Reorganisation { depth, from, to });
             }
-            effect::Event::Record(record_id) => self.events.publish(Event::Record { record_id }),
+            effect::Event::Record(record_id) => self.observers.events.publish(Event::Record { record_id }),
             effect::Event::Sync(report) => {
-                self.metrics.synced(&report);
+                self.observers.metrics.synced(&report);
                 match &report.fault {
                     Some(fault) => tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}"),
                     None if report.blocks > 0 || report.batches > 0 => {
@@ -345,7 +358,7 @@ impl Worker {
                     }
                     None => tracing::debug!(peer = %report.peer, "a sync found nothing new"),
                 }
-                self.events.publish(Event::Sync(*report));
+                self.observers.events.publish(Event::Sync(*report));
             }
             effect::Event::LogKnown => (self.on_log_known)(),
             effect::Event::NewerVersion => {

@@ -162,7 +162,7 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
         .routes(route::<records::__path_add, _, _, _>(
             app,
             records::add::<S>,
-            &[ASKS, FEDERATION, BODY, RECORD, &[Code::Busy, Code::NotReady]],
+            &[ASKS, FEDERATION, BODY, RECORD, &[Code::Busy, Code::NotReady, Code::DiskFull]],
         ))
         .routes(route::<records::__path_show, _, _, _>(
             app,
@@ -218,12 +218,12 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
         .routes(route::<bulk::__path_add, _, _, _>(
             app,
             bulk::add::<S>,
-            &[ASKS, FEDERATION, BODY, &[Code::TooManyLines, Code::Busy]],
+            &[ASKS, FEDERATION, BODY, &[Code::TooManyLines, Code::Busy, Code::DiskFull]],
         ))
         .routes(route::<chain::__path_mine, _, _, _>(
             app,
             chain::mine::<S>,
-            &[ASKS, FEDERATION, BODY, &[Code::UnknownField, Code::NotReady, Code::Busy]],
+            &[ASKS, FEDERATION, BODY, &[Code::UnknownField, Code::NotReady, Code::Busy, Code::DiskFull]],
         ))
         .routes(route::<chain::__path_verify, _, _, _>(app, chain::verify::<S>, &[ASKS, FEDERATION, &[Code::Busy]]));
     let within = |time: Duration| from_fn_with_state(time, deadline);
@@ -321,6 +321,7 @@ impl From<PortError> for Problem {
             PortError::Unreachable { .. } => (Code::Unreachable, "check the address, and that the station runs there"),
             PortError::NotReady { .. } => (Code::NotReady, "try again in a few seconds"),
             PortError::Busy => (Code::Busy, "try again in a second"),
+            PortError::DiskFull => (Code::DiskFull, "free some space where the station keeps its data"),
             PortError::Stopping => (Code::Stopping, "start it again with `qfzz run`"),
             PortError::Failed { .. } => (Code::Internal, "see the station's log"),
         };
