@@ -42,6 +42,8 @@ pub enum Event {
         station: StationId,
         /// Whether it is connected now.
         connected: bool,
+        /// Why this station parted with it, in the past tense; none where it left by itself.
+        reason: Option<String>,
     },
     /// A synchronisation with one peer ended.
     Sync(SyncReport),
@@ -143,7 +145,7 @@ mod tests {
     use super::*;
 
     fn peer(connected: bool) -> Event {
-        Event::Peer { station: StationId::from_bytes([1; 32]), connected }
+        Event::Peer { station: StationId::from_bytes([1; 32]), connected, reason: None }
     }
 
     #[test]

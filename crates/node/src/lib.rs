@@ -11,6 +11,7 @@ mod exchange;
 pub mod identity;
 pub mod network;
 pub mod node;
+mod rate;
 pub mod service;
 pub mod store;
 pub mod telemetry;

@@ -10,6 +10,7 @@ mod member;
 mod mending;
 mod refusal;
 mod station;
+mod status;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,7 +83,10 @@ pub enum NodeError {
     #[error(transparent)]
     Network(#[from] network::StartError),
     /// The API cannot listen.
-    #[error("cannot listen on {address} for the API: {source}; set api.listen to another port")]
+    #[error(
+        "cannot listen on {address} for the API: {source}; give another address with --api-listen or api.listen{}",
+        network::who_listens(source, address.port())
+    )]
     Api {
         /// Where.
         address: SocketAddr,
@@ -116,6 +120,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) events: Events,
     pub(crate) started_at: Timestamp,
+    /// How far the check of the chain is that a caller asked for.
+    pub(crate) checking: Arc<blocks::CheckProgress>,
     /// The federation that it takes part in, once there is one.
     member: RwLock<Option<Arc<Member>>>,
     /// One join at a time.
@@ -136,6 +142,7 @@ impl Shared {
             identity,
             events: Events::default(),
             started_at: clock::now(),
+            checking: Arc::default(),
             member: RwLock::new(None),
             joining: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),

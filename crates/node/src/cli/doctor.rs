@@ -24,7 +24,8 @@ pub(super) fn doctor(global: &Global, args: &DoctorArgs, out: &mut Output) -> Re
     let dir = global.data_dir()?;
     // What is found is the result; the log would say it twice.
     let level = if global.verbose > 0 { LogLevel::Info } else { LogLevel::Error };
-    telemetry::start(level, LogFormat::Text, global.color.forced());
+    let started = telemetry::start(level, LogFormat::Text, global.color.forced(), None);
+    started.map_err(|error| Failure::Usage { what: "-v", why: error.to_string() })?;
     let config = Config::load(&dir.config_file(), std::env::vars_os(), &[]);
     let config = config.map(|loaded| loaded.config).map_err(|error| error.to_string());
     let treatment = Treatment { repair: args.repair, accept_loss: args.accept_loss };

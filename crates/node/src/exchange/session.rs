@@ -1,22 +1,21 @@
 //! A connected peer as `sync_with` sees it.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use qfzz_ledger_core::codec::encode;
-use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
+use qfzz_ledger_core::ids::StationId;
 use qfzz_sync::message::{MAX_RESPONSE_BYTES, Request, Response};
 use qfzz_sync::peer::{PeerSession, SessionError, Traffic};
 
-use crate::network::{NetworkHandle, RequestError};
+use super::{Heads, MAX_HEADS, locked};
+use crate::network::{FrameError, NetworkHandle, RequestError};
 use crate::store::StoreReader;
 
 /// Requests to one peer, counted.
 pub(super) struct Session {
     network: NetworkHandle,
     peer: StationId,
-    heads: Arc<Mutex<HashMap<StationId, (Height, BlockHash)>>>,
+    heads: Heads,
     /// Where whole blocks may lie that need not be asked for.
     local: Option<StoreReader>,
     bytes_in: AtomicU64,
@@ -24,16 +23,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(
-        network: NetworkHandle,
-        peer: StationId,
-        heads: Arc<Mutex<HashMap<StationId, (Height, BlockHash)>>>,
-    ) -> Self {
+    pub(super) fn new(network: NetworkHandle, peer: StationId, heads: Heads) -> Self {
         Self { network, peer, heads, local: None, bytes_in: AtomicU64::new(0), bytes_out: AtomicU64::new(0) }
     }
-}
 
-impl Session {
     /// Takes blocks that a repair found whole from there, and asks the peer only for others.
     pub(super) fn with_local(self, local: StoreReader) -> Self {
         Self { local: Some(local), ..self }
@@ -67,9 +60,10 @@ impl PeerSession for Session {
         self.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
         let answer = self.network.request(self.peer, data).await.map_err(|error| match error {
             RequestError::Timeout => SessionError::Timeout,
+            RequestError::Malformed { error: FrameError::Dribbled } => SessionError::Dribbled,
             RequestError::Malformed { .. } => SessionError::Malformed,
+            RequestError::Unsupported => SessionError::Unsupported,
             RequestError::Disconnected
-            | RequestError::Unsupported
             | RequestError::Refused
             | RequestError::Broken { .. }
             | RequestError::TooLarge { .. }
@@ -78,8 +72,11 @@ impl PeerSession for Session {
         self.bytes_in.fetch_add(answer.len() as u64, Ordering::Relaxed);
         let response = Response::decode(&answer)?;
         if let Response::Status(status) = &response {
-            let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
-            heads.insert(self.peer, (status.height, status.head));
+            let mut heads = locked(&self.heads);
+            // An answer may come in after its peer has gone.
+            if heads.len() < MAX_HEADS || heads.contains_key(&self.peer) {
+                heads.insert(self.peer, (status.height, status.head));
+            }
         }
         Ok(response)
     }

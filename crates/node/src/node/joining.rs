@@ -65,7 +65,10 @@ pub(super) async fn join_targets(shared: Arc<Shared>, targets: Vec<JoinTarget>) 
         for target in &targets {
             match join(&shared, target).await {
                 Ok(_) => return,
-                Err(error) => tracing::warn!("cannot join by {target} yet: {error}"),
+                Err(error) => {
+                    let again = pause.as_secs_f32();
+                    tracing::warn!("cannot join by {target} yet: {error}; trying again in {again} s");
+                }
             }
         }
         sleep(pause).await;

@@ -20,7 +20,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::disk_space::Watch;
-use crate::exchange::{Exchange, Tasks};
+use crate::exchange::Exchange;
 use crate::network::{self, NetworkConfig, NetworkHandle};
 use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
 use crate::service::{ServiceHandle, worker};
@@ -53,7 +53,6 @@ pub(crate) struct Member {
     pub(crate) exchange: Exchange,
     pub(crate) reader: StoreReader,
     station: StationId,
-    tasks: Tasks,
     failure: watch::Receiver<Option<String>>,
     /// Ends the task that passes a failure on.
     watcher: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -98,7 +97,7 @@ impl Member {
         };
         let verifiers = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("qfzz-verify-{number}")).build();
         let verifiers = Arc::new(verifiers.map_err(|error| NodeError::Thread(std::io::Error::other(error)))?);
-        let (exchange, tasks) = Exchange::start(
+        let exchange = Exchange::start(
             network.clone(),
             network_events,
             service.handle.clone(),
@@ -114,7 +113,6 @@ impl Member {
             exchange,
             reader,
             station,
-            tasks,
             failure: service.failure,
             watcher: Mutex::new(None),
         });
@@ -171,7 +169,7 @@ impl Member {
         // The service first, so that what it announces still leaves.
         self.service.stop().await;
         self.network.stop().await;
-        self.tasks.abort();
+        self.exchange.stop().await;
     }
 }
 

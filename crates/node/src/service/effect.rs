@@ -7,6 +7,7 @@ use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, Se
 use qfzz_ledger_core::ledger::{NoBlock, Template, Transition};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::session::Taken;
 
@@ -154,8 +155,10 @@ pub enum Effect {
     Ban {
         /// Whom.
         peer: StationId,
-        /// What it did.
+        /// What it did, in the past tense.
         reason: String,
+        /// When it may come back.
+        until: Timestamp,
     },
     /// Stop the node.
     Fatal(ReadError),

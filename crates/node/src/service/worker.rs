@@ -45,7 +45,7 @@ pub(crate) enum Order {
     Sync(StationId),
     FetchBatches { peer: StationId, block: BlockHash, indexes: Vec<u32> },
     FetchLog { peer: StationId, station: StationId, from: Sequence },
-    Ban { peer: StationId, reason: String },
+    Ban { peer: StationId, reason: String, until: Timestamp },
 }
 
 /// Something that leaves when what is before it is on disk.
@@ -273,7 +273,7 @@ impl Worker {
                 Effect::Persist(transition) => {
                     self.persisted = transition.number;
                     // Waits in place while too much is on its way to the disk: nothing else may be decided then.
-                    if !tokio::task::block_in_place(|| self.writer.push(*transition)) {
+                    if !self.writer.push(*transition).await {
                         return self.fail("the store has stopped".to_owned());
                     }
                 }
@@ -320,7 +320,7 @@ impl Worker {
             Effect::FetchLog { peer, station, from } => self.order(Order::FetchLog { peer, station, from }).await,
             Effect::StartMining(template) => self.miner.start(template.header),
             Effect::StopMining => self.miner.stop(),
-            Effect::Ban { peer, reason } => self.order(Order::Ban { peer, reason }).await,
+            Effect::Ban { peer, reason, until } => self.order(Order::Ban { peer, reason, until }).await,
             // Handled where they were decided.
             Effect::Persist(_) | Effect::Fatal(_) => {}
         }
@@ -349,9 +349,11 @@ impl Worker {
             effect::Event::Sync(report) => {
                 match &report.fault {
                     Some(fault) => tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}"),
-                    None => {
-                        tracing::debug!(peer = %report.peer, blocks = report.blocks, batches = report.batches, "sync")
+                    None if report.blocks > 0 || report.batches > 0 => {
+                        let (blocks, records) = (report.blocks, report.records);
+                        tracing::info!(peer = %report.peer, blocks, records, "caught up with a station");
                     }
+                    None => tracing::debug!(peer = %report.peer, "a sync found nothing new"),
                 }
                 self.events.publish(Event::Sync(*report));
             }

@@ -186,7 +186,7 @@ async fn dialling_and_syncing_pass_the_address_on() {
         let reports = api.post("/v1/sync", body).await.json();
         assert_eq!(api.fake.asked().as_deref(), Some(asked));
         let expected = serde_json::json!([{"peer": StationId::from_bytes([9; 32]).to_string(), "blocks": 1, "batches": 2,
-            "records": 3, "bytes_in": 4, "bytes_out": 5, "reorg_depth": 6, "elapsed_ms": 7, "fault": null}]);
+            "records": 3, "bytes_in": 4, "bytes_out": 5, "round_trips": 8, "reorg_depth": 6, "elapsed_ms": 7, "cpu_ms": 10, "fault": null}]);
         assert_eq!(reports, expected);
     }
     let long = format!(r#"{{"address":"{}"}}"#, "x".repeat(5_000));
