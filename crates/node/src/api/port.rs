@@ -68,6 +68,9 @@ pub enum PortError {
     /// Its queues are full.
     #[error("the station is busy")]
     Busy,
+    /// The disk is full; reads go on.
+    #[error("the disk is full")]
+    DiskFull,
     /// It is stopping.
     #[error("the station is stopping")]
     Stopping,

@@ -19,6 +19,7 @@ use super::{NodeError, Shared};
 use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
+use crate::disk_space::Watch;
 use crate::exchange::Exchange;
 use crate::network::{self, NetworkConfig, NetworkHandle};
 use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
@@ -75,7 +76,9 @@ impl Member {
                 tracing::warn!(%error, "it is not noted that this station's log is known: the next start waits for a peer");
             }
         });
-        let service = worker::start(state, store, shared.events.clone(), on_log_known).map_err(NodeError::Thread)?;
+        let service =
+            worker::start(state, store, shared.events.clone(), on_log_known, Watch::new(shared.dir.path().to_owned()));
+        let service = service.map_err(NodeError::Thread)?;
         let started = network::start(NetworkConfig {
             seed: *shared.identity.seed(),
             federation: rules.federation(),

@@ -30,6 +30,8 @@ use crate::api::dto::{
 };
 use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use crate::clock;
+use crate::data_dir::DataDir;
+use crate::disk_space;
 use crate::events::Events;
 use crate::service::state::State;
 use crate::store::{StoreRead, StoreReader};
@@ -45,6 +47,12 @@ async fn on_disk<T: Send + 'static>(
 ) -> Result<T, PortError> {
     let done = tokio::task::spawn_blocking(read).await;
     done.unwrap_or_else(|error| Err(PortError::Failed { reason: error.to_string() }))
+}
+
+/// That nothing is taken in for want of space, and how much there is.
+pub(super) fn disk_full(dir: &DataDir) -> String {
+    let free = disk_space::free(dir.path()).map_or_else(|_| "unknown space".to_owned(), disk_space::in_mib);
+    format!("the disk is full: {free} free, a station needs {}", disk_space::in_mib(disk_space::RESERVE_BYTES))
 }
 
 pub(super) fn head_of(ledger: &Ledger<StoreReader>) -> Head {
@@ -181,8 +189,10 @@ impl Station for StationHandle {
         let Some(member) = self.0.member() else {
             return Ok(Readiness { ready: false, reasons: vec!["no federation yet: join one".to_owned()] });
         };
-        let is_synced = member.service.query(|state| state.is_synced()).await?;
+        let asked = member.service.query(|state| (state.is_synced(), state.is_disk_full())).await?;
+        let (is_synced, is_disk_full) = asked;
         let peers = member.network.peers().await.len();
+        let full = is_disk_full.then(|| disk_full(&self.0.dir));
         let reason = if is_synced || (peers == 0 && member.is_founder()) {
             None
         } else if peers == 0 {
@@ -190,7 +200,8 @@ impl Station for StationHandle {
         } else {
             Some("not caught up with any peer yet".to_owned())
         };
-        Ok(Readiness { ready: reason.is_none(), reasons: reason.into_iter().collect() })
+        let reasons: Vec<String> = full.into_iter().chain(reason).collect();
+        Ok(Readiness { ready: reasons.is_empty(), reasons })
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, PortError> {

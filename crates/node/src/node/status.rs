@@ -3,11 +3,11 @@
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::state::ReadError;
 
-use super::station::head_of;
+use super::station::{disk_full, head_of};
 use super::{Member, Shared};
 use crate::api::dto::{BannedPeer, Head, Status, Trouble};
 use crate::api::port::PortError;
-use crate::disk_space;
+use crate::disk_space::{self, RESERVE_BYTES};
 use crate::service::state::{Hold, State};
 use crate::store::StoreReader;
 
@@ -27,6 +27,7 @@ struct Known {
     pending: u64,
     is_synced: bool,
     hold: Hold,
+    is_disk_full: bool,
     is_used_up: bool,
     reorganisations: u64,
 }
@@ -40,6 +41,7 @@ impl Known {
             pending: ledger.pool().records(),
             is_synced: state.is_synced(),
             hold: state.hold(),
+            is_disk_full: state.is_disk_full(),
             is_used_up: state.is_used_up(),
             reorganisations: state.reorganisations(),
         })
@@ -80,7 +82,7 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
         Some(member) => take_part(shared, &member, &mut status).await?,
         None => status.problems.push(no_federation(shared)),
     }
-    if let Some(free) = free_bytes.filter(|free| *free < LITTLE_ROOM) {
+    if let Some(free) = free_bytes.filter(|free| (RESERVE_BYTES..LITTLE_ROOM).contains(free)) {
         status.problems.push(Trouble {
             problem: format!("the disk has only {} MiB left", free / (1024 * 1024)),
             remedy: "make room: on a full disk records are refused".to_owned(),
@@ -112,6 +114,9 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     let mut trouble = |problem: String, remedy: &str| {
         status.problems.push(Trouble { problem, remedy: remedy.to_owned() });
     };
+    if known.is_disk_full {
+        trouble(disk_full(&shared.dir), "free some space: the station takes things again by itself");
+    }
     if known.hold == Hold::UntilAnswered {
         trouble(
             "the store is new: nothing is signed before a peer has told of this station's log".to_owned(),

@@ -19,6 +19,7 @@ use super::miner::{FOUND_CAPACITY, Miner};
 use super::state::State;
 use super::writer::{Progress, Writer};
 use crate::clock;
+use crate::disk_space::Watch;
 use crate::events::{Event, Events};
 use crate::network::{MessageRef, Topic, Verdict};
 use crate::store::{DiskStore, StoreReader};
@@ -80,6 +81,7 @@ struct Worker {
     last_tick: Instant,
     /// Takes note that a peer has told of this station's log.
     on_log_known: OnLogKnown,
+    disk: Watch,
 }
 
 /// Called once when signing was held until a peer had answered, and one has.
@@ -94,6 +96,7 @@ pub(crate) fn start(
     store: DiskStore,
     events: Events,
     on_log_known: OnLogKnown,
+    disk: Watch,
 ) -> std::io::Result<Service> {
     let (commands, queue) = mpsc::channel(COMMAND_CAPACITY);
     let (orders, ordered) = mpsc::channel(ORDER_CAPACITY);
@@ -120,6 +123,7 @@ pub(crate) fn start(
         tokens: 0,
         last_tick: Instant::now(),
         on_log_known,
+        disk,
     };
     tokio::spawn(worker.run());
     Ok(Service { handle: ServiceHandle { commands }, orders: ordered, failure: failed })
@@ -246,6 +250,19 @@ impl Worker {
     }
 
     async fn input(&mut self, input: Input) {
+        // Before anything is decided that would have to be written.
+        if let Some(full) = self.disk.change() {
+            if full {
+                tracing::error!("the disk is full: nothing is taken in until there is room again; reads go on");
+            } else {
+                tracing::info!("the disk has room again");
+            }
+            self.decide(Input::Disk { full }).await;
+        }
+        self.decide(input).await;
+    }
+
+    async fn decide(&mut self, input: Input) {
         let now: Timestamp = clock::now();
         for effect in self.state.handle(input, now) {
             match effect {

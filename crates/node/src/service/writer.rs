@@ -105,7 +105,8 @@ fn write(mut store: DiskStore, mut queue: mpsc::Receiver<Waiting>, progress: &wa
 }
 
 fn report(error: &StoreError) {
-    tracing::error!(%error, "the store cannot be written: the node stops, and a restart reads the disk");
+    let remedy = if error.is_full() { "free some space, and start again" } else { "look at the disk" };
+    tracing::error!(%error, "the store cannot be written: the node stops, and a restart reads the disk; {remedy}");
 }
 
 fn size_of_transition(transition: &Transition) -> usize {

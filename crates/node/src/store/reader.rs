@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
+use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::overlay::LedgerRead;
@@ -88,6 +88,16 @@ impl StoreReader {
             }
             Ok(hashes)
         })
+    }
+
+    /// A block that was connected, as it lies on the disk and to be verified by whoever asks; `None` if it is not known,
+    /// or was only kept.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is fatal to the node.
+    pub(crate) fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError> {
+        let at = self.view.block_at(hash)?;
+        at.map(|at| self.entries.signed_block(at.place, hash)).transpose()
     }
 
     fn find_undo(&self, hash: &BlockHash) -> Result<Option<Undo>, StoreError> {

@@ -147,6 +147,7 @@ impl From<PortError> for Problem {
             PortError::Unreachable { .. } => (Code::Unreachable, "check the address, and that the station runs there"),
             PortError::NotReady { .. } => (Code::NotReady, "try again in a few seconds"),
             PortError::Busy => (Code::Busy, "try again in a second"),
+            PortError::DiskFull => (Code::DiskFull, "free some space where the station keeps its data"),
             PortError::Stopping => (Code::Stopping, "start it again with `qfzz run`"),
             PortError::Failed { .. } => (Code::Internal, "see the station's log"),
         };

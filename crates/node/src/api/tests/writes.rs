@@ -218,6 +218,7 @@ async fn what_the_station_cannot_do_is_a_problem_with_its_own_code() {
         (PortError::Unreachable { reason: "refused".to_owned() }, 502, "unreachable"),
         (PortError::NotReady { reason: "it waits for a peer".to_owned() }, 503, "not_ready"),
         (PortError::Busy, 503, "busy"),
+        (PortError::DiskFull, 507, "disk_full"),
         (PortError::Stopping, 503, "stopping"),
         (PortError::Failed { reason: "the disk is full".to_owned() }, 500, "internal"),
     ] {
