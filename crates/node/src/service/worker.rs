@@ -364,7 +364,10 @@ impl Worker {
                 }
                 self.observers.events.publish(Event::Sync(*report));
             }
-            effect::Event::LogKnown => (self.on_log_known)(),
+            effect::Event::LogKnown => {
+                tracing::info!("this station's own log is known now: it may sign");
+                (self.on_log_known)();
+            }
             effect::Event::NewerVersion => {
                 tracing::warn!("a peer speaks a newer version of the protocol: update qfzz");
             }
