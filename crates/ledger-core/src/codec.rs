@@ -36,6 +36,39 @@ macro_rules! decode_through {
 }
 pub(crate) use decode_through;
 
+/// Encodes an enum, each variant of one field, under tags that are not consecutive; the derive counts from 0.
+macro_rules! tagged {
+    ($name:ident { $($tag:literal => $variant:ident,)* }) => {
+        impl bincode::Encode for $name {
+            fn encode<E: bincode::enc::Encoder>(&self, output: &mut E) -> Result<(), bincode::error::EncodeError> {
+                match self {
+                    $(Self::$variant(value) => {
+                        u32::encode(&$tag, output)?;
+                        value.encode(output)
+                    })*
+                }
+            }
+        }
+
+        impl<C> bincode::Decode<C> for $name {
+            fn decode<R: bincode::de::Decoder<Context = C>>(
+                input: &mut R,
+            ) -> Result<Self, bincode::error::DecodeError> {
+                match u32::decode(input)? {
+                    $($tag => Ok(Self::$variant(bincode::Decode::decode(input)?)),)*
+                    found => Err(bincode::error::DecodeError::UnexpectedVariant {
+                        type_name: stringify!($name),
+                        allowed: &bincode::error::AllowedEnumVariants::Allowed(&[$($tag),*]),
+                        found,
+                    }),
+                }
+            }
+        }
+        bincode::impl_borrow_decode!($name);
+    };
+}
+pub(crate) use tagged;
+
 /// Why bytes are not the encoding of a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {

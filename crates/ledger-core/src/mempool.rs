@@ -82,6 +82,8 @@ pub struct Mempool {
     logs: HashMap<StationId, Log>,
     ids: HashMap<BatchId, (StationId, Sequence)>,
     subjects: HashMap<Subject, BTreeSet<(StationId, Sequence, u16)>>,
+    /// Stations that a pending record proves to have equivocated, each with the number of such records.
+    accused: HashMap<StationId, usize>,
     arrivals: u64,
     records: u64,
     /// Other stations by whether they are on the chain, then by their pending bytes: the last is the first to give way.
@@ -98,6 +100,7 @@ impl Mempool {
             logs: HashMap::new(),
             ids: HashMap::new(),
             subjects: HashMap::new(),
+            accused: HashMap::new(),
             arrivals: 0,
             records: 0,
             by_size: BTreeSet::new(),
@@ -153,6 +156,11 @@ impl Mempool {
     pub fn by_id(&self, id: &BatchId) -> Option<&VerifiedBatch> {
         let (station, sequence) = self.ids.get(id)?;
         self.batch(station, *sequence)
+    }
+
+    /// Whether a record that waits proves that `station` equivocated.
+    pub fn accuses(&self, station: &StationId) -> bool {
+        self.accused.contains_key(station)
     }
 
     /// Stations with batches that wait, each with its last one, in order of their ids.
@@ -215,6 +223,9 @@ impl Mempool {
         for (subject, index) in subjects_of(batch) {
             self.subjects.entry(subject).or_default().insert((station, sequence, index));
         }
+        for accused in accused_by(batch) {
+            *self.accused.entry(accused).or_default() += 1;
+        }
         let is_on_chain = chain.next > Sequence::ZERO;
         let new = Log { batches: VecDeque::new(), bytes: 0, is_on_chain };
         let log = self.logs.entry(station).or_insert(new);
@@ -269,6 +280,14 @@ impl Mempool {
                 places.remove(&(station, sequence, index));
                 if places.is_empty() {
                     self.subjects.remove(&subject);
+                }
+            }
+        }
+        for accused in accused_by(batch) {
+            if let Some(count) = self.accused.get_mut(&accused) {
+                *count -= 1;
+                if *count == 0 {
+                    self.accused.remove(&accused);
                 }
             }
         }
@@ -430,9 +449,14 @@ fn subjects_of(batch: &VerifiedBatch) -> impl Iterator<Item = (Subject, u16)> {
     (0..).zip(batch.records()).flat_map(|(index, record)| {
         let subject = record.subject();
         let creator = match &subject {
-            Subject::Content { creator_id, .. } => Some(Subject::Creator(creator_id.clone())),
-            Subject::User(_) | Subject::Creator(_) => None,
+            Some(Subject::Content { creator_id, .. }) => Some(Subject::Creator(creator_id.clone())),
+            Some(Subject::User(_) | Subject::Creator(_)) | None => None,
         };
-        std::iter::once(subject).chain(creator).map(move |subject| (subject, index))
+        subject.into_iter().chain(creator).map(move |subject| (subject, index))
     })
+}
+
+/// The stations that a batch's records prove to have equivocated.
+fn accused_by(batch: &VerifiedBatch) -> impl Iterator<Item = StationId> {
+    batch.records().iter().filter_map(|record| Some(record.proof()?.station()))
 }

@@ -1,7 +1,7 @@
 //! `sync_with`: becoming equal to one other station.
 //!
 //! Status, common ancestor by block locator, headers with seals, bodies in parallel while earlier ones are being
-//! connected, then what is pending. Its cost follows the difference between the two stations. It reads through a view
+//! connected, then what is missing of the own log, then what is pending. Its cost follows the difference between the two stations. It reads through a view
 //! and hands what it fetched to a sink, so it never writes; whatever the peer does costs only this sync, and a peer that
 //! gives too little for the time it takes is given up.
 
@@ -23,6 +23,7 @@ use qfzz_ledger_core::limits::{MAX_BATCH_BYTES, MAX_PENDING_BYTES};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::time::Timestamp;
 
+use crate::alive::{OtherRun, Statement};
 use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
 use crate::patience::Patience;
 use crate::peer::{PeerSession, SessionError};
@@ -83,6 +84,8 @@ pub trait SyncView {
     fn now(&self) -> Timestamp;
     /// Waits, while the peer is busy.
     fn pause(&self, millis: u64) -> impl Future<Output = ()> + Send;
+    /// What this station says of the daemon that syncs; none where it does not sign.
+    fn alive(&self) -> impl Future<Output = Result<Option<Statement>, Stopped>> + Send;
     /// Where this station is.
     fn here(&self) -> impl Future<Output = Result<Here, Stopped>> + Send;
     /// What is known of a block; `None` if it is not known.
@@ -97,11 +100,16 @@ pub trait SyncView {
 pub trait SyncSink {
     /// Verifies blocks by themselves, on all cores.
     fn verify(&self, blocks: Vec<SignedBlock>) -> impl Future<Output = Result<Vec<VerifiedBlock>, Fault>> + Send;
-    /// Takes in verified blocks, parents first; returns once what they changed is on disk.
-    fn blocks(&self, peer: StationId, blocks: Vec<VerifiedBlock>) -> impl Future<Output = Result<Taken, Fault>> + Send;
-    /// Takes in batches that wait for a block; returns once what they changed is on disk.
-    fn batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> impl Future<Output = Result<Taken, Fault>> + Send;
+    /// Takes in verified blocks, parents first; returns once what they changed is on disk. What was taken in before one
+    /// that is refused counts.
+    fn blocks(&self, peer: StationId, blocks: Vec<VerifiedBlock>) -> impl Future<Output = Handed> + Send;
+    /// Takes in batches that wait for a block; returns once what they changed is on disk. What was taken in before one
+    /// that is refused counts.
+    fn batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> impl Future<Output = Handed> + Send;
 }
+
+/// What came of handing over blocks or batches: what was taken in, and what ended it early.
+pub type Handed = (Taken, Result<(), Fault>);
 
 impl From<Stopped> for Fault {
     fn from(_: Stopped) -> Self {
@@ -115,7 +123,8 @@ impl From<Stopped> for Fault {
 pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &impl SyncSink) -> SyncReport {
     let started = view.now();
     let patience = Patience::new(peer.traffic().bytes_in);
-    let mut session = Session { peer, view, sink, patience, blocks: Taken::default(), batches: Taken::default() };
+    let (blocks, batches) = (Taken::default(), Taken::default());
+    let mut session = Session { peer, view, sink, patience, blocks, batches, your_log: None, other_run: None };
     let fault = session.run().await.err();
     let traffic = peer.traffic();
     SyncReport {
@@ -127,6 +136,8 @@ pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &imp
         bytes_out: traffic.bytes_out,
         reorg_depth: session.blocks.reorg_depth,
         elapsed_ms: u64::try_from(view.now().since(started)).unwrap_or(0),
+        your_log: session.your_log,
+        other_run: session.other_run,
         fault,
     }
 }
@@ -157,6 +168,8 @@ struct Session<'a, P, V, S> {
     patience: Patience,
     blocks: Taken,
     batches: Taken,
+    your_log: Option<LogEnd>,
+    other_run: Option<OtherRun>,
 }
 
 impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
@@ -166,10 +179,18 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
         if found != self.view.rules().federation() {
             return Err(Fault::OtherFederation { found });
         }
-        self.own_log(&status).await?;
+        if let Some(other) = &status.other_run {
+            let own = self.view.here().await?.own.0;
+            if !other.statement.is_signed_by(self.view.rules(), &own) {
+                return Err(Fault::ForgedStatement);
+            }
+            self.other_run = Some(other.clone());
+        }
+        self.your_log = Some(status.your_log);
         let is_short = self.chain(&status).await?;
+        let is_own_log_short = self.own_log(&status).await?;
         self.pending(&status).await?;
-        if is_short { Err(Fault::Withheld) } else { Ok(()) }
+        if is_short || is_own_log_short { Err(Fault::Withheld) } else { Ok(()) }
     }
 
     /// Asks, and asks again while the peer is busy.
@@ -192,19 +213,21 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
     }
 
     async fn status(&self) -> Result<Status, Fault> {
-        match self.ask(Request::Status).await? {
+        let alive = self.view.alive().await?;
+        match self.ask(Request::Status { alive }).await? {
             Response::Status(status) => Ok(status),
             _ => Err(Fault::NotAsked),
         }
     }
 
-    /// Takes over what the peer knows of this station's own log beyond what stands here: a backup was restored.
-    async fn own_log(&mut self, status: &Status) -> Result<(), Fault> {
+    /// Takes over what the peer knows of this station's own log beyond what stands here, for a backup was restored or
+    /// the store was lost, and the chain there may not be better. Whether it gave less than it told of.
+    async fn own_log(&mut self, status: &Status) -> Result<bool, Fault> {
         let (own, end) = self.view.here().await?.own;
         if status.your_log.next > end.next {
             self.fetch_logs(Wanted::from([(own, end.next)])).await?;
         }
-        Ok(())
+        Ok(status.your_log.next > self.view.here().await?.own.1.next)
     }
 
     /// Takes over the peer's chain where it is better, a page of headers at a time; whether it came to less work than
@@ -289,9 +312,10 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
                 Err(fault) => return (taken, Err(fault)),
             };
             let (connected, following) = join(self.sink.blocks(self.peer.peer(), blocks), fetched.next()).await;
-            match connected {
-                Ok(more) => taken.add(&more),
-                Err(fault) => return (taken, Err(fault)),
+            let (more, outcome) = connected;
+            taken.add(&more);
+            if outcome.is_err() {
+                return (taken, outcome);
             }
             next = following;
         }
@@ -374,8 +398,9 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             }
             let given: usize = batches.iter().map(encoded_len).sum();
             bytes += given;
-            let taken = self.sink.batches(self.peer.peer(), batches).await?;
+            let (taken, outcome) = self.sink.batches(self.peer.peer(), batches).await;
             self.batches.add(&taken);
+            outcome?;
             // Another batch would have fitted: this was all. Nor has an honest pool more than this.
             if given <= MAX_RESPONSE_BYTES - 2 * MAX_BATCH_BYTES as usize || bytes > MAX_PENDING_BYTES {
                 break;

@@ -27,6 +27,7 @@ pub struct PendingRecord<'a> {
 
 /// Reads through a port, writes into memory, and remembers what stood there before.
 pub struct Scratch<'a, R> {
+    rules: &'a Rules,
     read: &'a R,
     /// Each key read: what it held, and what it holds now.
     touched: BTreeMap<Key, (Option<Value>, Option<Value>)>,
@@ -71,14 +72,14 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn new(rules: &Rules, read: &'a R) -> Result<Self, ReadError> {
+    pub fn new(rules: &'a Rules, read: &'a R) -> Result<Self, ReadError> {
         let chain_before = read.get(&Key::Chain)?;
         let chain = match &chain_before {
             Some(Value::Chain(chain)) => chain.clone(),
             Some(_) => return Err(DAMAGED),
             None => ChainState::genesis(rules),
         };
-        Ok(Self { read, touched: BTreeMap::new(), chain, chain_before })
+        Ok(Self { rules, read, touched: BTreeMap::new(), chain, chain_before })
     }
 
     /// The totals as they stand now.
@@ -170,7 +171,30 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             reveal: [0; 32],
         };
         self.set_station(station, state.clone())?;
+        // A founder was counted by the proof: it is asked also without a batch.
+        if self.value(&Key::Equivocation(*station))?.is_some() && !self.rules.is_founder(station) {
+            self.count_equivocator()?;
+        }
         Ok(state)
+    }
+
+    fn count_equivocator(&mut self) -> Result<(), ReadError> {
+        let count = expect_value!(self.value(&Key::Equivocators)?, Value::Equivocators)?.unwrap_or(0);
+        self.set(Key::Equivocators, Value::Equivocators(count + 1));
+        Ok(())
+    }
+
+    /// Takes note of the first proof against a station; a later one has no effect.
+    fn apply_equivocation(&mut self, accused: &StationId, place: RecordPlace) -> Result<(), ReadError> {
+        let key = Key::Equivocation(*accused);
+        if self.value(&key)?.is_some() {
+            return Ok(());
+        }
+        self.set(key, Value::Equivocation(place));
+        if self.rules.is_founder(accused) || self.station(accused)?.is_some() {
+            self.count_equivocator()?;
+        }
+        Ok(())
     }
 
     /// Folds one record into the state.
@@ -184,8 +208,9 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         self.chain.records += 1;
         match pending.record {
             Record::UserAction(action) => self.apply_action(station, action),
+            Record::BatchEquivocation(proof) => self.apply_equivocation(&proof.station(), place),
             Record::ContentAdded(content) => {
-                let (subject, creator) = (pending.record.subject(), &content.creator_id);
+                let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 let score = content.initial_score;
                 self.change_content(&subject, creator, signed_at, |ledger| match ledger.added {
                     Some(added) if added.station != station => {}
@@ -196,12 +221,12 @@ impl<'a, R: StateRead> Scratch<'a, R> {
                 })
             }
             Record::ContentVerified(content) => {
-                let (subject, creator) = (pending.record.subject(), &content.creator_id);
+                let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 self.change_content(&subject, creator, signed_at, |ledger| ledger.verifications += 1)?;
                 self.change_content_opinion(station, &subject, creator, |opinion| opinion.verifications += 1)
             }
             Record::ContentReported(content) => {
-                let (subject, creator) = (pending.record.subject(), &content.creator_id);
+                let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 self.change_content(&subject, creator, signed_at, |ledger| ledger.reports += 1)?;
                 self.change_content_opinion(station, &subject, creator, |opinion| opinion.reports += 1)
             }
@@ -292,6 +317,10 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         let changed = self.touched.into_iter().filter(|(_, (before, now))| before != now);
         changed.map(|(key, (before, now))| ((key.clone(), now), (key, before))).unzip()
     }
+}
+
+fn subject_of(creator_id: &Id, content_id: &Id) -> Subject {
+    Subject::Content { creator_id: creator_id.clone(), content_id: content_id.clone() }
 }
 
 impl CreatorLedger {
