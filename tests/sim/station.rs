@@ -294,7 +294,7 @@ impl World {
                     running.job = None;
                 }
             }
-            Effect::Ban { peer, reason } => {
+            Effect::Ban { peer, reason, .. } => {
                 let peer = self.numbers[&peer];
                 self.fail(format_args!("s{number} bans s{peer}, which {reason}"));
             }

@@ -194,9 +194,7 @@ impl SignedBatch {
         if usize::from(self.header.record_count) != count {
             return Err(BatchError::Count { station, sequence, said: self.header.record_count, found: count });
         }
-        if !self.header.introduces_as_it_must() {
-            return Err(BatchError::Introduction { station, sequence });
-        }
+        check_introduction(&self.header)?;
         let proofs = self.records.iter().filter(|record| record.proof().is_some()).count();
         if proofs > MAX_PROOFS_PER_BATCH {
             return Err(BatchError::Proofs { station, sequence, found: proofs });
@@ -219,9 +217,20 @@ impl SignedBatch {
     }
 }
 
+/// Checks that exactly the first batch of a log introduces its station, and follows nothing.
+///
+/// # Errors
+/// [`BatchError::Introduction`].
+pub fn check_introduction(header: &BatchHeader) -> Result<(), BatchError> {
+    if header.introduces_as_it_must() {
+        Ok(())
+    } else {
+        Err(BatchError::Introduction { station: header.station, sequence: header.sequence })
+    }
+}
+
 fn record_hashes(rules: &Rules, station: &StationId, sequence: Sequence, records: &[Record]) -> Vec<[u8; 32]> {
-    let hasher = rules.record_hasher(station, sequence);
-    (0..).zip(records).map(|(index, record)| *hasher.hash(index, &encode(record)).as_bytes()).collect()
+    rules.record_hasher(station, sequence).hash_all(records)
 }
 
 fn records_root(rules: &Rules, station: &StationId, sequence: Sequence, records: &[Record]) -> [u8; 32] {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, StationId};
+use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, Sequence, StationId};
 use qfzz_sync::report::SyncReport;
 use tokio::sync::broadcast;
 
@@ -42,6 +42,15 @@ pub enum Event {
         station: StationId,
         /// Whether it is connected now.
         connected: bool,
+        /// Why this station parted with it, in the past tense; none where it left by itself.
+        reason: Option<String>,
+    },
+    /// A station was found to have signed two batches with one sequence.
+    Equivocation {
+        /// Which.
+        station: StationId,
+        /// The sequence.
+        sequence: Sequence,
     },
     /// A synchronisation with one peer ended.
     Sync(SyncReport),
@@ -143,7 +152,7 @@ mod tests {
     use super::*;
 
     fn peer(connected: bool) -> Event {
-        Event::Peer { station: StationId::from_bytes([1; 32]), connected }
+        Event::Peer { station: StationId::from_bytes([1; 32]), connected, reason: None }
     }
 
     #[test]

@@ -81,8 +81,8 @@ pub enum Response {
     Blocks(Vec<SignedBlock>),
     /// To [`Request::BlockBatches`] and [`Request::Logs`]: in the order asked.
     Batches(Vec<SignedBatch>),
-    /// To [`Request::Pending`]: each log with the sequence after its last batch.
-    Pending(Vec<(StationId, Sequence)>),
+    /// To [`Request::Pending`]: each log with where it ends.
+    Pending(Vec<(StationId, LogEnd)>),
     /// You have drawn your share; ask again later.
     Busy,
     /// I have not got that.

@@ -42,6 +42,9 @@ pub enum Fault {
     /// It tells of another daemon of this station what that did not sign.
     #[error("tells of another daemon with this station's key what that key did not sign")]
     ForgedStatement,
+    /// It took long, and others waited for their turn.
+    #[error("gave way to others")]
+    GaveWay,
     /// It had no time for us.
     #[error("is busy")]
     Busy,
@@ -56,8 +59,11 @@ impl Fault {
         match self {
             Self::Session(SessionError::Disconnected | SessionError::Newer)
             | Self::Busy
+            | Self::GaveWay
             | Self::OtherFederation { .. } => Severity::Later,
-            Self::Session(SessionError::Timeout | SessionError::Malformed)
+            Self::Session(
+                SessionError::Timeout | SessionError::Dribbled | SessionError::Unsupported | SessionError::Malformed,
+            )
             | Self::NotAsked
             | Self::BrokenLink { .. }
             | Self::ForgedStatement
@@ -84,6 +90,8 @@ pub struct SyncReport {
     pub bytes_in: u64,
     /// Bytes of requests sent.
     pub bytes_out: u64,
+    /// Requests that were answered.
+    pub round_trips: u64,
     /// Blocks that left the best chain, at most in one reorganisation.
     pub reorg_depth: u64,
     /// How long it took, in milliseconds.
@@ -92,6 +100,8 @@ pub struct SyncReport {
     pub your_log: Option<LogEnd>,
     /// What the peer heard of another daemon that runs with this station's key; the signature was verified.
     pub other_run: Option<OtherRun>,
+    /// Processor time that the whole process used meanwhile, on all cores, in milliseconds.
+    pub cpu_ms: u64,
     /// What the peer did wrong, or why the sync ended early; none if both are equal now as far as the peer goes.
     pub fault: Option<Fault>,
 }

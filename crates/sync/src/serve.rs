@@ -6,6 +6,7 @@ use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
 use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
+use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
 
@@ -51,9 +52,9 @@ pub trait PendingView {
         from: Sequence,
         bytes: usize,
     ) -> Result<Vec<VerifiedBatch>, ReadError>;
-    /// Logs with batches that wait for a block, each with the sequence after its last, in order of id, from after a
-    /// station on, at most `limit`.
-    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)>;
+    /// Logs with batches that wait for a block, each with where it ends, in order of id, from after a station on, at most
+    /// `limit`.
+    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, LogEnd)>;
     /// What waits of one log from a sequence on, in order.
     fn log_from(&self, station: &StationId, from: Sequence) -> Vec<VerifiedBatch>;
 }

@@ -68,7 +68,7 @@ fn responses() -> Vec<Response> {
         Response::Headers { after: hash(1), headers: vec![block.sealed.clone()] },
         Response::Batches(block.batches.clone()),
         Response::Blocks(vec![block]),
-        Response::Pending(vec![(station(1), Sequence::new(3))]),
+        Response::Pending(vec![(station(1), LogEnd { next: Sequence::new(3), last: BatchId::ZERO })]),
         Response::Busy,
         Response::Unknown,
     ]
@@ -192,7 +192,7 @@ fn the_largest_answer_of_every_kind_fits_and_can_be_read() {
     let ids = (0..MAX_LOGS as u16).map(|number| {
         let mut id = [9; 32];
         id[..2].copy_from_slice(&number.to_be_bytes());
-        (StationId::from_bytes(id), Sequence::new(u64::MAX))
+        (StationId::from_bytes(id), LogEnd { next: Sequence::new(u64::MAX), last: BatchId::ZERO })
     });
     for response in [
         Response::Headers { after: hash(1), headers: vec![sealed; MAX_HEADERS] },

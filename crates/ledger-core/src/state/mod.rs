@@ -139,7 +139,7 @@ impl<R: StateRead + ?Sized> StateRead for Layer<'_, R> {
 /// [`ReadError`].
 pub fn chain_state(read: &impl StateRead, rules: &crate::federation::Rules) -> Result<ChainState, ReadError> {
     Ok(match read.get(&Key::Chain)? {
-        Some(Value::Chain(chain)) => chain,
+        Some(Value::Chain(chain)) => *chain,
         Some(_) => return Err(ReadError::Damaged { what: "the chain's totals" }),
         None => ChainState::genesis(rules),
     })
@@ -175,7 +175,7 @@ pub fn equivocators(read: &impl StateRead) -> Result<u32, ReadError> {
 /// [`ReadError`].
 pub fn station_state(read: &impl StateRead, station: &StationId) -> Result<Option<StationState>, ReadError> {
     match read.get(&Key::Station(*station))? {
-        Some(Value::Station(state)) => Ok(Some(state)),
+        Some(Value::Station(state)) => Ok(Some(*state)),
         Some(_) => Err(ReadError::Damaged { what: "a station's entry" }),
         None => Ok(None),
     }

@@ -75,7 +75,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     pub fn new(rules: &'a Rules, read: &'a R) -> Result<Self, ReadError> {
         let chain_before = read.get(&Key::Chain)?;
         let chain = match &chain_before {
-            Some(Value::Chain(chain)) => chain.clone(),
+            Some(Value::Chain(chain)) => ChainState::clone(chain),
             Some(_) => return Err(DAMAGED),
             None => ChainState::genesis(rules),
         };
@@ -120,7 +120,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     /// [`ReadError`].
     pub fn content(&mut self, subject: &Subject) -> Result<Option<ContentLedger>, ReadError> {
         let key = Key::Subject(subject.clone(), 0);
-        expect_value!(self.value(&key)?, Value::Content)
+        Ok(expect_value!(self.value(&key)?, Value::Content)?.map(|content| *content))
     }
 
     /// A creator's ledger part as it stands now.
@@ -138,7 +138,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     /// [`ReadError`].
     pub fn station(&mut self, station: &StationId) -> Result<Option<StationState>, ReadError> {
         match self.touched.get(&Key::Station(*station)) {
-            Some((_, now)) => expect_value!(now.as_ref(), Value::Station),
+            Some((_, now)) => Ok(expect_value!(now.as_ref(), Value::Station)?.map(|state| *state)),
             None => station_state(self.read, station),
         }
     }
@@ -147,7 +147,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     pub(super) fn set_station(&mut self, station: &StationId, state: StationState) -> Result<(), ReadError> {
         let key = Key::Station(*station);
         self.value(&key)?;
-        self.set(key, Value::Station(state));
+        self.set(key, Value::Station(Box::new(state)));
         Ok(())
     }
 
@@ -160,7 +160,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         self.chain.stations += 1;
         let key = Key::StationNumber(number);
         self.value(&key)?;
-        self.set(key, Value::StationNumber(*station));
+        self.set(key, Value::StationNumber(Box::new(*station)));
         let state = StationState {
             number,
             name: crate::ids::Name::new("").expect("a name may be empty"),
@@ -281,7 +281,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             (content.score(), evidence(&content)),
         );
         self.set(Key::Subject(Subject::Creator(creator.clone()), 0), Value::Creator(totals));
-        self.set(Key::Subject(subject.clone(), 0), Value::Content(content));
+        self.set(Key::Subject(subject.clone(), 0), Value::Content(Box::new(content)));
         Ok(())
     }
 
@@ -313,9 +313,12 @@ impl<'a, R: StateRead> Scratch<'a, R> {
 
     /// What changed, and what stood there before. Keys that were only read are in neither.
     pub(super) fn finish(mut self) -> (Writes, Undo) {
-        self.touched.insert(Key::Chain, (self.chain_before, Some(Value::Chain(self.chain))));
+        self.touched.insert(Key::Chain, (self.chain_before, Some(Value::Chain(Box::new(self.chain)))));
         let changed = self.touched.into_iter().filter(|(_, (before, now))| before != now);
-        changed.map(|(key, (before, now))| ((key.clone(), now), (key, before))).unzip()
+        let (writes, undo): (Vec<_>, Vec<_>) =
+            changed.map(|(key, (before, now))| ((key.clone(), now), (key, before))).unzip();
+        // Built at once, a map's nodes are full; filled one by one in order they stay half empty.
+        (writes.into_iter().collect(), undo.into_iter().collect())
     }
 }
 

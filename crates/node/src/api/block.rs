@@ -4,7 +4,7 @@ use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::SealedHeader;
 use qfzz_ledger_core::codec::encode;
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, Sequence, StationId};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::time::Timestamp;
@@ -162,10 +162,28 @@ enum Fields<'a> {
         content_id: &'a str,
         creator_id: &'a str,
     },
+    BatchEquivocation {
+        /// Who signed both; `station_id` is who proves it.
+        #[serde(serialize_with = "text")]
+        accused_id: StationId,
+        #[serde(serialize_with = "number")]
+        sequence: Sequence,
+        batches: [ShownHeader; 2],
+    },
 }
 
-impl<'a> From<&'a Record> for Fields<'a> {
-    fn from(record: &'a Record) -> Self {
+/// One of the two batches that prove an equivocation: all that is needed to verify it again.
+#[derive(Serialize)]
+struct ShownHeader {
+    #[serde(serialize_with = "text")]
+    batch_id: BatchId,
+    /// The encoded header.
+    header: String,
+    signature: String,
+}
+
+impl<'a> Fields<'a> {
+    fn new(record: &'a Record, rules: &Rules) -> Self {
         match record {
             Record::UserAction(record) => Self::UserAction {
                 user_id: record.user_id.as_str(),
@@ -186,6 +204,15 @@ impl<'a> From<&'a Record> for Fields<'a> {
             Record::ContentReported(record) => {
                 Self::ContentReported { content_id: record.content_id.as_str(), creator_id: record.creator_id.as_str() }
             }
+            Record::BatchEquivocation(proof) => Self::BatchEquivocation {
+                accused_id: proof.station(),
+                sequence: proof.sequence(),
+                batches: proof.headers().map(|signed| ShownHeader {
+                    batch_id: signed.id(rules),
+                    header: hex::encode(encode(&signed.header)),
+                    signature: hex::encode(signed.signature.as_bytes()),
+                }),
+            },
         }
     }
 }
@@ -195,7 +222,7 @@ fn shown_records<'a>(seen: &'a SeenBatch, rules: &Rules) -> impl Iterator<Item =
     let (batch, seen) = (&seen.batch, seen.seen.map(Height::get));
     let hashes = batch.record_hashes(rules);
     (0..).zip(batch.records()).zip(hashes).map(move |((index, record), hash)| ShownRecord {
-        fields: record.into(),
+        fields: Fields::new(record, rules),
         record_id: batch.record_id(index),
         hash,
         station_id: batch.station(),

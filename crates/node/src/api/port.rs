@@ -47,6 +47,9 @@ pub enum PortError {
         /// What is wrong with it, such as "is not a multiaddress".
         reason: String,
     },
+    /// Several blocks have a hash that begins as given.
+    #[error("several blocks have a hash that begins so")]
+    SeveralBlocks,
     /// The peer that was named is not connected.
     #[error("the peer is not connected")]
     NotConnected,
@@ -60,6 +63,24 @@ pub enum PortError {
     #[error("the station is not ready: {reason}")]
     NotReady {
         /// What it waits for.
+        reason: String,
+    },
+    /// It does not know its own log yet, so it signs nothing.
+    #[error("{reason}")]
+    LogUnknown {
+        /// What it waits for.
+        reason: String,
+    },
+    /// Another daemon was seen that signs with its key, and may be running.
+    #[error("{reason}")]
+    AnotherSeen {
+        /// What is known of it.
+        reason: String,
+    },
+    /// Another daemon that was started earlier signs with its key, so this one signs nothing.
+    #[error("{reason}")]
+    AnotherDaemon {
+        /// What is known of it.
         reason: String,
     },
     /// Its queues are full.
@@ -85,6 +106,8 @@ pub enum BlockAt {
     Index(Height),
     /// The one with this hash, also off the best chain as long as its body is kept.
     Hash(BlockHash),
+    /// The only one whose hash is not below the first and not above the last.
+    Within(BlockHash, BlockHash),
 }
 
 /// A question about global trust.

@@ -8,12 +8,13 @@ use libp2p::swarm::ConnectionId;
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::time::Timestamp;
 
+use super::conduct::Conduct;
 use super::event::Topic;
 use super::handle::{Direction, PeerInfo};
 
 /// How long a peer may stay connected without having said that it is of our federation. Newcomers that fetch the
 /// genesis need a moment of it.
-const CONFIRM_WITHIN: Duration = Duration::from_secs(20);
+const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a peer of another federation stays connected, so that it hears who we are as well.
 const FOREIGN_GRACE: Duration = Duration::from_secs(2);
@@ -32,6 +33,7 @@ pub(super) struct Link {
     topics: Vec<Topic>,
     subscription_told: bool,
     ping: Option<Duration>,
+    conduct: Conduct,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,16 @@ impl Link {
         let tell = self.is_confirmed() && self.topics.len() == 2 && !self.subscription_told;
         self.subscription_told |= tell;
         tell
+    }
+
+    /// Whether it is being disconnected for what it did.
+    pub(super) fn is_left(&self) -> bool {
+        self.conduct.is_left
+    }
+
+    /// What it did, as far as that is counted.
+    pub(super) fn conduct(&mut self) -> &mut Conduct {
+        &mut self.conduct
     }
 
     pub(super) fn pinged(&mut self, round_trip: Duration) {
@@ -151,6 +163,7 @@ impl Links {
             topics: Vec::new(),
             subscription_told: false,
             ping: None,
+            conduct: Conduct::new(now),
         });
         link.connections.push(connection);
     }

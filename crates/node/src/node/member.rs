@@ -12,13 +12,15 @@ use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::own_log::OwnLog;
 use qfzz_ledger_core::reveal::{DEFAULT_REVEALS, RevealChain};
 use qfzz_ledger_core::state::{chain_state, station_state};
+use qfzz_sync::alive::Run;
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::{NodeError, Shared};
 use crate::clock;
 use crate::config::Config;
-use crate::data_dir::{self, DataDir};
-use crate::exchange::{Exchange, Tasks};
+use crate::data_dir::{self, DataDir, DataDirError};
+use crate::exchange::Exchange;
 use crate::network::{self, NetworkConfig, NetworkHandle};
 use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
 use crate::service::{ServiceHandle, worker};
@@ -34,6 +36,15 @@ const HEADERS_AT_ONCE: usize = 10_000;
 /// Bytes of the file that keeps the reveal chain's checkpoints, at most.
 const MAX_REVEAL_CACHE: usize = 1024 * 1024;
 
+/// What a member does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// All that a station does.
+    Everything,
+    /// It takes over what others have, and signs nothing: its store is being repaired.
+    CatchUp,
+}
+
 /// A running part. Stops when it is told to.
 pub(crate) struct Member {
     pub(crate) rules: Arc<Rules>,
@@ -42,7 +53,6 @@ pub(crate) struct Member {
     pub(crate) exchange: Exchange,
     pub(crate) reader: StoreReader,
     station: StationId,
-    tasks: Tasks,
     failure: watch::Receiver<Option<String>>,
     /// Ends the task that passes a failure on.
     watcher: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -50,13 +60,13 @@ pub(crate) struct Member {
 
 impl Member {
     /// Opens the store and starts everything; libp2p listens when this returns.
-    pub(super) async fn start(shared: &Arc<Shared>, genesis: Genesis) -> Result<Arc<Self>, NodeError> {
+    pub(super) async fn start(shared: &Arc<Shared>, genesis: Genesis, duty: Duty) -> Result<Arc<Self>, NodeError> {
         let encoded_genesis = genesis.encode();
         let rules = Arc::new(Rules::new(genesis)?);
         let station = shared.identity.station_id();
         let opening = {
             let (shared, rules) = (Arc::clone(shared), Arc::clone(&rules));
-            tokio::task::spawn_blocking(move || open(&shared, &rules))
+            tokio::task::spawn_blocking(move || open(&shared, &rules, duty))
         };
         let (state, store, reader) =
             opening.await.map_err(|error| NodeError::Thread(std::io::Error::other(error)))??;
@@ -85,7 +95,7 @@ impl Member {
         };
         let verifiers = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("qfzz-verify-{number}")).build();
         let verifiers = Arc::new(verifiers.map_err(|error| NodeError::Thread(std::io::Error::other(error)))?);
-        let (exchange, tasks) = Exchange::start(
+        let exchange = Exchange::start(
             network.clone(),
             network_events,
             service.handle.clone(),
@@ -101,7 +111,6 @@ impl Member {
             exchange,
             reader,
             station,
-            tasks,
             failure: service.failure,
             watcher: Mutex::new(None),
         });
@@ -158,7 +167,7 @@ impl Member {
         // The service first, so that what it announces still leaves.
         self.service.stop().await;
         self.network.stop().await;
-        self.tasks.abort();
+        self.exchange.stop().await;
     }
 }
 
@@ -172,7 +181,11 @@ pub(super) fn addresses_of(targets: &[JoinTarget]) -> Vec<Multiaddr> {
 }
 
 /// Opens the store and takes up the ledger.
-fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, DiskStore, StoreReader), NodeError> {
+fn open(
+    shared: &Shared,
+    rules: &Arc<Rules>,
+    duty: Duty,
+) -> Result<(State<StoreReader>, DiskStore, StoreReader), NodeError> {
     let (dir, station, now) = (&shared.dir, shared.identity.station_id(), clock::now());
     let has_met_others = dir.peers_file().exists();
     if !dir.journal_dir().exists() && (has_met_others || !rules.is_founder(&station)) {
@@ -195,6 +208,7 @@ fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, Disk
     let side = reader.side_headers()?.into_iter().map(|(hash, sealed)| (hash, sealed.header));
     let own_pending = reader.own_pending()?;
     let key = StationKey::from_seed(*shared.identity.seed());
+    let run = this_run(dir, &key)?;
     let reveals = reveal_chain(shared, rules, &key)?;
     let own = OwnLog::new(key, shared.config.station.name.clone(), reveals);
     let ledger = Ledger::open(Arc::clone(rules), reader.clone(), own, best, side, own_pending, now)?;
@@ -204,7 +218,9 @@ fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, Disk
         federation = %rules.parameters().name, id = %rules.federation(), height = %ledger.chain().height(),
         pending = ledger.pool().records(), introduced, "store open"
     );
-    let hold = if dir.is_log_unknown() {
+    let hold = if duty == Duty::CatchUp {
+        Hold::Throughout
+    } else if dir.is_log_unknown() {
         tracing::info!("the store is new: nothing is signed before a peer has told of this station's log");
         Hold::UntilAnswered
     } else if has_met_others || !shared.config.network.join.is_empty() {
@@ -212,7 +228,9 @@ fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, Disk
     } else {
         Hold::No
     };
-    Ok((State::new(ledger, state_config(&shared.config, hold)), store, reader))
+    let mut config = state_config(&shared.config, hold, run);
+    config.mining.enabled &= duty == Duty::Everything;
+    Ok((State::new(ledger, config), store, reader))
 }
 
 fn report(opened: &Opened) {
@@ -222,12 +240,26 @@ fn report(opened: &Opened) {
     if let Some((path, problem)) = &opened.set_aside {
         tracing::warn!(path = %path.display(), %problem, "the view was damaged: set aside, and rebuilt from the journal");
     }
+    for file in &opened.mended {
+        tracing::warn!(file, "the header of a journal's file was damaged: written again from its copy");
+    }
     if opened.replayed > 0 {
         tracing::info!(blocks = opened.replayed, "the view lagged: replayed from the journal");
     }
 }
 
-fn state_config(config: &Config, hold: Hold) -> StateConfig {
+/// Names this run of the daemon, and where it runs.
+fn this_run(dir: &DataDir, key: &StationKey) -> Result<Run, NodeError> {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(DataDirError::NoRandomness)?;
+    // Where the system doesn't tell the machine's name, only the path tells places apart.
+    let host = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+    let path = dir.path().canonicalize().unwrap_or_else(|_| dir.path().to_owned());
+    let place = key.place(&host, path.as_os_str().as_encoded_bytes());
+    Ok(Run { started_at: clock::now(), id, place })
+}
+
+fn state_config(config: &Config, hold: Hold, run: Run) -> StateConfig {
     let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     StateConfig {
         mining: MiningConfig {
@@ -238,23 +270,30 @@ fn state_config(config: &Config, hold: Hold) -> StateConfig {
         },
         sync: SyncConfig { interval_ms: millis(config.sync.interval) },
         hold,
+        run,
     }
 }
 
 /// The station's reveal chain, from its checkpoints where they are kept: walking it takes about half a second.
 fn reveal_chain(shared: &Shared, rules: &Rules, key: &StationKey) -> Result<RevealChain, NodeError> {
-    type Cache = ([u8; 32], Vec<[u8; 32]>);
+    /// Commitment, checkpoints, and the SHA-256 of both: a wrong checkpoint would show only when its turn comes.
+    type Cache = ([u8; 32], Vec<[u8; 32]>, [u8; 32]);
+    let sum = |commitment: &[u8; 32], checkpoints: &Vec<[u8; 32]>| -> [u8; 32] {
+        Sha256::digest(encode(&(commitment, checkpoints))).into()
+    };
     let (path, federation) = (shared.dir.reveal_cache_file(), rules.federation());
     let (station, secret) = (key.station(), key.reveal_secret(&federation));
     let kept = data_dir::read_small(&path)?.and_then(|bytes| decode::<Cache>(&bytes, MAX_REVEAL_CACHE).ok());
-    let resumed = kept.and_then(|(commitment, checkpoints)| {
+    let whole = kept.filter(|(commitment, checkpoints, found)| sum(commitment, checkpoints) == *found);
+    let resumed = whole.and_then(|(commitment, checkpoints, _)| {
         RevealChain::resume(&federation, &station, secret, DEFAULT_REVEALS, checkpoints, commitment)
     });
     if let Some(chain) = resumed {
         return Ok(chain);
     }
     let chain = RevealChain::new(&federation, &station, secret, DEFAULT_REVEALS);
-    let cache: Cache = (chain.commitment(), chain.checkpoints().to_vec());
+    let (commitment, checkpoints) = (chain.commitment(), chain.checkpoints().to_vec());
+    let cache: Cache = (commitment, checkpoints.clone(), sum(&commitment, &checkpoints));
     data_dir::write_private(&path, &encode(&cache))?;
     Ok(chain)
 }

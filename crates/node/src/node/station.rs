@@ -13,24 +13,26 @@ use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::record::{Metadata, Record, Subject};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{
-    Opinion, OpinionDetail, ReadError, RecordPlace, Trust, chain_state, opinion_of, station_id, station_state,
+    Opinion, OpinionDetail, ReadError, RecordPlace, Trust, chain_state, equivocation, opinion_of, station_id,
+    station_state,
 };
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust::{Policy, get_global_trust};
 use qfzz_sync::report::SyncReport;
 
-use super::blocks::{Reading, block_by_hash, seen, show, verify};
+use super::blocks::{Reading, block_by_hash, block_within, seen, show, verify};
 use super::joining::join;
+use super::status::status;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
     self, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo,
-    Statistics, Status, Trouble, UserTrust, Verification,
+    Statistics, Status, UserTrust, Verification,
 };
 use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use crate::clock;
 use crate::events::Events;
-use crate::service::state::{Hold, State};
+use crate::service::state::State;
 use crate::store::{StoreRead, StoreReader};
 use crate::ticket::{JoinTarget, JoinTargetError};
 
@@ -46,7 +48,7 @@ async fn on_disk<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(PortError::Failed { reason: error.to_string() }))
 }
 
-fn head_of(ledger: &Ledger<StoreReader>) -> Head {
+pub(super) fn head_of(ledger: &Ledger<StoreReader>) -> Head {
     Head { index: ledger.chain().height(), hash: ledger.chain().head() }
 }
 
@@ -173,67 +175,7 @@ impl Station for StationHandle {
     }
 
     async fn status(&self) -> Result<Status, PortError> {
-        let shared = &self.0;
-        let base = Status {
-            station_id: shared.identity.station_id(),
-            name: shared.config.station.name.clone(),
-            federation_id: None,
-            federation: None,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            listen: Vec::new(),
-            head: None,
-            pending_records: 0,
-            peers: 0,
-            synced: false,
-            mining: shared.config.mining.enabled,
-            reorganisations: 0,
-            started_at: shared.started_at,
-            problems: Vec::new(),
-        };
-        let Some(member) = shared.member() else {
-            let problem = "this station has no federation yet".to_owned();
-            let remedy = "join one: qfzz join TICKET or ADDRESS".to_owned();
-            return Ok(Status { problems: vec![Trouble { problem, remedy }], ..base });
-        };
-        let question = |state: &State<StoreReader>| {
-            let (head, pending) = (head_of(state.ledger()), state.ledger().pool().records());
-            (head, pending, state.is_synced(), state.hold(), state.is_used_up(), state.reorganisations())
-        };
-        let (head, pending_records, is_synced, hold, is_used_up, reorganisations) =
-            member.service.query(question).await?;
-        let peers = member.network.peers().await.len() as u64;
-        let mut problems = Vec::new();
-        if hold == Hold::UntilAnswered {
-            problems.push(Trouble {
-                problem: "the store was lost: nothing is signed before a peer has told of this station's log"
-                    .to_owned(),
-                remedy: "connect to a peer: qfzz join ADDRESS".to_owned(),
-            });
-        }
-        if is_used_up {
-            problems.push(Trouble {
-                problem: "this station's reveal chain is used up: it produces no more blocks".to_owned(),
-                remedy: "let other stations mine, or start a new station".to_owned(),
-            });
-        }
-        if peers == 0 && !member.is_founder_alone(&shared.config) {
-            problems.push(Trouble {
-                problem: "no peer is connected".to_owned(),
-                remedy: "check the network, or join by another address: qfzz join ADDRESS".to_owned(),
-            });
-        }
-        Ok(Status {
-            federation_id: Some(member.rules.federation()),
-            federation: Some(member.rules.parameters().name.clone()),
-            listen: member.addresses().await.iter().map(ToString::to_string).collect(),
-            head: Some(head),
-            pending_records,
-            peers,
-            synced: is_synced || (peers == 0 && member.is_founder()),
-            reorganisations,
-            problems,
-            ..base
-        })
+        status(&self.0).await
     }
 
     async fn readiness(&self) -> Result<Readiness, PortError> {
@@ -293,16 +235,24 @@ impl Station for StationHandle {
             stations.sort_unstable();
             stations.dedup();
             let mut listed = Vec::with_capacity(stations.len());
-            for station_id in stations {
-                let known = station_state(read, &station_id)?;
-                let own_name = if station_id == own.0 { own.1.clone() } else { Name::default() };
+            for station in stations {
+                let known = station_state(read, &station)?;
+                let own_name = if station == own.0 { own.1.clone() } else { Name::default() };
+                let proof = match equivocation(read, &station)? {
+                    Some(RecordPlace { station, sequence, index }) => {
+                        Some(RecordId { station: station_id(read, station)?, sequence, index })
+                    }
+                    None => None,
+                };
                 listed.push(StationInfo {
-                    station_id,
+                    station_id: station,
+                    equivocated: proof.is_some(),
+                    equivocation: proof,
                     records: known.as_ref().map_or(0, |it| it.records),
                     batches: known.as_ref().map_or(0, |it| it.next.get()),
                     name: known.map_or(own_name, |it| it.name),
-                    founder: ledger.rules().is_founder(&station_id),
-                    connected: station_id == own.0 || connected.contains(&station_id),
+                    founder: ledger.rules().is_founder(&station),
+                    connected: station == own.0 || connected.contains(&station),
                 });
             }
             Ok(listed)
@@ -459,6 +409,7 @@ impl Station for StationHandle {
             let reader = &member.reader;
             let hash = match at {
                 BlockAt::Hash(hash) => Some(hash),
+                BlockAt::Within(first, last) => block_within(reader, &first, &last)?,
                 BlockAt::Latest => Some(chain_state(reader, reader.rules())?.head),
                 BlockAt::Index(height) => reader.header_at(height)?.map(|(hash, _)| hash),
             };
@@ -513,18 +464,14 @@ impl Station for StationHandle {
 
     async fn verify(&self) -> Result<Verification, PortError> {
         let member = self.member()?;
-        on_disk(move || verify(&member.reader)).await
+        let progress = Arc::clone(&self.0.checking);
+        on_disk(move || verify(&member.reader, &progress)).await
     }
 }
 
 impl Member {
     /// Whether genesis names this station.
-    fn is_founder(&self) -> bool {
+    pub(super) fn is_founder(&self) -> bool {
         self.rules.is_founder(&self.network.station())
-    }
-
-    /// Whether nobody else is expected to be connected.
-    fn is_founder_alone(&self, config: &crate::config::Config) -> bool {
-        self.is_founder() && config.network.join.is_empty()
     }
 }

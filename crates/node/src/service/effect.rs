@@ -7,8 +7,11 @@ use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, Se
 use qfzz_ledger_core::ledger::{NoBlock, Template, Transition};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::session::Taken;
+
+use super::state::NotSigning;
 
 /// Names who waits for a reply; chosen by the caller, never used twice.
 pub type Token = u64;
@@ -68,6 +71,8 @@ pub enum Input {
     SyncedBatches {
         /// The sync that waits.
         token: Token,
+        /// With whom.
+        peer: StationId,
         /// In order within each log.
         batches: Vec<SignedBatch>,
     },
@@ -149,8 +154,10 @@ pub enum Effect {
     Ban {
         /// Whom.
         peer: StationId,
-        /// What it did.
+        /// What it did, in the past tense.
         reason: String,
+        /// When it may come back.
+        until: Timestamp,
     },
     /// Stop the node.
     Fatal(ReadError),
@@ -178,8 +185,10 @@ pub enum Reply {
     Mined(Option<VerifiedBlock>),
     /// There is no block to mine, though something may be pending.
     NotMined(NoBlock),
-    /// What blocks or batches changed is on disk.
-    Taken(Result<Taken, Fault>),
+    /// Nothing is signed now, records or blocks.
+    NotSigning(NotSigning),
+    /// What blocks or batches changed is on disk, and what ended taking them in early.
+    Taken(Taken, Result<(), Fault>),
 }
 
 /// Something that people and programs may want to hear of.
@@ -209,6 +218,19 @@ pub enum Event {
     Record(RecordId),
     /// A sync ended.
     Sync(Box<SyncReport>),
+    /// A station signed two batches for one place of its log; told once of each station.
+    Equivocation {
+        /// Which; it may be this one.
+        station: StationId,
+        /// The place.
+        sequence: Sequence,
+    },
+    /// Another daemon with this station's key may be running: signing waits until that is known.
+    AnotherDaemonSeen,
+    /// Another daemon with this station's key runs and started earlier: this one signs no more.
+    StoppedSigning,
+    /// Another daemon with this station's key runs and started later: that one signs no more.
+    AnotherDaemonStopped,
     /// Signing was held until a peer had told of this station's log, and one has.
     LogKnown,
     /// A message of a newer version of the protocol arrived.

@@ -41,7 +41,7 @@ pub(crate) enum Order {
     Sync(StationId),
     FetchBatches { peer: StationId, block: BlockHash, indexes: Vec<u32> },
     FetchLog { peer: StationId, station: StationId, from: Sequence },
-    Ban { peer: StationId, reason: String },
+    Ban { peer: StationId, reason: String, until: Timestamp },
 }
 
 /// Something that leaves when what is before it is on disk.
@@ -194,7 +194,7 @@ impl Worker {
             Request::Submit(records) => Input::Submit { token, records },
             Request::Mine => Input::Mine { token },
             Request::Blocks(blocks) => Input::SyncedBlocks { token, blocks },
-            Request::Batches(batches) => Input::SyncedBatches { token, batches },
+            Request::Batches(peer, batches) => Input::SyncedBatches { token, peer, batches },
         })
         .await;
     }
@@ -252,7 +252,7 @@ impl Worker {
                 Effect::Persist(transition) => {
                     self.persisted = transition.number;
                     // Waits in place while too much is on its way to the disk: nothing else may be decided then.
-                    if !tokio::task::block_in_place(|| self.writer.push(*transition)) {
+                    if !self.writer.push(*transition).await {
                         return self.fail("the store has stopped".to_owned());
                     }
                 }
@@ -299,7 +299,7 @@ impl Worker {
             Effect::FetchLog { peer, station, from } => self.order(Order::FetchLog { peer, station, from }).await,
             Effect::StartMining(template) => self.miner.start(template.header),
             Effect::StopMining => self.miner.stop(),
-            Effect::Ban { peer, reason } => self.order(Order::Ban { peer, reason }).await,
+            Effect::Ban { peer, reason, until } => self.order(Order::Ban { peer, reason, until }).await,
             // Handled where they were decided.
             Effect::Persist(_) | Effect::Fatal(_) => {}
         }
@@ -328,11 +328,42 @@ impl Worker {
             effect::Event::Sync(report) => {
                 match &report.fault {
                     Some(fault) => tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}"),
-                    None => {
-                        tracing::debug!(peer = %report.peer, blocks = report.blocks, batches = report.batches, "sync")
+                    None if report.blocks > 0 || report.batches > 0 => {
+                        let (blocks, records) = (report.blocks, report.records);
+                        tracing::info!(peer = %report.peer, blocks, records, "caught up with a station");
                     }
+                    None => tracing::debug!(peer = %report.peer, "a sync found nothing new"),
                 }
                 self.events.publish(Event::Sync(*report));
+            }
+            effect::Event::Equivocation { station, sequence } => {
+                if station == self.state.ledger().own().station() {
+                    tracing::error!(
+                        %sequence,
+                        "this station's key signed two batches with this sequence: its opinions will count for nothing. \
+                         Stop every daemon that has this key, and start a new station: qfzz init in an empty directory"
+                    );
+                } else {
+                    tracing::warn!(%station, %sequence, "a station signed two batches with one sequence: its opinions will count for nothing");
+                }
+                self.events.publish(Event::Equivocation { station, sequence });
+            }
+            effect::Event::AnotherDaemonSeen => {
+                tracing::warn!(
+                    "another daemon was seen that signs with this station's key: nothing is signed while it may be running"
+                );
+            }
+            effect::Event::StoppedSigning => {
+                tracing::error!(
+                    "another daemon signs with this station's key, and started earlier: this one signs nothing. Stop one \
+                     of the two; if it is the other one, restart this one"
+                );
+            }
+            effect::Event::AnotherDaemonStopped => {
+                tracing::warn!(
+                    "another daemon was started with this station's key: it signs nothing, for this one started earlier. \
+                     Stop it, and give it a key of its own"
+                );
             }
             effect::Event::LogKnown => (self.on_log_known)(),
             effect::Event::NewerVersion => {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
@@ -64,6 +64,7 @@ pub(crate) struct Station {
     runs: Arc<Mutex<Runs>>,
     /// Which run of the station's daemon this is, where it says so.
     run: Option<Run>,
+    others_wait: Arc<AtomicBool>,
 }
 
 impl Station {
@@ -82,6 +83,7 @@ impl Station {
             allowances: Arc::default(),
             runs: Arc::default(),
             run: None,
+            others_wait: Arc::default(),
         }
     }
 
@@ -255,6 +257,11 @@ impl SyncView for Station {
         self.clock.now()
     }
 
+    fn cpu_ms(&self) -> u64 {
+        // Its clock moves only when a test says so.
+        0
+    }
+
     async fn pause(&self, millis: u64) {
         self.clock.advance(i64::try_from(millis).expect("a pause is short"));
     }
@@ -262,6 +269,10 @@ impl SyncView for Station {
     async fn alive(&self) -> Result<Option<Statement>, Stopped> {
         let ledger = self.ledger();
         Ok(self.run.map(|run| Statement::sign(&self.rules, ledger.own().key(), run, self.clock.now())))
+    }
+
+    async fn must_give_way(&self) -> Result<bool, Stopped> {
+        Ok(self.others_wait.load(Ordering::Relaxed))
     }
 
     async fn here(&self) -> Result<Here, Stopped> {
@@ -371,10 +382,8 @@ impl PendingView for Station {
         self.ledger().confirmed_from(station, from, bytes)
     }
 
-    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)> {
-        let ends = self.ledger().pool().log_ends().into_iter();
-        let from = ends.filter(|(station, _)| after.is_none_or(|after| *station > after));
-        from.take(limit).map(|(station, end)| (station, end.next)).collect()
+    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, LogEnd)> {
+        self.ledger().pool().log_ends(after).take(limit).collect()
     }
 
     fn log_from(&self, station: &StationId, from: Sequence) -> Vec<VerifiedBatch> {

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures::{StreamExt, stream};
-use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, StationId};
+use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, Sequence, StationId};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
@@ -87,7 +87,7 @@ impl Listener {
 fn written(id: u64, event: &Event) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(untagged)]
-    enum Data {
+    enum Data<'a> {
         Block {
             #[serde(serialize_with = "text")]
             hash: BlockHash,
@@ -110,6 +110,14 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
             #[serde(serialize_with = "text")]
             peer_id: StationId,
             connected: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reason: Option<&'a str>,
+        },
+        Equivocation {
+            #[serde(serialize_with = "text")]
+            station_id: StationId,
+            #[serde(serialize_with = "number")]
+            sequence: Sequence,
         },
         Sync(ShownReport),
     }
@@ -121,7 +129,12 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
             ("reorganisation", Data::Reorganisation { depth: *depth, from: *from, to: *to })
         }
         Event::Record { record_id } => ("record", Data::Record { record_id: *record_id }),
-        Event::Peer { station, connected } => ("peer", Data::Peer { peer_id: *station, connected: *connected }),
+        Event::Peer { station, connected, reason } => {
+            ("peer", Data::Peer { peer_id: *station, connected: *connected, reason: reason.as_deref() })
+        }
+        Event::Equivocation { station, sequence } => {
+            ("equivocation", Data::Equivocation { station_id: *station, sequence: *sequence })
+        }
         Event::Sync(report) => ("sync", Data::Sync(report.into())),
     };
     framed(Some(id), name, &data)

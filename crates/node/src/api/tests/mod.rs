@@ -31,8 +31,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
-    ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics,
-    Status, Trouble, Trust, UserTrust, Verification,
+    BannedPeer, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo,
+    Statistics, Status, Trouble, Trust, UserTrust, Verification,
 };
 use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use super::server::{Handle, Limits, start};
@@ -228,13 +228,26 @@ impl Station for Fake {
             version: "0.0.0".to_owned(),
             listen: vec!["/ip4/127.0.0.1/tcp/4811".to_owned()],
             head: Some(self.head()),
+            records: 4,
             pending_records: self.with(|state| state.pending.len() as u64),
             peers: 1,
+            known_height: Some(self.head().index),
             synced: true,
+            signing: true,
+            verifying: None,
             mining: true,
             reorganisations: 3,
+            data_bytes: Some(1_234),
+            free_bytes: Some(5_678),
+            banned: vec![BannedPeer {
+                peer_id: StationId::from_bytes([6; 32]),
+                reason: "gossiped without measure".to_owned(),
+                until: Timestamp::EPOCH,
+            }],
+            banned_total: 1,
             started_at: now(),
             problems: vec![Trouble { problem: "it is a fake".to_owned(), remedy: "test the real one too".to_owned() }],
+            notices: vec!["it is a quiet day".to_owned()],
         })
     }
 
@@ -259,7 +272,18 @@ impl Station for Fake {
     async fn stations(&self) -> Result<Vec<StationInfo>, PortError> {
         self.obey().await?;
         let (station_id, name) = (self.0.key.station(), Name::new("fake").expect("a name"));
-        Ok(vec![StationInfo { station_id, name, records: 4, batches: 2, founder: true, connected: true }])
+        let equivocation = Some(RecordId { station: station_id, sequence: Sequence::new(3), index: 1 });
+        let (founder, connected, equivocated) = (true, true, true);
+        Ok(vec![StationInfo {
+            station_id,
+            name,
+            records: 4,
+            batches: 2,
+            founder,
+            connected,
+            equivocated,
+            equivocation,
+        }])
     }
 
     async fn user_trust(&self, user_id: Id, station: Option<StationId>) -> Result<UserTrust, PortError> {
@@ -341,6 +365,9 @@ impl Station for Fake {
             BlockAt::Latest => state.blocks.last().cloned(),
             BlockAt::Index(index) => state.blocks.iter().find(|block| block.sealed.header.index == index).cloned(),
             BlockAt::Hash(hash) => state.blocks.iter().find(|block| block.hash == hash).cloned(),
+            BlockAt::Within(first, last) => {
+                state.blocks.iter().find(|block| (first..=last).contains(&block.hash)).cloned()
+            }
         }))
     }
 
@@ -398,8 +425,12 @@ fn report() -> SyncReport {
         records: 3,
         bytes_in: 4,
         bytes_out: 5,
+        round_trips: 8,
         reorg_depth: 6,
         elapsed_ms: 7,
+        cpu_ms: 10,
+        your_log: None,
+        other_run: None,
         fault: None,
     }
 }

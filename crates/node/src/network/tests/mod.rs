@@ -3,6 +3,7 @@
 mod dialling;
 mod discovery;
 mod gossip;
+mod latency;
 mod requests;
 mod rude;
 

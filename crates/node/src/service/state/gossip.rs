@@ -6,7 +6,7 @@ use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{Announcement, VerifiedBlock};
 use qfzz_ledger_core::chain::ChainError;
 use qfzz_ledger_core::codec::encoded_len;
-use qfzz_ledger_core::ids::{BatchId, BlockHash, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Sequence, StationId};
 use qfzz_ledger_core::ledger::{Assembled, BatchOutcome, BlockRefusal};
 use qfzz_ledger_core::limits::{MAX_CLOCK_SKEW_MS, MAX_HELD, MAX_ORPHANS, ORPHAN_FOR_MS};
 use qfzz_ledger_core::orphans::Orphans;
@@ -18,6 +18,8 @@ use qfzz_sync::message::MAX_RESPONSE_BYTES;
 
 use super::State;
 use super::clients::record_events;
+use super::syncing::{BAN_MS, PAUSE_MS};
+use crate::rate::{Bucket, Rate};
 use crate::service::effect::{Effect, Event, MessageToken, Verdict};
 
 /// Pairs of parent and producer whose blocks are counted, at most; the oldest are forgotten first.
@@ -35,6 +37,13 @@ const LONGEST_PAUSE_MS: i64 = 5_000;
 
 /// Between two notices that a newer version is in use, in milliseconds: a stranger must not fill the log.
 const TELL_AGAIN_MS: i64 = 3_600_000;
+
+/// Announcements without a known parent that one peer may send. An honest one's are few: whoever is far behind hears of
+/// each new block once, and federations make one in seconds.
+const STRAYS: Rate = Rate::per_second(512, 32);
+
+/// Announced blocks whose batches are being fetched, at most, and of those from one peer. Each may hold 1 MiB of them.
+const MAX_INCOMPLETE: (usize, usize) = (32, 8);
 
 /// An announced block whose batches are being fetched.
 struct Incomplete {
@@ -54,6 +63,9 @@ const OWED_MS: i64 = 5_000;
 
 /// Between two requests for what is missing of one log, in milliseconds.
 const LOG_PAUSE_MS: i64 = 500;
+
+/// Between two requests for the batch before one that does not link, of one log, in milliseconds.
+const BACK_PAUSE_MS: i64 = 30_000;
 
 /// Bytes from which on an answer may have been cut at its limit.
 const FULL_ANSWER_BYTES: usize = MAX_RESPONSE_BYTES / 2;
@@ -88,9 +100,13 @@ pub(super) struct Gossip {
     owed: BTreeMap<Awaiting, (MessageToken, Timestamp)>,
     /// Logs that were asked for a moment ago.
     asked_logs: BTreeMap<StationId, Timestamp>,
+    /// Logs of which the batch before one that does not link was asked for lately.
+    asked_back: BTreeMap<StationId, Timestamp>,
     /// How many blocks of a producer on a parent were relayed.
     relayed: HashMap<(BlockHash, StationId), u8>,
     relayed_order: VecDeque<(BlockHash, StationId)>,
+    /// What connected peers may yet announce that attaches to nothing.
+    strays: BTreeMap<StationId, Bucket>,
     /// When it was last told that a newer version is in use.
     newer_told: Option<Timestamp>,
 }
@@ -115,6 +131,27 @@ impl Gossip {
         let may_ask = !is_recent && self.asked_logs.len() < MAX_HELD;
         if may_ask {
             self.asked_logs.insert(station, now);
+        }
+        may_ask
+    }
+
+    /// Counts an announcement whose parent is not known; false if its sender has made too many.
+    fn may_stray(&mut self, from: StationId, now: Timestamp) -> bool {
+        let full = || Bucket::full(STRAYS, now.as_millis());
+        self.strays.entry(from).or_insert_with(full).spend(1, now.as_millis())
+    }
+
+    /// Forgets what was counted of a peer.
+    pub(super) fn disconnected(&mut self, peer: &StationId) {
+        self.strays.remove(peer);
+    }
+
+    /// Whether the batch before one that does not link is asked for now.
+    fn may_ask_back(&mut self, station: StationId, now: Timestamp) -> bool {
+        self.asked_back.retain(|_, since| now.since(*since) < BACK_PAUSE_MS);
+        let may_ask = !self.asked_back.contains_key(&station) && self.asked_back.len() < MAX_HELD;
+        if may_ask {
+            self.asked_back.insert(station, now);
         }
         may_ask
     }
@@ -162,13 +199,16 @@ impl<R: LedgerRead> State<R> {
                         return Ok(());
                     }
                 }
+                self.ask_back(&outcome, place, from, now, effects)?;
                 outcome
             }
             Err(error) => BatchOutcome::Invalid(error),
         };
         let verdict = match &outcome {
             BatchOutcome::Added { .. } => Verdict::Accept,
+            // Of two batches for one place only the author is guilty, and the second is not passed on.
             BatchOutcome::Known
+            | BatchOutcome::Taken
             | BatchOutcome::Gap { .. }
             | BatchOutcome::Ahead
             | BatchOutcome::TooFar
@@ -178,6 +218,25 @@ impl<R: LedgerRead> State<R> {
         };
         effects.push(Effect::Verdict(message, verdict));
         self.on_batch_outcome(outcome, &mut Newest::new(), effects);
+        Ok(())
+    }
+
+    /// A batch that does not name the one before it as known here: its author signed another one there, or whoever sent
+    /// it follows another branch. The sender is asked for that one, now and then: the two together are a proof.
+    pub(super) fn ask_back(
+        &mut self,
+        outcome: &BatchOutcome,
+        (station, sequence): (StationId, Sequence),
+        from: StationId,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
+        if let (BatchOutcome::Unlinked, Some(before)) = (outcome, sequence.previous())
+            && !self.ledger.is_accused(&station)?
+            && self.gossip.may_ask_back(station, now)
+        {
+            effects.push(Effect::FetchLog { peer: from, station, from: before });
+        }
         Ok(())
     }
 
@@ -192,8 +251,7 @@ impl<R: LedgerRead> State<R> {
     ) -> Verdict {
         match severity {
             Severity::Peer => {
-                self.ban(from, now);
-                effects.push(Effect::Ban { peer: from, reason: format!("gossiped an invalid message: {error}") });
+                self.part_from(from, format!("gossiped an invalid message: {error}"), BAN_MS, now, effects);
                 Verdict::Reject
             }
             Severity::Later => {
@@ -236,11 +294,13 @@ impl<R: LedgerRead> State<R> {
         let bytes: usize = batches.iter().map(encoded_len).sum();
         let mut newest = Newest::new();
         for batch in batches {
+            let place = batch.place();
             let outcome = self.ledger.add_batch(batch, now)?;
             if let BatchOutcome::Invalid(error) = &outcome {
                 self.judge(error.severity(), from, error, now, effects);
                 break;
             }
+            self.ask_back(&outcome, place, from, now, effects)?;
             self.on_batch_outcome(outcome, &mut newest, effects);
         }
         if bytes > FULL_ANSWER_BYTES {
@@ -286,6 +346,11 @@ impl<R: LedgerRead> State<R> {
         let hash = match self.ledger.check_announcement(&announcement, now) {
             Ok(hash) => hash,
             Err(BlockRefusal::Chain(ChainError::UnknownParent { hash, .. })) => {
+                if !self.gossip.may_stray(from, now) {
+                    let reason = "announced blocks upon blocks that attach to nothing".to_owned();
+                    self.part_from(from, reason, PAUSE_MS, now, effects);
+                    return Ok(Some(Verdict::Ignore));
+                }
                 self.gossip.orphans.insert(hash, announcement, from, now);
                 self.syncing.want(from, now);
                 return Ok(None);
@@ -311,6 +376,7 @@ impl<R: LedgerRead> State<R> {
             }
             Err(refusal) => return Ok(Some(self.judge(refusal.severity(), from, &refusal, now, effects))),
         };
+        self.ledger.compare_introduction(&announcement)?;
         let (is_known, is_head) = (self.ledger.chain().contains(&hash), self.ledger.chain().head() == hash);
         // A sync may have brought the head before gossip did: others still hear of it from here.
         if (is_known && !is_head) || self.gossip.incomplete.contains_key(&hash) {
@@ -339,7 +405,8 @@ impl<R: LedgerRead> State<R> {
         match self.ledger.assemble(&incomplete.announcement, &incomplete.batches) {
             Ok(Assembled::Block(block)) => self.take_block(block, now, effects),
             Ok(Assembled::Missing(indexes)) => {
-                if self.gossip.incomplete.len() < MAX_ORPHANS {
+                let of_peer = self.gossip.incomplete.values().filter(|other| other.from == incomplete.from).count();
+                if self.gossip.incomplete.len() < MAX_INCOMPLETE.0 && of_peer < MAX_INCOMPLETE.1 {
                     let peer = self.whom_to_ask(&incomplete, now);
                     effects.push(Effect::FetchBatches { peer, block: hash, indexes });
                     self.gossip.incomplete.insert(hash, incomplete);
@@ -389,6 +456,11 @@ impl<R: LedgerRead> State<R> {
                     break;
                 }
             }
+        }
+        let bytes: u64 = incomplete.batches.values().map(|batch| batch.encoded_len() as u64).sum();
+        if bytes > u64::from(incomplete.announcement.sealed.header.body_bytes) {
+            // The producer named batches that are no block together: it can never be whole.
+            return Ok(());
         }
         if incomplete.batches.len() > before {
             return self.complete(block, incomplete, now, effects);

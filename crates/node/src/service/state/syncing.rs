@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use qfzz_ledger_core::batch::SignedBatch;
+use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
 use qfzz_ledger_core::ledger::BatchOutcome;
@@ -11,6 +11,7 @@ use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::severity::Severity;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::alive::Statement;
 use qfzz_sync::message::Status;
 use qfzz_sync::peer::SessionError;
 use qfzz_sync::plan::Anchor;
@@ -18,8 +19,8 @@ use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::serve::PendingView;
 use qfzz_sync::session::{Here, Taken};
 
-use super::State;
 use super::gossip::{Newest, pass_on};
+use super::{NotSigning, State};
 use crate::service::effect::{Effect, Event, Reply, Token};
 
 /// Syncs under way at once, at most: a slow peer must not hold up the others.
@@ -32,7 +33,19 @@ const AFTER_SUBSCRIBED_MS: i64 = 1_000;
 const COOL_DOWN_MS: i64 = 5_000;
 
 /// How long a peer that sent something invalid is left alone, in milliseconds.
-const BAN_MS: i64 = 600_000;
+pub(super) const BAN_MS: i64 = 600_000;
+
+/// How long a peer is left alone for what an honest one might do in trouble, too, in milliseconds.
+pub(super) const PAUSE_MS: i64 = 60_000;
+
+/// After a sync with a peer, in milliseconds: an announcement that does not attach is no reason for one sooner.
+const BREATH_MS: i64 = 200;
+
+/// How long a peer waits for its turn before syncs that have had theirs give way, in milliseconds.
+const WAITS_MS: i64 = 2_000;
+
+/// A sync that took this long, in milliseconds, with fewer bytes for it than this, was slow. Slow peers share one turn.
+const SLOW: (u64, u64) = (10_000, 16);
 
 /// Peers whose ban is remembered, at most; the oldest go first.
 const MAX_BANNED: usize = 1_024;
@@ -44,41 +57,47 @@ pub struct SyncConfig {
     pub interval_ms: i64,
 }
 
-/// Whether a station may sign.
-///
-/// It must not sign before it knows its own log: a log restored from a backup lacks its newest batches, and signing
-/// their places again would be equivocation (protocol, section 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// It may.
-    No,
-    /// It waits for one peer's answer until this time, then goes on.
-    Until(Timestamp),
-    /// Its store was lost: it waits for one peer's answer.
-    UntilAnswered,
-}
-
 pub(super) struct Syncing {
     config: SyncConfig,
-    hold: Hold,
     /// When a sync with each connected peer is due.
     due: BTreeMap<StationId, Timestamp>,
     running: BTreeSet<StationId>,
+    /// Connected peers that were slow the last time.
+    slow: BTreeSet<StationId>,
+    /// When the last sync with each connected peer ended.
+    ended: BTreeMap<StationId, Timestamp>,
     banned: HashMap<StationId, Timestamp>,
     /// Whether a sync with some peer ended without fault since the start.
     is_synced: bool,
 }
 
 impl Syncing {
-    pub(super) fn new(config: SyncConfig, hold: Hold) -> Self {
-        Self { config, hold, due: BTreeMap::new(), running: BTreeSet::new(), banned: HashMap::new(), is_synced: false }
+    pub(super) fn new(config: SyncConfig) -> Self {
+        Self {
+            config,
+            due: BTreeMap::new(),
+            running: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            banned: HashMap::new(),
+            is_synced: false,
+        }
     }
 
     /// A sync with this peer is wanted at `at`, or earlier if it was wanted earlier. No effect if it is not connected.
     pub(super) fn want(&mut self, peer: StationId, at: Timestamp) {
+        let earliest = self.ended.get(&peer).map_or(at, |ended| ended.saturating_add(BREATH_MS).max(at));
         if let Some(due) = self.due.get_mut(&peer) {
-            *due = at.min(*due);
+            *due = earliest.min(*due);
         }
+    }
+
+    /// Peers with whom a sync may begin, with the time when it is due.
+    fn waiting(&self) -> impl Iterator<Item = (StationId, Timestamp)> {
+        let is_slow_turn_taken = self.running.iter().any(|peer| self.slow.contains(peer));
+        let waiting = self.due.iter().filter(|(peer, _)| !self.running.contains(peer));
+        let may_begin = waiting.filter(move |(peer, _)| !is_slow_turn_taken || !self.slow.contains(peer));
+        may_begin.map(|(peer, due)| (*peer, *due))
     }
 
     /// Whether a peer is left alone.
@@ -86,29 +105,19 @@ impl Syncing {
         self.banned.get(peer).is_some_and(|until| *until > now)
     }
 
-    /// Goes on without an answer where the time for one is over.
-    pub(super) fn end_hold(&mut self, now: Timestamp) {
-        // A sync that is under way may be bringing this station's own log.
-        if let Hold::Until(until) = self.hold
-            && now >= until
-            && self.running.is_empty()
-        {
-            self.hold = Hold::No;
-        }
+    /// Whether a sync is under way, or should have begun.
+    pub(super) fn is_asking(&self, now: Timestamp) -> bool {
+        !self.running.is_empty() || self.waiting().any(|(_, due)| due <= now)
     }
 
-    pub(super) fn may_sign(&self) -> bool {
-        self.hold == Hold::No
+    /// Every connected peer is asked as soon as may be.
+    pub(super) fn want_all(&mut self, now: Timestamp) {
+        let peers: Vec<StationId> = self.due.keys().copied().filter(|peer| !self.is_banned(peer, now)).collect();
+        peers.into_iter().for_each(|peer| self.want(peer, now));
     }
 
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
-        let held = match self.hold {
-            Hold::Until(until) => Some(until).filter(|_| self.running.is_empty()),
-            Hold::No | Hold::UntilAnswered => None,
-        };
-        let waiting = self.due.iter().filter(|(peer, _)| !self.running.contains(peer));
-        let next = waiting.map(|(_, due)| *due).min().filter(|_| self.running.len() < MAX_RUNNING);
-        held.into_iter().chain(next).min()
+        self.waiting().map(|(_, due)| due).min().filter(|_| self.running.len() < MAX_RUNNING)
     }
 }
 
@@ -118,9 +127,10 @@ impl<R: LedgerRead> State<R> {
         self.syncing.is_synced
     }
 
-    /// Whether signing waits for a peer's answer.
-    pub const fn hold(&self) -> Hold {
-        self.syncing.hold
+    /// What this station says of the daemon that runs it, to its peers; none from one that repairs the store.
+    pub fn alive(&self, now: Timestamp) -> Option<Statement> {
+        let run = Some(self.signing.run()).filter(|_| self.not_signing() != Some(NotSigning::Repairing))?;
+        Some(Statement::sign(self.ledger.rules(), self.ledger.own().key(), run, now))
     }
 
     pub(super) fn on_connected(&mut self, peer: StationId, now: Timestamp) {
@@ -141,30 +151,56 @@ impl<R: LedgerRead> State<R> {
     pub(super) fn on_disconnected(&mut self, peer: StationId) {
         self.peers.remove(&peer);
         self.syncing.due.remove(&peer);
+        self.syncing.slow.remove(&peer);
+        self.syncing.ended.remove(&peer);
+        self.gossip.disconnected(&peer);
+    }
+
+    /// Whether a sync that has taken long should end here, because others wait for their turn.
+    pub fn must_give_way(&self, now: Timestamp) -> bool {
+        let is_late = |due: Timestamp| now.since(due) >= WAITS_MS;
+        self.syncing.running.len() >= MAX_RUNNING && self.syncing.waiting().any(|(_, due)| is_late(due))
     }
 
     /// Starts the syncs that are due, the longest due first.
     pub(super) fn decide_syncs(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         while self.syncing.running.len() < MAX_RUNNING {
-            let waiting = self.syncing.due.iter().filter(|(peer, _)| !self.syncing.running.contains(peer));
-            let next = waiting.filter(|(_, due)| **due <= now).min_by_key(|(peer, due)| (**due, **peer));
-            let Some(peer) = next.map(|(peer, _)| *peer) else { return };
+            let next = self.syncing.waiting().filter(|(_, due)| *due <= now).min_by_key(|(peer, due)| (*due, *peer));
+            let Some((peer, _)) = next else { return };
             self.syncing.running.insert(peer);
             self.syncing.due.insert(peer, now.saturating_add(self.syncing.config.interval_ms));
             effects.push(Effect::Sync(peer));
         }
     }
 
-    pub(super) fn on_sync_ended(&mut self, report: SyncReport, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn on_sync_ended(
+        &mut self,
+        report: SyncReport,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
         let peer = report.peer;
+        if let Some(other) = &report.other_run {
+            let change = self.signing.heard_of(other, now);
+            self.on_signing_changed(change, now, effects);
+        }
         self.syncing.running.remove(&peer);
+        if self.peers.contains_key(&peer) {
+            self.syncing.ended.insert(peer, now);
+            let is_slow = report.elapsed_ms >= SLOW.0 && report.bytes_in < report.elapsed_ms.saturating_mul(SLOW.1);
+            if is_slow {
+                self.syncing.slow.insert(peer);
+            } else {
+                self.syncing.slow.remove(&peer);
+            }
+        }
         match &report.fault {
             None => {
                 self.syncing.is_synced = true;
-                if self.syncing.hold == Hold::UntilAnswered {
-                    effects.push(Effect::Event(Event::LogKnown));
+                let own_end = self.ledger.log_end(&self.ledger.own().station())?;
+                if report.your_log.is_some_and(|told| told.next <= own_end.next) {
+                    self.signing.answered(now);
                 }
-                self.syncing.hold = Hold::No;
             }
             Some(
                 Fault::Session(SessionError::Timeout | SessionError::Disconnected) | Fault::Busy | Fault::Withheld,
@@ -173,18 +209,37 @@ impl<R: LedgerRead> State<R> {
                     *due = now.saturating_add(COOL_DOWN_MS);
                 }
             }
+            Some(fault @ Fault::Session(SessionError::Dribbled)) => {
+                self.part_from(peer, fault.to_string(), PAUSE_MS, now, effects);
+            }
+            // It goes on when the others have had their turn.
+            Some(Fault::GaveWay) => {
+                if let Some(due) = self.syncing.due.get_mut(&peer) {
+                    *due = now;
+                }
+            }
             Some(fault) if fault.severity() == Severity::Peer => {
-                self.ban(peer, now);
-                effects.push(Effect::Ban { peer, reason: fault.to_string() });
+                self.part_from(peer, fault.to_string(), BAN_MS, now, effects);
             }
             Some(_) => {}
         }
         effects.push(Effect::Event(Event::Sync(Box::new(report))));
+        Ok(())
     }
 
-    /// Leaves a peer alone for a while: no sync with it.
-    pub(super) fn ban(&mut self, peer: StationId, now: Timestamp) {
-        let until = now.saturating_add(BAN_MS);
+    /// Parts with a peer for `ms` milliseconds, because of what it did, in the past tense.
+    pub(super) fn part_from(
+        &mut self,
+        peer: StationId,
+        reason: String,
+        ms: i64,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let until = now.saturating_add(ms);
+        if self.syncing.banned.get(&peer).is_some_and(|before| *before >= until) {
+            return;
+        }
         if self.syncing.banned.len() >= MAX_BANNED {
             let oldest =
                 self.syncing.banned.iter().min_by_key(|(peer, until)| (**until, **peer)).map(|(peer, _)| *peer);
@@ -194,6 +249,7 @@ impl<R: LedgerRead> State<R> {
         if let Some(due) = self.syncing.due.get_mut(&peer) {
             *due = until;
         }
+        effects.push(Effect::Ban { peer, reason, until });
     }
 
     pub(super) fn on_synced_blocks(
@@ -223,37 +279,35 @@ impl<R: LedgerRead> State<R> {
         if let Some(block) = new_head.filter(|block| block.hash() != head) {
             effects.push(Effect::PublishBlock(block.clone()));
         }
-        let reply = match refused {
-            None => Ok(taken),
-            Some((_, refusal)) => Err(Fault::Block(refusal)),
-        };
-        effects.push(Effect::Reply(token, Reply::Taken(reply)));
+        let outcome = refused.map_or(Ok(()), |(_, refusal)| Err(Fault::Block(refusal)));
+        effects.push(Effect::Reply(token, Reply::Taken(taken, outcome)));
         Ok(())
     }
 
     pub(super) fn on_synced_batches(
         &mut self,
         token: Token,
+        peer: StationId,
         batches: Vec<SignedBatch>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
-        let mut taken = Ok(Taken::default());
+        let (mut taken, mut ended) = (Taken::default(), Ok(()));
         let mut newest = Newest::new();
         for batch in batches {
+            let place = batch.place();
             let outcome = self.ledger.add_batch(batch, now)?;
             if let BatchOutcome::Invalid(error) = outcome {
-                taken = Err(Fault::Batch(error));
+                ended = Err(Fault::Batch(error));
                 break;
             }
+            self.ask_back(&outcome, place, peer, now, effects)?;
             let (count, records) = self.on_batch_outcome(outcome, &mut newest, effects);
-            if let Ok(taken) = &mut taken {
-                taken.count += count;
-                taken.records += records;
-            }
+            taken.count += count;
+            taken.records += records;
         }
         pass_on(newest, effects);
-        effects.push(Effect::Reply(token, Reply::Taken(taken)));
+        effects.push(Effect::Reply(token, Reply::Taken(taken, ended)));
         Ok(())
     }
 
@@ -300,16 +354,23 @@ impl<R: LedgerRead> PendingView for State<R> {
         let Here { tip, pending, .. } = self.here()?;
         let (federation, height) = (self.ledger.rules().federation(), self.ledger.chain().height());
         let your_log = self.ledger.log_end(asker)?;
-        Ok(Status { federation, head: tip.hash, height, work: tip.work, pending, your_log })
+        Ok(Status { federation, head: tip.hash, height, work: tip.work, pending, your_log, other_run: None })
     }
 
-    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)> {
-        let ends = self.ledger.pool().log_ends().into_iter();
-        let from = ends.filter(|(station, _)| after.is_none_or(|after| *station > after));
-        from.take(limit).map(|(station, end)| (station, end.next)).collect()
+    fn confirmed_from(
+        &self,
+        station: &StationId,
+        from: Sequence,
+        bytes: usize,
+    ) -> Result<Vec<VerifiedBatch>, ReadError> {
+        self.ledger.confirmed_from(station, from, bytes)
     }
 
-    fn log_from(&self, station: &StationId, from: Sequence) -> Vec<qfzz_ledger_core::batch::VerifiedBatch> {
+    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, LogEnd)> {
+        self.ledger.pool().log_ends(after).take(limit).collect()
+    }
+
+    fn log_from(&self, station: &StationId, from: Sequence) -> Vec<VerifiedBatch> {
         self.ledger.pool().log_from(station, from).cloned().collect()
     }
 }
