@@ -18,6 +18,7 @@ use qfzz_ledger_core::codec::{CodecError, encode};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::alive::Runs;
 use qfzz_sync::message::{Request, Response};
 use qfzz_sync::peer::{PeerSession, SessionError};
 use qfzz_sync::report::SyncReport;
@@ -78,6 +79,8 @@ pub(crate) struct Exchange {
     verifiers: Arc<rayon::ThreadPool>,
     allowances: Arc<Mutex<Allowances>>,
     heads: Heads,
+    /// Which daemons of other stations are alive.
+    runs: Arc<Mutex<Runs>>,
     neighbours: Arc<Mutex<Neighbours>>,
     bans: Arc<Mutex<Bans>>,
     answers: Arc<Semaphore>,
@@ -111,6 +114,7 @@ impl Exchange {
             verifiers,
             allowances: Arc::default(),
             heads: Arc::default(),
+            runs: Arc::default(),
             neighbours: Arc::default(),
             bans: Arc::default(),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
@@ -156,7 +160,7 @@ impl Exchange {
     pub(crate) async fn ask_heads(&self, peers: &[StationId]) {
         let ask = |peer: &StationId| {
             let session = Session::new(self.network.clone(), *peer, Arc::clone(&self.heads));
-            async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status)).await }
+            async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status { alive: None })).await }
         };
         futures::future::join_all(peers.iter().map(ask)).await;
     }
@@ -284,7 +288,11 @@ impl Exchange {
                 Err(_) => return false,
             }
         } else {
-            let ask = move |state: &_| answer_about_pending(state, &peer, &request).map(shown);
+            let other_run = match &request {
+                Request::Status { alive } => locked(&self.runs).heard(peer, alive.as_ref(), clock::now()),
+                _ => None,
+            };
+            let ask = move |state: &_| answer_about_pending(state, &peer, &request, other_run).map(shown);
             match self.service.query(ask).await {
                 Ok(answer) => answer,
                 Err(_) => return false,

@@ -203,7 +203,7 @@ impl Worker {
             Request::Submit(records) => Input::Submit { token, records },
             Request::Mine => Input::Mine { token },
             Request::Blocks(blocks) => Input::SyncedBlocks { token, blocks },
-            Request::Batches(batches) => Input::SyncedBatches { token, batches },
+            Request::Batches(peer, batches) => Input::SyncedBatches { token, peer, batches },
         })
         .await;
     }
@@ -367,6 +367,35 @@ impl Worker {
             effect::Event::LogKnown => {
                 tracing::info!("this station's own log is known now: it may sign");
                 (self.on_log_known)();
+            }
+            effect::Event::Equivocation { station, sequence } => {
+                if station == self.state.ledger().own().station() {
+                    tracing::error!(
+                        %sequence,
+                        "this station's key signed two batches with this sequence: its opinions will count for nothing. \
+                         Stop every daemon that has this key, and start a new station: qfzz init in an empty directory"
+                    );
+                } else {
+                    tracing::warn!(%station, %sequence, "a station signed two batches with one sequence: its opinions will count for nothing");
+                }
+                self.observers.events.publish(Event::Equivocation { station, sequence });
+            }
+            effect::Event::AnotherDaemonSeen => {
+                tracing::warn!(
+                    "another daemon was seen that signs with this station's key: nothing is signed while it may be running"
+                );
+            }
+            effect::Event::StoppedSigning => {
+                tracing::error!(
+                    "another daemon signs with this station's key, and started earlier: this one signs nothing. Stop one \
+                     of the two; if it is the other one, restart this one"
+                );
+            }
+            effect::Event::AnotherDaemonStopped => {
+                tracing::warn!(
+                    "another daemon was started with this station's key: it signs nothing, for this one started earlier. \
+                     Stop it, and give it a key of its own"
+                );
             }
             effect::Event::NewerVersion => {
                 tracing::warn!("a peer speaks a newer version of the protocol: update qfzz");

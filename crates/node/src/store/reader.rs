@@ -130,6 +130,11 @@ impl LedgerRead for StoreReader {
     fn undo(&self, hash: &BlockHash) -> Result<Option<Undo>, ReadError> {
         Ok(self.find_undo(hash)?)
     }
+
+    fn batch_at(&self, station: &StationId, sequence: Sequence) -> Result<Option<VerifiedBatch>, ReadError> {
+        let stored = StoreRead::batch(self, station, sequence)?;
+        Ok(stored.filter(|stored| stored.height.is_some()).map(|stored| stored.batch))
+    }
 }
 
 impl StoreRead for StoreReader {
