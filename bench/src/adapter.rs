@@ -71,7 +71,8 @@ impl Adapter {
 
     async fn command(&mut self, command: &Value) -> Result<Value> {
         let name = command["cmd"].as_str().context("a command needs `cmd`, a text")?;
-        let number = |key: &str| command[key].as_u64().with_context(|| format!("`{name}` needs `{key}`, a whole number"));
+        let number =
+            |key: &str| command[key].as_u64().with_context(|| format!("`{name}` needs `{key}`, a whole number"));
         let text = |key: &str| command[key].as_str().with_context(|| format!("`{name}` needs `{key}`, a text"));
         match name {
             "version" => Ok(json!({
@@ -220,7 +221,8 @@ impl Open {
             let Event::Record { record_id } = numbered.event else { continue };
             let Some(found) = station.record(record_id).await? else { continue };
             let readable = entry::micros();
-            let record = found.batch.batch.records().get(usize::from(found.index)).context("a record that was found")?;
+            let record =
+                found.batch.batch.records().get(usize::from(found.index)).context("a record that was found")?;
             let Some(entry) = Entry::of(record) else { continue };
             self.places.insert(entry.number, record_id);
             if (start..start + count).contains(&entry.number) {

@@ -29,9 +29,7 @@ struct Moved {
 /// Takes in `count` records from number `from` on, each about another user, and mines them.
 fn fill(api: &Api, from: usize, count: usize) {
     for first in (from..from + count).step_by(BULK) {
-        let record = |number: usize| {
-            json!({ "kind": "user_action", "user_id": format!("user-{number:06}"), "action": "interaction", "target": "dj" })
-        };
+        let record = |number: usize| json!({ "kind": "user_action", "user_id": format!("user-{number:06}"), "action": "interaction", "target": "dj" });
         let last = (from + count).min(first + BULK);
         let lines: Vec<String> = (first..last).map(|number| record(number).to_string()).collect();
         let answer = api.try_post_lines("/v1/records/bulk", &lines.join("\n")).expect("the daemon lives");

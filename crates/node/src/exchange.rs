@@ -18,6 +18,7 @@ use qfzz_ledger_core::codec::{CodecError, encode};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::alive::Runs;
 use qfzz_sync::message::{Request, Response};
 use qfzz_sync::peer::{PeerSession, SessionError};
 use qfzz_sync::report::SyncReport;
@@ -28,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
-use crate::events::{Event, Events};
+use crate::events::{Event, Observers};
 use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic};
 use crate::service::ServiceHandle;
 use crate::service::effect::Input;
@@ -74,10 +75,12 @@ pub(crate) struct Exchange {
     service: ServiceHandle,
     reader: StoreReader,
     rules: Arc<Rules>,
-    events: Events,
+    observers: Observers,
     verifiers: Arc<rayon::ThreadPool>,
     allowances: Arc<Mutex<Allowances>>,
     heads: Heads,
+    /// Which daemons of other stations are alive.
+    runs: Arc<Mutex<Runs>>,
     neighbours: Arc<Mutex<Neighbours>>,
     bans: Arc<Mutex<Bans>>,
     answers: Arc<Semaphore>,
@@ -99,7 +102,7 @@ impl Exchange {
         service: ServiceHandle,
         orders: mpsc::Receiver<Order>,
         reader: StoreReader,
-        events: Events,
+        observers: Observers,
         verifiers: Arc<rayon::ThreadPool>,
     ) -> Self {
         let exchange = Self {
@@ -107,10 +110,11 @@ impl Exchange {
             service,
             rules: Arc::clone(reader.rules()),
             reader,
-            events,
+            observers,
             verifiers,
             allowances: Arc::default(),
             heads: Arc::default(),
+            runs: Arc::default(),
             neighbours: Arc::default(),
             bans: Arc::default(),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
@@ -156,7 +160,7 @@ impl Exchange {
     pub(crate) async fn ask_heads(&self, peers: &[StationId]) {
         let ask = |peer: &StationId| {
             let session = Session::new(self.network.clone(), *peer, Arc::clone(&self.heads));
-            async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status)).await }
+            async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status { alive: None })).await }
         };
         futures::future::join_all(peers.iter().map(ask)).await;
     }
@@ -200,7 +204,7 @@ impl Exchange {
                 tracing::debug!(%peer, %address, "peer connected");
                 locked(&self.neighbours).connected(peer, clock::now());
                 self.service.tell(Input::Connected(peer)).await;
-                self.events.publish(Event::Peer { station: peer, connected: true, reason: None });
+                self.observers.events.publish(Event::Peer { station: peer, connected: true, reason: None });
             }
             NetworkEvent::Subscribed { peer } => self.service.tell(Input::Subscribed(peer)).await,
             NetworkEvent::Disconnected { peer } => {
@@ -209,7 +213,7 @@ impl Exchange {
                 locked(&self.neighbours).disconnected(&peer);
                 self.service.tell(Input::Disconnected(peer)).await;
                 let reason = locked(&self.bans).reason(&peer);
-                self.events.publish(Event::Peer { station: peer, connected: false, reason });
+                self.observers.events.publish(Event::Peer { station: peer, connected: false, reason });
             }
             NetworkEvent::Gossip { source, message, topic, data } => {
                 self.service.gossip(message, source, topic, data).await;
@@ -219,12 +223,15 @@ impl Exchange {
                 let ms = if what.may_be_trouble() { PAUSE_MS } else { BAN_MS };
                 self.part_from(peer, what.to_string(), clock::now().saturating_add(ms)).await;
             }
-            NetworkEvent::OtherFederation { peer, federation } => match federation {
-                Some((id, name)) => {
-                    tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
+            NetworkEvent::OtherFederation { peer, federation } => {
+                self.observers.metrics.refused(federation.is_some());
+                match federation {
+                    Some((id, name)) => {
+                        tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
+                    }
+                    None => tracing::debug!(%peer, "peer is no station of a federation"),
                 }
-                None => tracing::debug!(%peer, "peer is no station of a federation"),
-            },
+            }
         }
     }
 
@@ -281,7 +288,11 @@ impl Exchange {
                 Err(_) => return false,
             }
         } else {
-            let ask = move |state: &_| answer_about_pending(state, &peer, &request).map(shown);
+            let other_run = match &request {
+                Request::Status { alive } => locked(&self.runs).heard(peer, alive.as_ref(), clock::now()),
+                _ => None,
+            };
+            let ask = move |state: &_| answer_about_pending(state, &peer, &request, other_run).map(shown);
             match self.service.query(ask).await {
                 Ok(answer) => answer,
                 Err(_) => return false,
@@ -383,11 +394,16 @@ impl Exchange {
     /// Parts with a peer until a time.
     async fn part_from(&self, peer: StationId, reason: String, until: Timestamp) {
         let seconds = until.since(clock::now()).max(0) / 1_000;
+        self.observers.metrics.banned();
         tracing::warn!(%peer, "peer {reason}: parting with it for {seconds} s");
         let was_connected = locked(&self.neighbours).contains(&peer);
         if !was_connected {
             // Its end was told before, or its arrival never.
-            self.events.publish(Event::Peer { station: peer, connected: false, reason: Some(reason.clone()) });
+            self.observers.events.publish(Event::Peer {
+                station: peer,
+                connected: false,
+                reason: Some(reason.clone()),
+            });
         }
         let let_in = locked(&self.bans).insert(Ban { peer, reason: reason.clone(), until });
         self.network.disconnect(peer, reason).await;

@@ -6,9 +6,11 @@ use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
 use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
+use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
 
+use crate::alive::OtherRun;
 use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
 
 /// Bytes of an answer beside what it lists: tag and length.
@@ -35,14 +37,24 @@ pub trait BlockView {
 
 /// What is pending, as the answering side reads it.
 pub trait PendingView {
-    /// This station's status, with what it knows of the log of `asker`.
+    /// This station's status, with what it knows of the log of `asker`, but for `other_run`.
     ///
     /// # Errors
     /// [`ReadError`].
     fn status(&self, asker: &StationId) -> Result<Status, ReadError>;
-    /// Logs with batches that wait for a block, each with the sequence after its last, in order of id, from after a
-    /// station on, at most `limit`.
-    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)>;
+    /// What is on the chain of one log from a sequence on, in order: the first ones that fit into so many bytes.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn confirmed_from(
+        &self,
+        station: &StationId,
+        from: Sequence,
+        bytes: usize,
+    ) -> Result<Vec<VerifiedBatch>, ReadError>;
+    /// Logs with batches that wait for a block, each with where it ends, in order of id, from after a station on, at most
+    /// `limit`.
+    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, LogEnd)>;
     /// What waits of one log from a sequence on, in order.
     fn log_from(&self, station: &StationId, from: Sequence) -> Vec<VerifiedBatch>;
 }
@@ -60,11 +72,12 @@ pub fn answer_about_blocks(view: &impl BlockView, request: &Request) -> Result<R
             let batches = indexes.iter().filter_map(|index| block.batches.get(*index as usize));
             Ok(Response::Batches(fitting(batches)))
         }
-        Request::Status | Request::Pending { .. } | Request::Logs { .. } => Ok(Response::Unknown),
+        Request::Status { .. } | Request::Pending { .. } | Request::Logs { .. } => Ok(Response::Unknown),
     }
 }
 
-/// Answers a request about what is pending; [`Response::Unknown`] to any other.
+/// Answers a request about what is pending; [`Response::Unknown`] to any other. `other_run` is what is known of another
+/// run of the asker's daemon.
 ///
 /// # Errors
 /// [`ReadError`]: our own trouble, the asker gets no answer.
@@ -72,15 +85,19 @@ pub fn answer_about_pending(
     view: &impl PendingView,
     asker: &StationId,
     request: &Request,
+    other_run: Option<OtherRun>,
 ) -> Result<Response, ReadError> {
     match request {
-        Request::Status => Ok(Response::Status(view.status(asker)?)),
+        Request::Status { .. } => Ok(Response::Status(Status { other_run, ..view.status(asker)? })),
         Request::Pending { after } => Ok(Response::Pending(view.pending_logs(*after, MAX_LOGS))),
         Request::Logs { from } => {
             let mut left = MAX_RESPONSE_BYTES - OVERHEAD;
             let mut batches = Vec::new();
             for (station, sequence) in from {
-                for batch in view.log_from(station, *sequence) {
+                // Whoever lost its own log needs what is confirmed as well; others take that from the blocks.
+                let is_own = station == asker;
+                let confirmed = if is_own { view.confirmed_from(station, *sequence, left)? } else { Vec::new() };
+                for batch in confirmed.into_iter().chain(view.log_from(station, *sequence)) {
                     if batch.encoded_len() > left {
                         return Ok(Response::Batches(batches));
                     }

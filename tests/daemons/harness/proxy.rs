@@ -16,10 +16,8 @@ impl Proxy {
     /// A proxy before the TCP port `port` of this machine. It runs to the end of the process.
     pub fn to(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        let proxy = Self {
-            port: listener.local_addr().expect("a listener has an address").port(),
-            bytes: Arc::default(),
-        };
+        let proxy =
+            Self { port: listener.local_addr().expect("a listener has an address").port(), bytes: Arc::default() };
         let bytes = Arc::clone(&proxy.bytes);
         thread::spawn(move || {
             for inner in listener.incoming().map_while(Result::ok) {

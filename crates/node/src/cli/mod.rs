@@ -7,6 +7,7 @@ mod configuration;
 mod content;
 mod demo;
 mod doctor;
+mod explain;
 mod failure;
 mod help;
 mod init;
@@ -14,6 +15,7 @@ mod manual;
 mod mine;
 mod output;
 mod progress;
+mod proof;
 mod record;
 mod run;
 mod status;
@@ -180,6 +182,8 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Result<(), Failure> {
         Command::Completions(args) => manual::completions(args, out),
         Command::Man(args) => manual::man(args, out),
         Command::Doctor(args) => doctor::doctor(global, args, out),
+        // The one question that nobody has to be asked.
+        Command::Ask(Question::Chain(chain::ChainCommand::VerifyProof(args))) => proof::verify_proof(global, args, out),
         Command::Ask(question) => {
             let client = global.client()?;
             wait_for(tokio::runtime::Builder::new_current_thread(), ask(question, &client, out))

@@ -11,6 +11,8 @@ use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::session::Taken;
 
+use super::state::NotSigning;
+
 /// Names who waits for a reply; chosen by the caller, never used twice.
 pub type Token = u64;
 
@@ -69,6 +71,8 @@ pub enum Input {
     SyncedBatches {
         /// The sync that waits.
         token: Token,
+        /// With whom.
+        peer: StationId,
         /// In order within each log.
         batches: Vec<SignedBatch>,
     },
@@ -94,6 +98,11 @@ pub enum Input {
     Mined(BlockHeader),
     /// The store holds every transition up to this number.
     Committed(u64),
+    /// The disk has no room left, or has room again.
+    Disk {
+        /// Whether it is full.
+        full: bool,
+    },
 }
 
 /// What becomes of a gossiped message.
@@ -177,12 +186,16 @@ pub enum Reply {
     Submitted(Vec<Receipt>),
     /// Too much waits to be signed: try again later.
     Overloaded,
+    /// The disk is full: nothing was taken in.
+    DiskFull,
     /// The block is on disk and announced; none if nothing is pending.
     Mined(Option<VerifiedBlock>),
     /// There is no block to mine, though something may be pending.
     NotMined(NoBlock),
-    /// What blocks or batches changed is on disk.
-    Taken(Result<Taken, Fault>),
+    /// Nothing is signed now, records or blocks.
+    NotSigning(NotSigning),
+    /// What blocks or batches changed is on disk, and what ended taking them in early.
+    Taken(Taken, Result<(), Fault>),
 }
 
 /// Something that people and programs may want to hear of.
@@ -212,6 +225,19 @@ pub enum Event {
     Record(RecordId),
     /// A sync ended.
     Sync(Box<SyncReport>),
+    /// A station signed two batches for one place of its log; told once of each station.
+    Equivocation {
+        /// Which; it may be this one.
+        station: StationId,
+        /// The place.
+        sequence: Sequence,
+    },
+    /// Another daemon with this station's key may be running: signing waits until that is known.
+    AnotherDaemonSeen,
+    /// Another daemon with this station's key runs and started earlier: this one signs no more.
+    StoppedSigning,
+    /// Another daemon with this station's key runs and started later: that one signs no more.
+    AnotherDaemonStopped,
     /// Signing was held until a peer had told of this station's log, and one has.
     LogKnown,
     /// A message of a newer version of the protocol arrived.

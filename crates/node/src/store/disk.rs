@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::codec::encode;
@@ -49,6 +50,7 @@ pub struct DiskStore {
     mark: Mark,
     reach: Reach,
     mark_path: PathBuf,
+    last_sync: Duration,
     /// Held as long as the store is open, so that nobody else writes to it.
     _lock: File,
 }
@@ -97,7 +99,19 @@ impl DiskStore {
         let nothing = Reach { height: Height::ZERO, head: entries.rules.genesis_hash(), own_next: Sequence::ZERO };
         let reach = reach_of(&view.reader(), station)?.unwrap_or(nothing);
         let mark = Mark::open(&mark_path).map_err(at(&mark_path))?;
-        let mut store = Self { station, entries, journal, view, side, salvaged, mark, reach, mark_path, _lock: lock };
+        let mut store = Self {
+            station,
+            entries,
+            journal,
+            view,
+            side,
+            salvaged,
+            mark,
+            reach,
+            mark_path,
+            last_sync: Duration::ZERO,
+            _lock: lock,
+        };
         store.note()?;
         Ok((store, opened))
     }
@@ -122,6 +136,11 @@ impl DiskStore {
     /// How often the journal was synced since the store was opened.
     pub fn syncs(&self) -> u64 {
         self.journal.syncs()
+    }
+
+    /// How long the last commit waited for the disk.
+    pub const fn last_sync(&self) -> Duration {
+        self.last_sync
     }
 
     /// Writes a transition to the journal, not synced, and adds what follows from it to `draft`.
@@ -207,8 +226,9 @@ impl LedgerStore for DiskStore {
             self.reach(transition);
         }
         draft.put_state(state);
-        let before = self.journal.syncs();
+        let (before, started) = (self.journal.syncs(), Instant::now());
         self.journal.sync()?;
+        self.last_sync = started.elapsed();
         if self.journal.syncs() > before {
             self.note()?;
         }

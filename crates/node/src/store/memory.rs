@@ -154,6 +154,10 @@ impl LedgerRead for MemoryReader {
     fn undo(&self, hash: &BlockHash) -> Result<Option<Undo>, ReadError> {
         Ok(self.content().undo.get(hash).cloned())
     }
+
+    fn batch_at(&self, station: &StationId, sequence: Sequence) -> Result<Option<VerifiedBatch>, ReadError> {
+        Ok(self.content().logs.get(&(*station, sequence)).map(|(batch, _)| batch.clone()))
+    }
 }
 
 impl StoreRead for MemoryReader {

@@ -50,6 +50,14 @@ impl StoreReader {
         &self.entries.rules
     }
 
+    /// How many entries the view has.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is fatal to the node.
+    pub fn view_entries(&self) -> Result<u64, StoreError> {
+        Ok(self.view.entries()?)
+    }
+
     /// A block that was connected is found through the view, one that was kept in its file. A block that is being
     /// connected is in the view before its file goes.
     pub(super) fn find_block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, StoreError> {
@@ -111,6 +119,11 @@ impl LedgerRead for StoreReader {
 
     fn undo(&self, hash: &BlockHash) -> Result<Option<Undo>, ReadError> {
         Ok(self.find_undo(hash)?)
+    }
+
+    fn batch_at(&self, station: &StationId, sequence: Sequence) -> Result<Option<VerifiedBatch>, ReadError> {
+        let stored = StoreRead::batch(self, station, sequence)?;
+        Ok(stored.filter(|stored| stored.height.is_some()).map(|stored| stored.batch))
     }
 }
 

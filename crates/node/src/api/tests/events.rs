@@ -111,6 +111,10 @@ async fn one_that_comes_back_is_told_what_it_missed() {
     let mut reader = Reader::read(resume("2")).await;
     assert_eq!(reader.next().await.as_deref(), Some("event: lagged\ndata: {\"missed\":2}"));
     assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 5\n")));
+    // 13 was not given out yet, so it is of another start of the station: nobody knows what was missed since.
+    let mut reader = Reader::read(resume("13")).await;
+    assert_eq!(reader.next().await.as_deref(), Some("event: lagged\ndata: {\"missed\":null}"));
+    assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 5\n")));
     for wrong in ["", "-1", "five"] {
         let answer = resume(wrong).send().await.expect("an answer");
         assert_eq!(answer.status(), 400, "{wrong}");

@@ -217,7 +217,11 @@ async fn what_the_station_cannot_do_is_a_problem_with_its_own_code() {
         (PortError::NotConnected, 404, "unknown_peer"),
         (PortError::Unreachable { reason: "refused".to_owned() }, 502, "unreachable"),
         (PortError::NotReady { reason: "it waits for a peer".to_owned() }, 503, "not_ready"),
+        (PortError::LogUnknown { reason: "it asks its peers".to_owned() }, 503, "log_unknown"),
+        (PortError::AnotherSeen { reason: "another one was seen".to_owned() }, 503, "another_daemon_seen"),
+        (PortError::AnotherDaemon { reason: "another one runs".to_owned() }, 409, "another_daemon"),
         (PortError::Busy, 503, "busy"),
+        (PortError::DiskFull, 507, "disk_full"),
         (PortError::Stopping, 503, "stopping"),
         (PortError::Failed { reason: "the disk is full".to_owned() }, 500, "internal"),
     ] {
