@@ -13,8 +13,10 @@ use crate::config::{LogFormat, LogLevel};
 /// Libraries speak from `warn` only, unless everything is asked for: libp2p alone would drown the rest.
 pub fn start(level: LogLevel, format: LogFormat, color: Option<bool>) {
     let libraries = if level == LogLevel::Trace { level } else { level.min(LogLevel::Warn) };
+    // These warn of whatever strangers do; the node itself tells with whom it parts, and why, within measure.
+    let strangers = if level == LogLevel::Trace { "trace" } else { "off" };
     let filter = EnvFilter::new(format!(
-        "{libraries},libp2p_kad=error,qfzz_node={level},qfzz_sync={level},qfzz_ledger_core={level}"
+        "{libraries},libp2p_kad=error,libp2p_gossipsub={strangers},libp2p_swarm={strangers},yamux={strangers},qfzz_node={level},qfzz_sync={level},qfzz_ledger_core={level}"
     ));
     let color = color.unwrap_or_else(|| io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     let builder: SubscriberBuilder<_, _, EnvFilter, _> = tracing_subscriber::fmt()

@@ -21,6 +21,7 @@ use super::writer::{Progress, Writer};
 use crate::clock;
 use crate::events::{Event, Events};
 use crate::network::{MessageRef, Topic, Verdict};
+use crate::rate::{Bucket, Rate};
 use crate::store::{DiskStore, StoreReader};
 
 /// The shortest time between two ticks: a wish that is overdue must not keep the worker busy.
@@ -28,6 +29,9 @@ const MIN_TICK: Duration = Duration::from_millis(2);
 
 /// Gossiped messages whose verdict is owed, at most; the oldest are forgotten, and then not passed on.
 const MAX_MESSAGES: usize = 4_096;
+
+/// How often the log tells why a sync ended early: strangers must not fill it.
+const TOLD: Rate = Rate::per_minute(200, 60);
 
 /// Orders that may wait for the exchange; the worker waits when there are more.
 const ORDER_CAPACITY: usize = 1_024;
@@ -78,6 +82,8 @@ struct Worker {
     oldest_message: MessageToken,
     tokens: u64,
     last_tick: Instant,
+    /// How often it may yet be told how syncs end.
+    told: Bucket,
     /// Takes note that a peer has told of this station's log.
     on_log_known: OnLogKnown,
 }
@@ -119,6 +125,7 @@ pub(crate) fn start(
         oldest_message: 0,
         tokens: 0,
         last_tick: Instant::now(),
+        told: Bucket::full(TOLD, clock::now().as_millis()),
         on_log_known,
     };
     tokio::spawn(worker.run());
@@ -310,7 +317,7 @@ impl Worker {
         let _ = self.orders.send(order).await;
     }
 
-    fn publish(&self, event: effect::Event) {
+    fn publish(&mut self, event: effect::Event) {
         match event {
             effect::Event::Block { hash, index, records, producer } => {
                 tracing::info!(%index, %hash, records, %producer, "block");
@@ -326,8 +333,12 @@ impl Worker {
             }
             effect::Event::Record(record_id) => self.events.publish(Event::Record { record_id }),
             effect::Event::Sync(report) => {
+                let may_tell = self.told.spend(1, clock::now().as_millis());
                 match &report.fault {
-                    Some(fault) => tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}"),
+                    Some(fault) if may_tell => {
+                        tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}")
+                    }
+                    Some(fault) => tracing::debug!(peer = %report.peer, "sync ended early: the peer {fault}"),
                     None => {
                         tracing::debug!(peer = %report.peer, blocks = report.blocks, batches = report.batches, "sync")
                     }

@@ -128,7 +128,9 @@ impl Worker {
         let foreign = self.peers.foreign_federation(station).cloned();
         self.tell_waiters(station, || Err(foreign.clone().map_or(DialError::Closed, |f| foreign_error(station, f))));
         if stood.is_some() {
-            tracing::info!(peer = %station, "a station disconnected");
+            if self.may_tell() {
+                tracing::info!(peer = %station, "a station disconnected");
+            }
             self.outbox.push(NetworkEvent::Disconnected { peer: station });
         }
     }
@@ -186,7 +188,9 @@ impl Worker {
         }
         let address = link.address().clone();
         let subscribed = link.tell_subscription();
-        tracing::info!(peer = %station, %address, "a station connected");
+        if self.may_tell() {
+            tracing::info!(peer = %station, %address, "a station connected");
+        }
         self.peers.confirmed(station, now, wall);
         self.outbox.push(NetworkEvent::Connected { peer: station, address });
         if subscribed {
