@@ -102,6 +102,11 @@ impl SyncView for Session {
         self.node.lock().now
     }
 
+    fn cpu_ms(&self) -> u64 {
+        // Virtual time costs none.
+        0
+    }
+
     async fn pause(&self, millis: u64) {
         let (until, waited) = oneshot::channel();
         self.wish(Wish::Pause { millis: i64::try_from(millis).unwrap_or(i64::MAX), until });

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::codec::{Decode, Encode, decode_through};
+use smol_str::SmolStr;
+
+use crate::codec::{Decode, Encode, code_text};
 use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
 
 /// Why a text is not what it should name.
@@ -39,31 +41,36 @@ fn check_text(text: &str, limit: usize) -> Result<(), IdError> {
     if text.len() > limit {
         return Err(IdError::TooLong { bytes: text.len(), limit });
     }
-    if text.chars().any(char::is_control) {
+    // Most ids are printable ASCII, which needs no decoding of characters.
+    let is_plain = text.bytes().fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte));
+    if !is_plain && text.chars().any(char::is_control) {
         return Err(IdError::ControlCharacter);
     }
     Ok(())
 }
 
 /// Defines a validated text type: its rule runs when it is made and when it is decoded.
+///
+/// Short ones lie inline, the bytes of longer ones are shared: one id stands in a record, in the pool's index and under
+/// several keys of the trust state, and a copy for each of them was most of what a pending record cost in memory.
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, empty: $empty:expr, limit: $limit:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-        pub struct $name(String);
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Takes `text` as given: no trimming, no case folding.
             ///
             /// # Errors
             /// [`IdError`] if it is empty where it may not be, too long, or holds a control character.
-            pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
-                let text = text.into();
+            pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
+                let text = text.as_ref();
                 if text.is_empty() && !$empty {
                     return Err(IdError::Empty);
                 }
-                check_text(&text, $limit)?;
-                Ok(Self(text))
+                check_text(text, $limit)?;
+                Ok(Self(SmolStr::new(text)))
             }
 
             /// The text as given.
@@ -71,6 +78,8 @@ macro_rules! text {
                 &self.0
             }
         }
+
+        code_text!($name, $limit, concat!(stringify!($name), " breaks its rule"));
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,8 +94,6 @@ macro_rules! text {
                 Self::new(text)
             }
         }
-
-        decode_through!($name, String, |text: String| <$name>::new(text).ok(), concat!(stringify!($name), " breaks its rule"));
     };
 }
 
@@ -106,7 +113,7 @@ text!(
 impl Default for Name {
     /// The empty name.
     fn default() -> Self {
-        Self(String::new())
+        Self(SmolStr::default())
     }
 }
 

@@ -25,8 +25,8 @@ use crate::own_log::OwnLog;
 use crate::record::{Record, Subject};
 use crate::reveal::RevealStep;
 use crate::state::{
-    ChainState, ConnectError, Layer, PendingRecord, ReadError, StateRead, StationState, Undo, Writes, chain_state,
-    connect, station_state,
+    ChainState, ConnectError, Connected, Layer, PendingRecord, ReadError, StateRead, StationState, Undo, Writes,
+    chain_state, connect, station_state,
 };
 use crate::time::Timestamp;
 
@@ -35,7 +35,7 @@ use crate::time::Timestamp;
 struct Group {
     kept: Vec<VerifiedBlock>,
     dropped: Vec<BlockHash>,
-    connected: Vec<(VerifiedBlock, Undo)>,
+    connected: Vec<(VerifiedBlock, Arc<Undo>)>,
     writes: Writes,
 }
 
@@ -116,7 +116,10 @@ impl<R: LedgerRead> Ledger<R> {
         let mut ledger = Self { rules, read: Overlay::new(store), chain, pool, held: Held::default(), own, number: 0 };
         for batch in own_pending {
             let end = ledger.chain_end(&batch.station())?;
-            ledger.pool.insert(batch, end, now);
+            // After damage one before it may be missing, which comes back from a peer.
+            if let Inserted::Gap { .. } = ledger.pool.insert(batch.clone(), end, now) {
+                ledger.held.insert(batch, now);
+            }
         }
         Ok(ledger)
     }
@@ -420,19 +423,20 @@ impl<R: LedgerRead> Ledger<R> {
         now: Timestamp,
     ) -> Result<Option<Refused>, ReadError> {
         let (hash, number) = (block.hash(), self.number + 1);
-        let connected = match connect(&self.rules, &self.read, &block) {
+        let Connected { mut writes, undo } = match connect(&self.rules, &self.read, &block) {
             Ok(connected) => connected,
             Err(ConnectError::Read(error)) => return Err(error),
             Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
             Err(error) => return Ok(Some(Refused::Invalid { block: hash, error })),
         };
-        self.read.put_state(number, &connected.writes);
-        self.read.put_undo(number, hash, connected.undo.clone());
+        let undo = Arc::new(undo);
+        self.read.put_state(number, &writes);
+        self.read.put_undo(number, hash, Arc::clone(&undo));
         self.read.put_block(number, block.clone());
         self.chain.adopt(&Path { fork: block.header().previous, blocks: vec![hash] });
         self.reconcile_pool(&[], std::slice::from_ref(&block), now)?;
-        group.writes.extend(connected.writes);
-        group.connected.push((block, connected.undo));
+        group.writes.append(&mut writes);
+        group.connected.push((block, undo));
         Ok(None)
     }
 
@@ -467,7 +471,7 @@ impl<R: LedgerRead> Ledger<R> {
             match connect(&self.rules, &layer, &block) {
                 Ok(made) => {
                     layer.apply(made.writes);
-                    connected.push((block, made.undo));
+                    connected.push((block, Arc::new(made.undo)));
                 }
                 Err(ConnectError::Read(error)) => return Err(error),
                 Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
@@ -483,7 +487,7 @@ impl<R: LedgerRead> Ledger<R> {
             self.read.put_state(number, &writes);
         }
         for (block, undo) in &connected {
-            self.read.put_undo(number, block.hash(), undo.clone());
+            self.read.put_undo(number, block.hash(), Arc::clone(undo));
             self.read.put_block(number, block.clone());
         }
         self.chain.adopt(&path);

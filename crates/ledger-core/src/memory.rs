@@ -38,7 +38,7 @@ impl MemoryStore {
         }
         for (block, undo) in &transition.connected {
             inner.blocks.insert(block.hash(), block.clone());
-            inner.undo.insert(block.hash(), undo.clone());
+            inner.undo.insert(block.hash(), Undo::clone(undo));
         }
         inner.blocks.extend(transition.kept.iter().map(|block| (block.hash(), block.clone())));
     }

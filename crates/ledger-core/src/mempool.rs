@@ -4,6 +4,9 @@
 //! pending bytes, so no log ever gets a hole (protocol, section 4).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Bound;
+use std::sync::OnceLock;
 
 use crate::batch::VerifiedBatch;
 use crate::codec::{Decode, Encode, encode};
@@ -11,7 +14,7 @@ use crate::crypto::{Tag, TaggedHash};
 use crate::federation::{Limits, Rules};
 use crate::ids::{BatchId, Sequence, StationId};
 use crate::limits::{MAX_PENDING_BYTES, MAX_PENDING_PER_STATION};
-use crate::record::Subject;
+use crate::record::{Record, Subject};
 use crate::selection::{Offered, Selection, Share};
 use crate::state::PendingRecord;
 use crate::time::Timestamp;
@@ -63,8 +66,12 @@ struct Waiting {
 /// What waits of one station; never empty while it is in the pool.
 #[derive(Clone, Debug)]
 struct Log {
+    /// Its name in the index of subjects: the arrival of the batch that it began with.
+    number: u64,
     batches: VecDeque<Waiting>,
     bytes: usize,
+    /// When its first batch with records came.
+    oldest: Option<Timestamp>,
     /// Whether the station has a batch on the chain.
     is_on_chain: bool,
 }
@@ -73,15 +80,34 @@ impl Log {
     fn arrival(&self) -> u64 {
         self.batches.front().map_or(0, |waiting| waiting.arrival)
     }
+
+    /// A log's batches come in order, so its first one with records is its oldest.
+    fn first_with_records(&self) -> Option<Timestamp> {
+        let mut batches = self.batches.iter();
+        batches.find(|waiting| !waiting.batch.records().is_empty()).map(|waiting| waiting.since)
+    }
 }
+
+/// Where a record about a subject waits: a hash of the subject, the log's number, the batch, the index in it.
+///
+/// 24 bytes, because there are as many as records: with whole subjects and ids each record cost half a kilobyte more.
+/// The hash is keyed anew in each pool, so nobody can choose subjects that share one, and who looks one up compares.
+type Mention = (u64, u64, Sequence, u16);
 
 /// The pool. See the module.
 #[derive(Clone, Debug)]
 pub struct Mempool {
     own: StationId,
-    logs: HashMap<StationId, Log>,
+    logs: BTreeMap<StationId, Log>,
+    /// Whose log has a number.
+    numbers: HashMap<u64, StationId>,
     ids: HashMap<BatchId, (StationId, Sequence)>,
-    subjects: HashMap<Subject, BTreeSet<(StationId, Sequence, u16)>>,
+    subjects: BTreeSet<Mention>,
+    hasher: RandomState,
+    /// Logs with records by when the first of them came.
+    by_age: BTreeSet<(Timestamp, StationId)>,
+    /// Kept until something changes: every peer asks for it, again and again.
+    digest: OnceLock<[u8; 32]>,
     arrivals: u64,
     records: u64,
     /// Other stations by whether they are on the chain, then by their pending bytes: the last is the first to give way.
@@ -95,9 +121,13 @@ impl Mempool {
     pub fn new(own: StationId) -> Self {
         Self {
             own,
-            logs: HashMap::new(),
+            logs: BTreeMap::new(),
+            numbers: HashMap::new(),
             ids: HashMap::new(),
-            subjects: HashMap::new(),
+            subjects: BTreeSet::new(),
+            hasher: RandomState::new(),
+            by_age: BTreeSet::new(),
+            digest: OnceLock::new(),
             arrivals: 0,
             records: 0,
             by_size: BTreeSet::new(),
@@ -128,12 +158,7 @@ impl Mempool {
 
     /// When the oldest batch with records came; `None` if none waits.
     pub fn oldest(&self) -> Option<Timestamp> {
-        // A log's batches come in order, so its first one with records is its oldest.
-        let first = |log: &Log| {
-            let mut batches = log.batches.iter();
-            batches.find(|waiting| !waiting.batch.records().is_empty()).map(|waiting| waiting.since)
-        };
-        self.logs.values().filter_map(first).min()
+        self.by_age.first().map(|(since, _)| *since)
     }
 
     /// Where a station's log ends with what waits; `None` if nothing of it waits.
@@ -155,18 +180,22 @@ impl Mempool {
         self.batch(station, *sequence)
     }
 
-    /// Stations with batches that wait, each with its last one, in order of their ids.
-    pub fn log_ends(&self) -> BTreeMap<StationId, LogEnd> {
-        self.logs.keys().filter_map(|station| Some((*station, self.log_end(station)?))).collect()
+    /// Stations after `after` with batches that wait, in order of their ids, each with where its log ends.
+    pub fn log_ends(&self, after: Option<StationId>) -> impl Iterator<Item = (StationId, LogEnd)> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let logs = self.logs.range((after, Bound::Unbounded));
+        logs.filter_map(|(station, _)| Some((*station, self.log_end(station)?)))
     }
 
     /// A digest of what waits: stations in order of their ids, each with where its log ends. Two pools with the same
     /// digest hold the same.
     pub fn digest(&self, rules: &Rules) -> [u8; 32] {
-        let hash = TaggedHash::new(Tag::Pending, &rules.federation(), &[]);
-        let ends = self.log_ends();
-        let encoded: Vec<u8> = ends.iter().flat_map(|(station, end)| encode(&(*station, end.next, end.last))).collect();
-        hash.hash(&[&encoded])
+        *self.digest.get_or_init(|| {
+            let hash = TaggedHash::new(Tag::Pending, &rules.federation(), &[]);
+            let ends = self.log_ends(None);
+            let encoded: Vec<u8> = ends.flat_map(|(station, end)| encode(&(station, end.next, end.last))).collect();
+            hash.hash(&[&encoded])
+        })
     }
 
     /// What waits of one station from `from` on, in order.
@@ -212,16 +241,31 @@ impl Mempool {
         let ((station, sequence), bytes) = (batch.signed().place(), batch.encoded_len());
         self.ids.insert(batch.id(), (station, sequence));
         self.records += batch.records().len() as u64;
-        for (subject, index) in subjects_of(batch) {
-            self.subjects.entry(subject).or_default().insert((station, sequence, index));
-        }
         let is_on_chain = chain.next > Sequence::ZERO;
-        let new = Log { batches: VecDeque::new(), bytes: 0, is_on_chain };
+        let number = self.logs.get(&station).map_or(waiting.arrival, |log| log.number);
+        for (subject, index) in subjects_of(batch) {
+            self.subjects.insert((self.hasher.hash_one(&subject), number, sequence, index));
+        }
+        self.numbers.insert(number, station);
+        let new = Log { number, batches: VecDeque::new(), bytes: 0, oldest: None, is_on_chain };
         let log = self.logs.entry(station).or_insert(new);
         log.batches.push_back(waiting);
         let before = log.bytes;
         log.bytes += bytes;
         self.resize(&station, is_on_chain, before, before + bytes);
+        self.sort_by_age(&station);
+    }
+
+    /// After a change of a log: sorts it in by its age.
+    fn sort_by_age(&mut self, station: &StationId) {
+        self.digest = OnceLock::new();
+        let Some(log) = self.logs.get_mut(station) else { return };
+        let now = log.first_with_records();
+        let before = std::mem::replace(&mut log.oldest, now);
+        if now != before {
+            before.map(|since| self.by_age.remove(&(since, *station)));
+            self.by_age.extend(now.map(|since| (since, *station)));
+        }
     }
 
     /// Counts a change of a station's pending bytes; the own station's are outside the limits.
@@ -241,36 +285,41 @@ impl Mempool {
 
     /// Takes a whole log out.
     fn take_log(&mut self, station: &StationId) -> VecDeque<Waiting> {
-        let Some(log) = self.logs.remove(station) else { return VecDeque::new() };
+        let Some(log) = self.remove_log(station) else { return VecDeque::new() };
         self.resize(station, log.is_on_chain, log.bytes, 0);
-        log.batches.iter().for_each(|waiting| self.forget(&waiting.batch));
+        log.batches.iter().for_each(|waiting| self.forget(&waiting.batch, log.number));
         log.batches
+    }
+
+    fn remove_log(&mut self, station: &StationId) -> Option<Log> {
+        self.digest = OnceLock::new();
+        let log = self.logs.remove(station)?;
+        self.numbers.remove(&log.number);
+        log.oldest.map(|since| self.by_age.remove(&(since, *station)));
+        Some(log)
     }
 
     /// Takes the first or the last batch of a log out.
     fn take(&mut self, station: &StationId, end: impl FnOnce(&mut VecDeque<Waiting>) -> Option<Waiting>) {
         let Some(log) = self.logs.get_mut(station) else { return };
         let Some(Waiting { batch, .. }) = end(&mut log.batches) else { return };
-        let (before, is_on_chain) = (log.bytes, log.is_on_chain);
+        let (before, is_on_chain, number) = (log.bytes, log.is_on_chain, log.number);
         log.bytes -= batch.encoded_len();
         if log.batches.is_empty() {
-            self.logs.remove(station);
+            self.remove_log(station);
+        } else {
+            self.sort_by_age(station);
         }
         self.resize(station, is_on_chain, before, before - batch.encoded_len());
-        self.forget(&batch);
+        self.forget(&batch, number);
     }
 
-    fn forget(&mut self, batch: &VerifiedBatch) {
-        let (station, sequence) = batch.signed().place();
+    /// Takes a batch of the log with this number out of the indexes.
+    fn forget(&mut self, batch: &VerifiedBatch, number: u64) {
         self.ids.remove(&batch.id());
         self.records -= batch.records().len() as u64;
         for (subject, index) in subjects_of(batch) {
-            if let Some(places) = self.subjects.get_mut(&subject) {
-                places.remove(&(station, sequence, index));
-                if places.is_empty() {
-                    self.subjects.remove(&subject);
-                }
-            }
+            self.subjects.remove(&(self.hasher.hash_one(&subject), number, batch.sequence(), index));
         }
     }
 
@@ -367,14 +416,15 @@ impl Mempool {
 
     /// The records about `subject`, in pool order.
     pub fn records_about(&self, subject: &Subject) -> Vec<PendingRecord<'_>> {
-        let Some(places) = self.subjects.get(subject) else { return Vec::new() };
-        let mut found: Vec<_> = places
-            .iter()
-            .filter_map(|(station, sequence, index)| {
+        let hash = self.hasher.hash_one(subject);
+        let mentions = self.subjects.range((hash, 0, Sequence::ZERO, 0)..).take_while(|(other, ..)| *other == hash);
+        let mut found: Vec<_> = mentions
+            .filter_map(|(_, number, sequence, index)| {
+                let station = self.numbers.get(number)?;
                 let log = self.logs.get(station)?;
                 let batch = self.batch(station, *sequence)?;
                 let round = sequence.get() - log.batches.front()?.batch.sequence().get();
-                let record = batch.records().get(usize::from(*index))?;
+                let record = batch.records().get(usize::from(*index)).filter(|record| is_about(record, subject))?;
                 let pending = PendingRecord { batch: batch.header(), index: *index, record };
                 Some(((round, log.arrival(), *station, *index), pending))
             })
@@ -425,14 +475,21 @@ impl Mempool {
     }
 }
 
-/// What each record of a batch is about; content records are about their creator, too.
+/// What each record of a batch is about.
 fn subjects_of(batch: &VerifiedBatch) -> impl Iterator<Item = (Subject, u16)> {
-    (0..).zip(batch.records()).flat_map(|(index, record)| {
-        let subject = record.subject();
-        let creator = match &subject {
-            Subject::Content { creator_id, .. } => Some(Subject::Creator(creator_id.clone())),
-            Subject::User(_) | Subject::Creator(_) => None,
-        };
-        std::iter::once(subject).chain(creator).map(move |subject| (subject, index))
-    })
+    (0..).zip(batch.records()).flat_map(|(index, record)| subjects(record).map(move |subject| (subject, index)))
+}
+
+/// What a record is about; content records are about their creator, too.
+fn subjects(record: &Record) -> impl Iterator<Item = Subject> {
+    let subject = record.subject();
+    let creator = match &subject {
+        Subject::Content { creator_id, .. } => Some(Subject::Creator(creator_id.clone())),
+        Subject::User(_) | Subject::Creator(_) => None,
+    };
+    std::iter::once(subject).chain(creator)
+}
+
+fn is_about(record: &Record, subject: &Subject) -> bool {
+    subjects(record).any(|other| other == *subject)
 }

@@ -1,6 +1,7 @@
 //! What was decided and is not in the store yet: read before the store, dropped when the store reports the commit.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::block::VerifiedBlock;
 use crate::ids::BlockHash;
@@ -27,7 +28,7 @@ pub struct Overlay<R> {
     store: R,
     state: HashMap<Key, (u64, Option<Value>)>,
     blocks: HashMap<BlockHash, (u64, VerifiedBlock)>,
-    undo: HashMap<BlockHash, (u64, Undo)>,
+    undo: HashMap<BlockHash, (u64, Arc<Undo>)>,
     /// The newest transition that replaces the whole state: until it is committed the store's is out of date.
     replaced_by: Option<u64>,
 }
@@ -49,7 +50,7 @@ impl<R> Overlay<R> {
     }
 
     /// A block's undo data on its way.
-    pub fn put_undo(&mut self, number: u64, block: BlockHash, undo: Undo) {
+    pub fn put_undo(&mut self, number: u64, block: BlockHash, undo: Arc<Undo>) {
         self.undo.insert(block, (number, undo));
     }
 
@@ -68,6 +69,10 @@ impl<R> Overlay<R> {
     /// Drops what the store holds now: everything up to transition `number`.
     pub fn committed(&mut self, number: u64) {
         self.state.retain(|_, (at, _)| *at > number);
+        if self.state.is_empty() {
+            // What a full block needed would stay reserved for good.
+            self.state = HashMap::new();
+        }
         self.blocks.retain(|_, (at, _)| *at > number);
         self.undo.retain(|_, (at, _)| *at > number);
         self.replaced_by = self.replaced_by.filter(|at| *at > number);
@@ -94,7 +99,7 @@ impl<R: LedgerRead> LedgerRead for Overlay<R> {
 
     fn undo(&self, hash: &BlockHash) -> Result<Option<Undo>, ReadError> {
         match self.undo.get(hash) {
-            Some((_, undo)) => Ok(Some(undo.clone())),
+            Some((_, undo)) => Ok(Some(Undo::clone(undo))),
             None => self.store.undo(hash),
         }
     }

@@ -170,7 +170,7 @@ impl Exchange {
 
     /// Syncs with a connected peer, now.
     pub(crate) async fn sync(&self, peer: StationId) -> SyncReport {
-        let session = Session::new(self.network.clone(), peer, Arc::clone(&self.heads));
+        let session = Session::new(self.network.clone(), peer, Arc::clone(&self.heads)).with_local(self.reader.clone());
         let local = Local::new(self.service.clone(), Arc::clone(&self.rules), Arc::clone(&self.verifiers));
         let report = sync_with(&session, &local, &local).await;
         self.service.tell(Input::SyncEnded(Box::new(report.clone()))).await;

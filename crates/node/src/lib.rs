@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod disk_space;
 pub mod events;
 mod exchange;
 pub mod identity;

@@ -84,10 +84,14 @@ pub struct SyncReport {
     pub bytes_in: u64,
     /// Bytes of requests sent.
     pub bytes_out: u64,
+    /// Requests that were answered.
+    pub round_trips: u64,
     /// Blocks that left the best chain, at most in one reorganisation.
     pub reorg_depth: u64,
     /// How long it took, in milliseconds.
     pub elapsed_ms: u64,
+    /// Processor time that the whole process used meanwhile, on all cores, in milliseconds.
+    pub cpu_ms: u64,
     /// What the peer did wrong, or why the sync ended early; none if both are equal now as far as the peer goes.
     pub fault: Option<Fault>,
 }

@@ -175,6 +175,21 @@ impl Daemon {
 
     /// Starts it with `more` flags.
     fn start_with(&mut self, more: &[&str]) -> Duration {
+        self.try_start_with(more).unwrap_or_else(|status| panic!("{} ended at its start: {status}", self.name))
+    }
+
+    /// Starts it, or says how it ended instead.
+    ///
+    /// # Errors
+    /// How it ended.
+    ///
+    /// # Panics
+    /// If it neither ends nor answers.
+    pub fn try_start(&mut self) -> Result<Duration, ExitStatus> {
+        self.try_start_with(&[])
+    }
+
+    fn try_start_with(&mut self, more: &[&str]) -> Result<Duration, ExitStatus> {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let address_file = self.data_dir.join("api.addr");
         // What a killed process left behind names a port that is nobody's, or somebody else's.
@@ -188,11 +203,12 @@ impl Daemon {
         let start = Instant::now();
         let child = self.spawn(&mut command);
         self.process = Some(child);
-        let mut api = None;
+        let (mut api, mut ended) = (None, None);
         wait_for(&format!("{} answers /livez", self.name), START_LIMIT, || {
             let child = self.process.as_mut().expect("it was just started");
             if let Some(status) = child.try_wait().expect("a child can be asked") {
-                panic!("{} ended at its start: {status}", self.name);
+                ended = Some(status);
+                return Ok(());
             }
             if api.is_none() {
                 api = Some(self.find_api()?);
@@ -201,12 +217,16 @@ impl Daemon {
                 api.as_ref().expect("it was just found").try_get("/livez").map_err(|error| format!("{error:?}"))?;
             if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
         });
+        if let Some(status) = ended {
+            self.process = None;
+            return Err(status);
+        }
         let elapsed = start.elapsed();
         self.api = api;
         if self.listen.split('/').any(|part| part == "0") {
             self.listen = self.address();
         }
-        elapsed
+        Ok(elapsed)
     }
 
     /// A client for the address that the process wrote.

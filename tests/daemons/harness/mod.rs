@@ -3,6 +3,7 @@
 mod api;
 mod daemon;
 mod dice;
+mod harm;
 mod image;
 mod load;
 mod netns;
@@ -15,6 +16,7 @@ mod witness;
 pub use api::{Answer, Api, Events};
 pub use daemon::{Daemon, Recipe};
 pub use dice::Dice;
+pub use harm::{Harm, copy_dir, files_below};
 pub use image::{DiskImage, Mount};
 pub use load::{Acknowledged, Load, Plan};
 pub use netns::{Namespace, Network};

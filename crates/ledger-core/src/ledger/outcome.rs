@@ -1,5 +1,7 @@
 //! What the ledger's operations come to: transitions for the store, and what became of batches and blocks.
 
+use std::sync::Arc;
+
 use crate::batch::{BatchError, VerifiedBatch};
 use crate::block::{BlockError, VerifiedBlock};
 use crate::chain::ChainError;
@@ -22,7 +24,7 @@ pub struct Transition {
     /// Blocks that leave the best chain, highest first.
     pub reverted: Vec<BlockHash>,
     /// Blocks that join the best chain, lowest first, each with what takes it back.
-    pub connected: Vec<(VerifiedBlock, Undo)>,
+    pub connected: Vec<(VerifiedBlock, Arc<Undo>)>,
     /// Whether `writes` are the whole trust state, not changes of it.
     pub replaces_state: bool,
     /// The trust state's new values, after all of this.

@@ -135,7 +135,7 @@ impl<R: StateRead + ?Sized> StateRead for Layer<'_, R> {
 /// [`ReadError`].
 pub fn chain_state(read: &impl StateRead, rules: &crate::federation::Rules) -> Result<ChainState, ReadError> {
     Ok(match read.get(&Key::Chain)? {
-        Some(Value::Chain(chain)) => chain,
+        Some(Value::Chain(chain)) => *chain,
         Some(_) => return Err(ReadError::Damaged { what: "the chain's totals" }),
         None => ChainState::genesis(rules),
     })
@@ -147,7 +147,7 @@ pub fn chain_state(read: &impl StateRead, rules: &crate::federation::Rules) -> R
 /// [`ReadError`].
 pub fn station_state(read: &impl StateRead, station: &StationId) -> Result<Option<StationState>, ReadError> {
     match read.get(&Key::Station(*station))? {
-        Some(Value::Station(state)) => Ok(Some(state)),
+        Some(Value::Station(state)) => Ok(Some(*state)),
         Some(_) => Err(ReadError::Damaged { what: "a station's entry" }),
         None => Ok(None),
     }

@@ -215,7 +215,7 @@ pub fn opinions(rules: &Rules, read: &impl StateRead, subject: &Subject) -> Resu
 /// [`ReadError`]; also where there is none, for numbers come from the state itself.
 pub fn station_id(read: &impl StateRead, number: u32) -> Result<StationId, ReadError> {
     match read.get(&Key::StationNumber(number))? {
-        Some(Value::StationNumber(station)) => Ok(station),
+        Some(Value::StationNumber(station)) => Ok(*station),
         _ => Err(ReadError::Damaged { what: "a station's number" }),
     }
 }

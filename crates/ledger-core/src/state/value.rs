@@ -7,18 +7,21 @@ use crate::score::Score;
 use crate::time::Timestamp;
 
 /// Anything that stands under a [`Key`](super::Key).
+///
+/// Small: a full block changes tens of thousands of keys, and each value is held three times until it is on disk. What
+/// is rare is boxed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Value {
     /// Under `Chain`.
-    Chain(ChainState),
+    Chain(Box<ChainState>),
     /// Under `Station`.
-    Station(StationState),
+    Station(Box<StationState>),
     /// Under `StationNumber`.
-    StationNumber(StationId),
+    StationNumber(Box<StationId>),
     /// A user's ledger part.
     User(UserLedger),
     /// A content's ledger part.
-    Content(ContentLedger),
+    Content(Box<ContentLedger>),
     /// A creator's ledger part.
     Creator(CreatorLedger),
     /// Opinions about a user, by station number.

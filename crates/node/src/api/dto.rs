@@ -38,6 +38,14 @@ pub(super) fn number<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok
     RawValue::from_string(value.to_string()).map_err(S::Error::custom)?.serialize(to)
 }
 
+/// As [`number`], or null.
+fn number_or_null<S: Serializer>(value: &Option<impl Display>, to: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => number(value, to),
+        None => to.serialize_none(),
+    }
+}
+
 fn difficulty<S: Serializer>(value: &Difficulty, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u32(value.digits())
 }
@@ -96,16 +104,29 @@ pub struct Status {
     pub listen: Vec<String>,
     /// The head of the best chain.
     pub head: Option<Head>,
+    /// Records on the best chain.
+    pub records: u64,
     /// Records that wait for a block, of all stations.
     pub pending_records: u64,
     /// Connected peers.
     pub peers: u64,
+    /// The greatest height that a connected peer tells of; it has proven nothing yet.
+    #[serde(serialize_with = "number_or_null")]
+    pub known_height: Option<Height>,
     /// Whether it has caught up with a peer, or founded the federation and has none.
     pub synced: bool,
+    /// Whether it may sign records: not before it knows its own log.
+    pub signing: bool,
+    /// How far the check of the whole chain is that was asked for; null while none is under way.
+    pub verifying: Option<Checking>,
     /// Whether it mines by itself.
     pub mining: bool,
     /// Reorganisations since the start.
     pub reorganisations: u64,
+    /// Bytes that its data takes on the disk, where that can be told.
+    pub data_bytes: Option<u64>,
+    /// Bytes that are left for it on the disk, where that can be told.
+    pub free_bytes: Option<u64>,
     /// When it started.
     #[serde(serialize_with = "text")]
     pub started_at: Timestamp,
@@ -115,6 +136,15 @@ pub struct Status {
     pub banned_total: u64,
     /// What is wrong, most pressing first; empty when all is well.
     pub problems: Vec<Trouble>,
+}
+
+/// How far a check of the chain is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Checking {
+    /// Blocks checked.
+    pub done: u64,
+    /// Blocks to check.
+    pub of: u64,
 }
 
 /// A peer that is kept away.
@@ -454,16 +484,30 @@ pub(super) struct ShownReport {
     records: u64,
     bytes_in: u64,
     bytes_out: u64,
+    round_trips: u64,
     reorg_depth: u64,
     elapsed_ms: u64,
+    cpu_ms: u64,
     fault: Option<String>,
 }
 
 impl From<&SyncReport> for ShownReport {
     fn from(report: &SyncReport) -> Self {
-        let SyncReport { peer, blocks, batches, records, bytes_in, bytes_out, reorg_depth, elapsed_ms, ref fault } =
-            *report;
+        let SyncReport { peer, blocks, batches, records, bytes_in, bytes_out, .. } = *report;
+        let SyncReport { round_trips, reorg_depth, elapsed_ms, cpu_ms, ref fault, .. } = *report;
         let fault = fault.as_ref().map(ToString::to_string);
-        Self { peer, blocks, batches, records, bytes_in, bytes_out, reorg_depth, elapsed_ms, fault }
+        Self {
+            peer,
+            blocks,
+            batches,
+            records,
+            bytes_in,
+            bytes_out,
+            round_trips,
+            reorg_depth,
+            elapsed_ms,
+            cpu_ms,
+            fault,
+        }
     }
 }

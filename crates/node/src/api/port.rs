@@ -47,6 +47,9 @@ pub enum PortError {
         /// What is wrong with it, such as "is not a multiaddress".
         reason: String,
     },
+    /// Several blocks have a hash that begins as given.
+    #[error("several blocks have a hash that begins so")]
+    SeveralBlocks,
     /// The peer that was named is not connected.
     #[error("the peer is not connected")]
     NotConnected,
@@ -65,6 +68,9 @@ pub enum PortError {
     /// Its queues are full.
     #[error("the station is busy")]
     Busy,
+    /// The disk is full; reads go on.
+    #[error("the disk is full")]
+    DiskFull,
     /// It is stopping.
     #[error("the station is stopping")]
     Stopping,
@@ -85,6 +91,8 @@ pub enum BlockAt {
     Index(Height),
     /// The one with this hash, also off the best chain as long as its body is kept.
     Hash(BlockHash),
+    /// The only one whose hash is not below the first and not above the last.
+    Within(BlockHash, BlockHash),
 }
 
 /// A question about global trust.

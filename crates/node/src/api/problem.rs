@@ -124,6 +124,8 @@ codes! {
     Stopping, "stopping", SERVICE_UNAVAILABLE, "Stopping";
     /// The station cannot do this yet.
     NotReady, "not_ready", SERVICE_UNAVAILABLE, "Not ready";
+    /// The disk is full.
+    DiskFull, "disk_full", INSUFFICIENT_STORAGE, "The disk is full";
     /// The station took too long.
     Timeout, "timeout", GATEWAY_TIMEOUT, "The station took too long";
 }

@@ -50,9 +50,12 @@ impl From<ObjectError> for FieldError {
         match error {
             ObjectError::NotJson { field: Some(field), reason } => {
                 let name = quoted(&field);
-                let detail = format!(
-                    "the value of {name} is not JSON ({reason}): send a number such as 0.5, or a text in double quotes"
-                );
+                let remedy = match field.as_str() {
+                    "initial_score" | "trust_delta" | "quality" | "rating" => "send a number such as 0.5",
+                    "metadata" => "send an object such as {\"tags\":[]}",
+                    _ => "send a text in double quotes",
+                };
+                let detail = format!("the value of {name} is not JSON ({reason}): {remedy}");
                 Self { field: Some(field), code: Code::NotJson, detail }
             }
             ObjectError::NotJson { field: None, reason } => {
@@ -126,8 +129,12 @@ fn delta_of(action: &Id, given: Option<Delta>, actions: &Actions) -> Result<Delt
     let Some(&expected) = actions.get(action) else {
         let known: Vec<_> = actions.keys().take(LISTED_ACTIONS).map(Id::as_str).collect();
         let more = if actions.len() > LISTED_ACTIONS { ", ..." } else { "" };
+        let remedy = match nearest_action(action, actions) {
+            Some(meant) => format!("did you mean `{meant}`? There are"),
+            None => "use one of".to_owned(),
+        };
         let detail = format!(
-            "`action` {} is not in the federation's table: use one of {}{more}",
+            "`action` {} is not in the federation's table: {remedy} {}{more}",
             quoted(action.as_str()),
             known.join(", ")
         );
@@ -143,6 +150,19 @@ fn delta_of(action: &Id, given: Option<Delta>, actions: &Actions) -> Result<Delt
         }
         _ => Ok(expected),
     }
+}
+
+/// The action that was probably meant: at most one typing error in three characters.
+fn nearest_action<'a>(action: &Id, actions: &'a Actions) -> Option<&'a Id> {
+    /// Bytes of an action that is compared, at most: the cost grows with the square, and may come with every line.
+    const MAX_COMPARED: usize = 32;
+    let is_short = |action: &Id| action.as_str().len() <= MAX_COMPARED;
+    if !is_short(action) {
+        return None;
+    }
+    let errors = |known: &&Id| strsim::damerau_levenshtein(action.as_str(), known.as_str());
+    let nearest = actions.keys().take(LISTED_ACTIONS).filter(|known| is_short(known)).min_by_key(errors)?;
+    (errors(&nearest) * 3 <= nearest.as_str().len()).then_some(nearest)
 }
 
 fn bad_id(field: &str, error: &IdError) -> FieldError {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::content::Place;
 use super::failure::Failure;
-use super::output::{Output, items, show, show_head};
+use super::output::{Output, items, notice, show, show_head};
 use crate::config::TrustPolicy;
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +71,7 @@ pub(super) async fn trust(client: &Client, command: &TrustCommand, out: &mut Out
     };
     let answer = if view.global {
         let answer = ask_globally(client, &subject, view).await?;
+        name_strangers(client, &view.nodes, out).await;
         out.result(&answer, |out| show_global(&answer, out))?;
         answer
     } else {
@@ -122,6 +123,18 @@ async fn ask_globally(client: &Client, subject: &Subject<'_>, view: &View) -> Re
     let policy = view.policy.map(|policy| policy.to_string());
     query.extend(policy.iter().map(|policy| ("policy", policy.as_str())));
     client.get(&["v1", "trust", "global"], &query).await
+}
+
+/// Says which of `nodes` take no part in the federation: a slip in an id would otherwise look like a silent station.
+async fn name_strangers(client: &Client, nodes: &[StationId], out: &Output) {
+    if nodes.is_empty() || out.is_quiet() {
+        return;
+    }
+    let Ok(stations) = client.get(&["v1", "stations"], &[]).await else { return };
+    let takes_part = |node: &str| items(&stations).iter().any(|station| station["station_id"] == node);
+    for node in nodes.iter().map(ToString::to_string).filter(|node| !takes_part(node)) {
+        notice(format_args!("note: {node} takes no part in this federation, so it has no opinion"));
+    }
 }
 
 fn show_one(subject: &Subject<'_>, answer: &Value, out: &mut Output) -> Result<(), Failure> {

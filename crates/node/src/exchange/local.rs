@@ -41,6 +41,10 @@ impl SyncView for Local {
         clock::now()
     }
 
+    fn cpu_ms(&self) -> u64 {
+        clock::cpu_ms()
+    }
+
     async fn pause(&self, millis: u64) {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }

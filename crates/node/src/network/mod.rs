@@ -34,6 +34,7 @@ use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::ids::{FederationId, Name};
 use tokio::sync::mpsc;
 
+pub(crate) use address_book::names_others;
 pub use behaviour::BuildError;
 pub use event::{MessageRef, Misconduct, NetworkEvent, Responder, Topic, Verdict};
 pub use handle::{DialError, Direction, NetworkHandle, PeerInfo, PublishError, RequestError};
@@ -99,7 +100,10 @@ pub enum StartError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error(
+        "cannot listen on {address}: {source}; give another with --listen or network.listen{}",
+        who_listens(source, port_of(address))
+    )]
     Listen {
         /// As given.
         address: Multiaddr,
@@ -131,6 +135,24 @@ pub fn start(config: NetworkConfig) -> Result<(NetworkHandle, mpsc::Receiver<Net
     Ok(worker::spawn(swarm, names, config))
 }
 
+fn port_of(address: &Multiaddr) -> u16 {
+    let port = address.iter().find_map(|part| match part {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
+        _ => None,
+    });
+    port.unwrap_or(0)
+}
+
+/// How to find the program that has `port`, where the trouble is that one has it; else nothing.
+pub(crate) fn who_listens(trouble: &io::Error, port: u16) -> String {
+    match trouble.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(", or stop the program that has this port: `ss -lntup | grep :{port}` names it")
+        }
+        _ => String::new(),
+    }
+}
+
 /// Fails if somebody listens on this TCP port already.
 ///
 /// libp2p listens with `SO_REUSEPORT`, so two daemons of one user would share a port, each getting some of the
@@ -154,6 +176,15 @@ fn transport_cause(error: libp2p::TransportError<io::Error>) -> io::Error {
     }
 }
 
+/// A cause for people: the resolver dumps its query where a name has no address.
+fn in_words(cause: String) -> String {
+    if cause.starts_with("no records found for Query") {
+        "the name does not exist, or has no address".to_owned()
+    } else {
+        cause
+    }
+}
+
 /// The operating system's error inside `error`, or the innermost one.
 fn root_cause(error: io::Error) -> io::Error {
     fn inner(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
@@ -166,7 +197,7 @@ fn root_cause(error: io::Error) -> io::Error {
         };
         match below {
             Some(below) => inner(below),
-            None => Some(io::Error::other(error.to_string())),
+            None => Some(io::Error::other(in_words(error.to_string()))),
         }
     }
     inner(&error).unwrap_or(error)

@@ -75,6 +75,8 @@ struct Worker {
     started: Instant,
     /// New stations came, so others may be found through them.
     discovery_due: bool,
+    /// Connections end because we do.
+    is_ending: bool,
     book: AddressBook,
 }
 
@@ -110,6 +112,7 @@ pub(super) fn spawn(
         told: Bucket::full(TOLD, 0),
         started: Instant::now(),
         discovery_due: false,
+        is_ending: false,
         book,
     };
     tokio::spawn(worker.run());
@@ -284,6 +287,7 @@ impl Worker {
 
     /// Lets answers and messages under way leave, then closes all connections.
     async fn drain(&mut self) {
+        self.is_ending = true;
         self.serve_until(DRAIN, |worker| worker.answering.is_empty()).await;
         if !self.links.is_empty() {
             self.serve_until(LINGER, |_| false).await;

@@ -8,7 +8,7 @@ use qfzz_ledger_core::federation::{Genesis, GenesisError};
 use qfzz_ledger_core::ids::StationId;
 use tokio::time::sleep;
 
-use super::member::{Member, addresses_of};
+use super::member::{Duty, Member, addresses_of};
 use super::{NodeError, Shared};
 use crate::network::DialError;
 use crate::network::genesis::{FetchError, fetch_genesis};
@@ -65,7 +65,10 @@ pub(super) async fn join_targets(shared: Arc<Shared>, targets: Vec<JoinTarget>) 
         for target in &targets {
             match join(&shared, target).await {
                 Ok(_) => return,
-                Err(error) => tracing::warn!("cannot join by {target} yet: {error}"),
+                Err(error) => {
+                    let again = pause.as_secs_f32();
+                    tracing::warn!("cannot join by {target} yet: {error}; trying again in {again} s");
+                }
             }
         }
         sleep(pause).await;
@@ -140,7 +143,7 @@ async fn leave(shared: &Arc<Shared>, member: Arc<Member>) -> Result<Option<Arc<M
         shared.dir.forget_federation()?;
         return Ok(None);
     }
-    let member = Member::start(shared, genesis).await?;
+    let member = Member::start(shared, genesis, Duty::Everything).await?;
     shared.set_member(Some(Arc::clone(&member)));
     Ok(Some(member))
 }
@@ -154,7 +157,7 @@ async fn dial(member: &Arc<Member>, address: Multiaddr, is_new: bool) -> Result<
 async fn enter(shared: &Arc<Shared>, genesis: Genesis, address: Multiaddr) -> Result<Joined, JoinError> {
     tracing::info!(federation = %genesis.parameters.name, id = %genesis.id(), "joining a federation");
     let encoded = genesis.encode();
-    let member = Member::start(shared, genesis).await?;
+    let member = Member::start(shared, genesis, Duty::Everything).await?;
     // Written last: a genesis that cannot be used is not remembered.
     if let Err(error) = shared.dir.write_genesis(&encoded) {
         member.stop().await;

@@ -19,24 +19,23 @@ use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust::{Policy, get_global_trust};
 use qfzz_sync::report::SyncReport;
 
-use super::blocks::{Reading, block_by_hash, seen, show, verify};
+use super::blocks::{Reading, block_by_hash, block_within, seen, show, verify};
 use super::joining::join;
+use super::status::status;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
-    self, BannedPeer, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt,
-    StationInfo, Statistics, Status, Trouble, UserTrust, Verification,
+    self, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo,
+    Statistics, Status, UserTrust, Verification,
 };
 use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use crate::clock;
+use crate::data_dir::DataDir;
+use crate::disk_space;
 use crate::events::Events;
-use crate::exchange::Ban;
-use crate::service::state::{Hold, State};
+use crate::service::state::State;
 use crate::store::{StoreRead, StoreReader};
 use crate::ticket::{JoinTarget, JoinTargetError};
-
-/// Peers that are kept away and shown in the status, at most.
-const MAX_SHOWN_BANS: usize = 32;
 
 /// A node, as the API sees it. Cheap to clone.
 #[derive(Clone)]
@@ -50,11 +49,13 @@ async fn on_disk<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(PortError::Failed { reason: error.to_string() }))
 }
 
-fn banned_peer(ban: Ban) -> BannedPeer {
-    BannedPeer { peer_id: ban.peer, reason: ban.reason, until: ban.until }
+/// That nothing is taken in for want of space, and how much there is.
+pub(super) fn disk_full(dir: &DataDir) -> String {
+    let free = disk_space::free(dir.path()).map_or_else(|_| "unknown space".to_owned(), disk_space::in_mib);
+    format!("the disk is full: {free} free, a station needs {}", disk_space::in_mib(disk_space::RESERVE_BYTES))
 }
 
-fn head_of(ledger: &Ledger<StoreReader>) -> Head {
+pub(super) fn head_of(ledger: &Ledger<StoreReader>) -> Head {
     Head { index: ledger.chain().height(), hash: ledger.chain().head() }
 }
 
@@ -181,80 +182,17 @@ impl Station for StationHandle {
     }
 
     async fn status(&self) -> Result<Status, PortError> {
-        let shared = &self.0;
-        let base = Status {
-            station_id: shared.identity.station_id(),
-            name: shared.config.station.name.clone(),
-            federation_id: None,
-            federation: None,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            listen: Vec::new(),
-            head: None,
-            pending_records: 0,
-            peers: 0,
-            synced: false,
-            mining: shared.config.mining.enabled,
-            reorganisations: 0,
-            banned: Vec::new(),
-            banned_total: 0,
-            started_at: shared.started_at,
-            problems: Vec::new(),
-        };
-        let Some(member) = shared.member() else {
-            let problem = "this station has no federation yet".to_owned();
-            let remedy = "join one: qfzz join TICKET or ADDRESS".to_owned();
-            return Ok(Status { problems: vec![Trouble { problem, remedy }], ..base });
-        };
-        let question = |state: &State<StoreReader>| {
-            let (head, pending) = (head_of(state.ledger()), state.ledger().pool().records());
-            (head, pending, state.is_synced(), state.hold(), state.is_used_up(), state.reorganisations())
-        };
-        let (head, pending_records, is_synced, hold, is_used_up, reorganisations) =
-            member.service.query(question).await?;
-        let peers = member.network.peers().await.len() as u64;
-        let (banned, banned_total) = member.exchange.bans(MAX_SHOWN_BANS);
-        let mut problems = Vec::new();
-        if hold == Hold::UntilAnswered {
-            problems.push(Trouble {
-                problem: "the store was lost: nothing is signed before a peer has told of this station's log"
-                    .to_owned(),
-                remedy: "connect to a peer: qfzz join ADDRESS".to_owned(),
-            });
-        }
-        if is_used_up {
-            problems.push(Trouble {
-                problem: "this station's reveal chain is used up: it produces no more blocks".to_owned(),
-                remedy: "let other stations mine, or start a new station".to_owned(),
-            });
-        }
-        if peers == 0 && !member.is_founder_alone(&shared.config) {
-            problems.push(Trouble {
-                problem: "no peer is connected".to_owned(),
-                remedy: "check the network, or join by another address: qfzz join ADDRESS".to_owned(),
-            });
-        }
-        Ok(Status {
-            federation_id: Some(member.rules.federation()),
-            federation: Some(member.rules.parameters().name.clone()),
-            listen: member.addresses().await.iter().map(ToString::to_string).collect(),
-            head: Some(head),
-            pending_records,
-            peers,
-            synced: is_synced || (peers == 0 && member.is_founder()),
-            reorganisations,
-            banned: banned.into_iter().map(banned_peer).collect(),
-            banned_total: banned_total as u64,
-            problems,
-            ..base
-        })
+        status(&self.0).await
     }
 
     async fn readiness(&self) -> Result<Readiness, PortError> {
         let Some(member) = self.0.member() else {
             return Ok(Readiness { ready: false, reasons: vec!["no federation yet: join one".to_owned()] });
         };
-        let is_synced = member.service.query(|state| state.is_synced()).await?;
+        let asked = member.service.query(|state| (state.is_synced(), state.is_disk_full())).await?;
+        let (is_synced, is_disk_full) = asked;
         let peers = member.network.peers().await.len();
+        let full = is_disk_full.then(|| disk_full(&self.0.dir));
         let reason = if is_synced || (peers == 0 && member.is_founder()) {
             None
         } else if peers == 0 {
@@ -262,7 +200,8 @@ impl Station for StationHandle {
         } else {
             Some("not caught up with any peer yet".to_owned())
         };
-        Ok(Readiness { ready: reason.is_none(), reasons: reason.into_iter().collect() })
+        let reasons: Vec<String> = full.into_iter().chain(reason).collect();
+        Ok(Readiness { ready: reasons.is_empty(), reasons })
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, PortError> {
@@ -472,6 +411,7 @@ impl Station for StationHandle {
             let reader = &member.reader;
             let hash = match at {
                 BlockAt::Hash(hash) => Some(hash),
+                BlockAt::Within(first, last) => block_within(reader, &first, &last)?,
                 BlockAt::Latest => Some(chain_state(reader, reader.rules())?.head),
                 BlockAt::Index(height) => reader.header_at(height)?.map(|(hash, _)| hash),
             };
@@ -526,18 +466,14 @@ impl Station for StationHandle {
 
     async fn verify(&self) -> Result<Verification, PortError> {
         let member = self.member()?;
-        on_disk(move || verify(&member.reader)).await
+        let progress = Arc::clone(&self.0.checking);
+        on_disk(move || verify(&member.reader, &progress)).await
     }
 }
 
 impl Member {
     /// Whether genesis names this station.
-    fn is_founder(&self) -> bool {
+    pub(super) fn is_founder(&self) -> bool {
         self.rules.is_founder(&self.network.station())
-    }
-
-    /// Whether nobody else is expected to be connected.
-    fn is_founder_alone(&self, config: &crate::config::Config) -> bool {
-        self.is_founder() && config.network.join.is_empty()
     }
 }

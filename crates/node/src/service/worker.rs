@@ -19,6 +19,7 @@ use super::miner::{FOUND_CAPACITY, Miner};
 use super::state::State;
 use super::writer::{Progress, Writer};
 use crate::clock;
+use crate::disk_space::Watch;
 use crate::events::{Event, Events};
 use crate::network::{MessageRef, Topic, Verdict};
 use crate::rate::{Bucket, Rate};
@@ -86,6 +87,7 @@ struct Worker {
     told: Bucket,
     /// Takes note that a peer has told of this station's log.
     on_log_known: OnLogKnown,
+    disk: Watch,
 }
 
 /// Called once when signing was held until a peer had answered, and one has.
@@ -100,6 +102,7 @@ pub(crate) fn start(
     store: DiskStore,
     events: Events,
     on_log_known: OnLogKnown,
+    disk: Watch,
 ) -> std::io::Result<Service> {
     let (commands, queue) = mpsc::channel(COMMAND_CAPACITY);
     let (orders, ordered) = mpsc::channel(ORDER_CAPACITY);
@@ -127,6 +130,7 @@ pub(crate) fn start(
         last_tick: Instant::now(),
         told: Bucket::full(TOLD, clock::now().as_millis()),
         on_log_known,
+        disk,
     };
     tokio::spawn(worker.run());
     Ok(Service { handle: ServiceHandle { commands }, orders: ordered, failure: failed })
@@ -253,13 +257,26 @@ impl Worker {
     }
 
     async fn input(&mut self, input: Input) {
+        // Before anything is decided that would have to be written.
+        if let Some(full) = self.disk.change() {
+            if full {
+                tracing::error!("the disk is full: nothing is taken in until there is room again; reads go on");
+            } else {
+                tracing::info!("the disk has room again");
+            }
+            self.decide(Input::Disk { full }).await;
+        }
+        self.decide(input).await;
+    }
+
+    async fn decide(&mut self, input: Input) {
         let now: Timestamp = clock::now();
         for effect in self.state.handle(input, now) {
             match effect {
                 Effect::Persist(transition) => {
                     self.persisted = transition.number;
                     // Waits in place while too much is on its way to the disk: nothing else may be decided then.
-                    if !tokio::task::block_in_place(|| self.writer.push(*transition)) {
+                    if !self.writer.push(*transition).await {
                         return self.fail("the store has stopped".to_owned());
                     }
                 }
@@ -339,9 +356,11 @@ impl Worker {
                         tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}")
                     }
                     Some(fault) => tracing::debug!(peer = %report.peer, "sync ended early: the peer {fault}"),
-                    None => {
-                        tracing::debug!(peer = %report.peer, blocks = report.blocks, batches = report.batches, "sync")
+                    None if may_tell && (report.blocks > 0 || report.batches > 0) => {
+                        let (blocks, records) = (report.blocks, report.records);
+                        tracing::info!(peer = %report.peer, blocks, records, "caught up with a station");
                     }
+                    None => tracing::debug!(peer = %report.peer, "a sync found nothing new"),
                 }
                 self.events.publish(Event::Sync(*report));
             }

@@ -1,18 +1,25 @@
 //! The one thread that writes: transitions that wait share one sync of the disk.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use qfzz_ledger_core::ledger::Transition;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::store::{DiskStore, LedgerStore, StoreError};
 
 /// Transitions that may wait for the writer; the worker waits when there are more.
 const CAPACITY: usize = 256;
 
-/// Bytes of blocks and batches in one commit, about, at most: a few MiB keep a sync short.
-const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of blocks and batches that wait for the writer or are with it, about, at most, or one transition that is
+/// larger; the worker waits when there are more.
+///
+/// What a full block of 1 MiB changes takes some 15 MiB of memory until it is on disk, where all its records are about
+/// different subjects.
+const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of blocks and batches in one commit, about, at most: the same again for what it writes to the view.
+const MAX_COMMIT_BYTES: usize = 1024 * 1024;
 
 /// How far the writer is.
 #[derive(Clone, Debug, Default)]
@@ -23,24 +30,39 @@ pub(super) struct Progress {
     pub(super) failure: Option<String>,
 }
 
+/// A transition on its way to the disk, and its share of what may be.
+struct Waiting {
+    transition: Transition,
+    bytes: usize,
+    share: OwnedSemaphorePermit,
+}
+
 /// Hands transitions to the writer.
 pub(super) struct Writer {
-    transitions: Option<SyncSender<Transition>>,
+    transitions: Option<mpsc::Sender<Waiting>>,
+    room: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     /// Starts the thread. The receiver tells how far it is.
     pub(super) fn start(store: DiskStore) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
-        let (transitions, queue) = sync_channel(CAPACITY);
+        let (transitions, queue) = mpsc::channel(CAPACITY);
         let (progress, watched) = watch::channel(Progress::default());
-        let thread = Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, &queue, &progress))?;
-        Ok((Self { transitions: Some(transitions), thread: Some(thread) }, watched))
+        let thread = Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, queue, &progress))?;
+        let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
+        Ok((Self { transitions: Some(transitions), room, thread: Some(thread) }, watched))
     }
 
-    /// Hands over a transition; waits while too many wait. False if the writer has failed.
-    pub(super) fn push(&self, transition: Transition) -> bool {
-        self.transitions.as_ref().is_some_and(|queue| queue.send(transition).is_ok())
+    /// Hands over a transition; waits while too much waits. False if the writer has failed.
+    pub(super) async fn push(&self, transition: Transition) -> bool {
+        let bytes = size_of_transition(&transition);
+        let share = u32::try_from(bytes.min(MAX_WAITING_BYTES)).expect("at most 2 MiB");
+        let (Some(queue), Ok(share)) = (&self.transitions, Arc::clone(&self.room).acquire_many_owned(share).await)
+        else {
+            return false;
+        };
+        queue.send(Waiting { transition, bytes, share }).await.is_ok()
     }
 
     /// Waits until everything that was handed over is on disk, and closes the store.
@@ -54,19 +76,25 @@ impl Writer {
     }
 }
 
-fn write(mut store: DiskStore, queue: &Receiver<Transition>, progress: &watch::Sender<Progress>) {
-    while let Ok(first) = queue.recv() {
-        let mut bytes = size_of_transition(&first);
-        let mut waiting = vec![first];
+fn write(mut store: DiskStore, mut queue: mpsc::Receiver<Waiting>, progress: &watch::Sender<Progress>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut bytes = first.bytes;
+        let (mut transitions, mut shares) = (vec![first.transition], vec![first.share]);
         while bytes < MAX_COMMIT_BYTES
             && let Ok(next) = queue.try_recv()
         {
-            bytes += size_of_transition(&next);
-            waiting.push(next);
+            bytes += next.bytes;
+            transitions.push(next.transition);
+            shares.push(next.share);
         }
-        let last = waiting.last().map_or(0, |transition| transition.number);
-        match store.commit(&waiting) {
-            Ok(()) => progress.send_modify(|progress| progress.committed = last),
+        let last = transitions.last().map_or(0, |transition| transition.number);
+        match store.commit(&transitions) {
+            Ok(()) => {
+                // Gone before anybody hears of it and hands over more.
+                drop(transitions);
+                drop(shares);
+                progress.send_modify(|progress| progress.committed = last);
+            }
             Err(error) => {
                 report(&error);
                 progress.send_modify(|progress| progress.failure = Some(error.to_string()));
@@ -77,7 +105,8 @@ fn write(mut store: DiskStore, queue: &Receiver<Transition>, progress: &watch::S
 }
 
 fn report(error: &StoreError) {
-    tracing::error!(%error, "the store cannot be written: the node stops, and a restart reads the disk");
+    let remedy = if error.is_full() { "free some space, and start again" } else { "look at the disk" };
+    tracing::error!(%error, "the store cannot be written: the node stops, and a restart reads the disk; {remedy}");
 }
 
 fn size_of_transition(transition: &Transition) -> usize {

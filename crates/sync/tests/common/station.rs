@@ -239,6 +239,11 @@ impl SyncView for Station {
         self.clock.now()
     }
 
+    fn cpu_ms(&self) -> u64 {
+        // Its clock moves only when a test says so.
+        0
+    }
+
     async fn pause(&self, millis: u64) {
         self.clock.advance(i64::try_from(millis).expect("a pause is short"));
     }
@@ -346,9 +351,7 @@ impl PendingView for Station {
     }
 
     fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)> {
-        let ends = self.ledger().pool().log_ends().into_iter();
-        let from = ends.filter(|(station, _)| after.is_none_or(|after| *station > after));
-        from.take(limit).map(|(station, end)| (station, end.next)).collect()
+        self.ledger().pool().log_ends(after).take(limit).map(|(station, end)| (station, end.next)).collect()
     }
 
     fn log_from(&self, station: &StationId, from: Sequence) -> Vec<VerifiedBatch> {

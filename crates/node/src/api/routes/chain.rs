@@ -50,17 +50,27 @@ pub(super) async fn block<S: Station>(State(app): State<App<S>>, Segment(at): Se
     let at_block = read_at(&at)?;
     let rules = app.station.rules().await?;
     let block = app.station.block(at_block).await?.ok_or_else(|| {
-        let detail =
-            format!("this station has no block {}: see /v1/chain for the head, or run `qfzz sync`", quoted(&at));
+        let detail = format!(
+            "this station has no block {}: `qfzz chain latest` shows the head, `qfzz sync` catches up",
+            quoted(&at)
+        );
         Problem::new(Code::UnknownBlock, detail)
     })?;
     Ok(ok(&ShownBlock::new(&block, &rules)))
 }
 
-/// Reads `latest`, an index, or a hash.
+/// Digits of a hash that name a block, at least: below that too many blocks begin alike.
+const MIN_DIGITS: usize = 6;
+
+/// Reads `latest`, an index, a hash, or what a hash begins with.
+///
+/// Decimal digits alone are an index, except with leading zeros: no index is written so, and nearly every hash is.
 fn read_at(text: &str) -> Result<BlockAt, Problem> {
     let refused = || {
-        let detail = format!("{} is no block: give `latest`, an index, or a hash of 64 hex digits", quoted(text));
+        let detail = format!(
+            "{} is no block: give `latest`, an index, or the first {MIN_DIGITS} to 64 hex digits of a hash",
+            quoted(text)
+        );
         Problem::of_field("block", Code::BadParameter, detail)
     };
     if text == "latest" {
@@ -69,10 +79,17 @@ fn read_at(text: &str) -> Result<BlockAt, Problem> {
     if let Ok(hash) = text.parse::<BlockHash>() {
         return Ok(BlockAt::Hash(hash));
     }
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(refused());
+    let is_index =
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if is_index {
+        return text.parse().map(|index| BlockAt::Index(Height::new(index))).map_err(|_| refused());
     }
-    text.parse().map(|index| BlockAt::Index(Height::new(index))).map_err(|_| refused())
+    let is_beginning = text.len() >= MIN_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let filled = |digit: &str| format!("{text}{}", digit.repeat(64_usize.saturating_sub(text.len()))).parse();
+    match (filled("0"), filled("f")) {
+        (Ok(first), Ok(last)) if is_beginning => Ok(BlockAt::Within(first, last)),
+        _ => Err(refused()),
+    }
 }
 
 pub(super) async fn blocks<S: Station>(State(app): State<App<S>>, uri: Uri) -> Result<Response, Problem> {
@@ -112,4 +129,41 @@ async fn array(mut blocks: BlockStream, rules: Arc<Rules>, write: Write) -> Resu
     });
     // After an error the connection is cut, so the end is not sent.
     Ok(body::stream("application/json", elements.chain(stream::once(async { Ok(end.to_vec()) }))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_named_by_index_or_by_the_first_digits_of_its_hash() {
+        let hash = |text: &str| text.parse::<BlockHash>().expect("a hash");
+        let whole = "0A".repeat(32);
+        assert_eq!(read_at("latest"), Ok(BlockAt::Latest));
+        assert_eq!(read_at(&whole), Ok(BlockAt::Hash(hash(&whole))));
+        for (text, index) in [("0", 0), ("17", 17), ("123456", 123_456), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(read_at(text), Ok(BlockAt::Index(Height::new(index))));
+        }
+        for text in ["00ff85", "00FF85a", "000000", "012345"] {
+            let first = format!("{text}{}", "0".repeat(64 - text.len()));
+            let last = format!("{text}{}", "f".repeat(64 - text.len()));
+            assert_eq!(read_at(text), Ok(BlockAt::Within(hash(&first), hash(&last))), "{text}");
+        }
+        for wrong in [
+            "",
+            "00ff8",
+            "017",
+            "18446744073709551616",
+            "-1",
+            "+1",
+            "0x123456",
+            "first",
+            "../status",
+            &"0".repeat(65),
+            "00ff8g",
+        ] {
+            let problem = read_at(wrong).expect_err(wrong);
+            assert_eq!((problem.code, problem.field.as_deref()), (Code::BadParameter, Some("block")), "{wrong}");
+        }
+    }
 }

@@ -134,24 +134,36 @@ async fn method_not_allowed(method: Method, uri: Uri, request: Request) -> Probl
 impl From<PortError> for Problem {
     fn from(error: PortError) -> Self {
         let (code, remedy) = match &error {
-            PortError::NoFederation => {
-                (Code::NoFederation, "join one with `qfzz join TICKET`, or found one with `qfzz init`")
-            }
+            PortError::NoFederation => (
+                Code::NoFederation,
+                "join one with `qfzz join TICKET`, or found one with `qfzz init --new-federation NAME` in another --data-dir",
+            ),
             PortError::OtherFederation { .. } => (Code::OtherFederation, "use a station of this one's federation"),
             PortError::BadAddress { .. } => {
                 (Code::BadAddress, "give a ticket, a multiaddress such as /ip4/192.0.2.1/tcp/4811, or a peer id")
             }
+            PortError::SeveralBlocks => (Code::BadParameter, "give more of its digits"),
             PortError::NotConnected => (Code::UnknownPeer, "connect to it first with `qfzz join`, or see `qfzz peers`"),
             PortError::Unreachable { .. } => (Code::Unreachable, "check the address, and that the station runs there"),
             PortError::NotReady { .. } => (Code::NotReady, "try again in a few seconds"),
             PortError::Busy => (Code::Busy, "try again in a second"),
+            PortError::DiskFull => (Code::DiskFull, "free some space where the station keeps its data"),
             PortError::Stopping => (Code::Stopping, "start it again with `qfzz run`"),
             PortError::Failed { .. } => (Code::Internal, "see the station's log"),
         };
         if code == Code::Internal {
             tracing::error!(%error, "a request failed");
         }
-        Self::new(code, format!("{error}: {remedy}"))
+        Self { field: field_of(&error).map(str::to_owned), ..Self::new(code, format!("{error}: {remedy}")) }
+    }
+}
+
+/// The field or parameter that an error is about, where it can only be one.
+const fn field_of(error: &PortError) -> Option<&'static str> {
+    match error {
+        PortError::BadAddress { .. } => Some("address"),
+        PortError::SeveralBlocks => Some("block"),
+        _ => None,
     }
 }
 

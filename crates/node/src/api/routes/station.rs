@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{App, BODY_BYTES, JSON, ok};
 use crate::api::body;
 use crate::api::dto::ShownReport;
-use crate::api::port::Station;
+use crate::api::port::{PortError, Station};
 use crate::api::problem::{Code, Problem};
 
 /// Bytes of an address or ticket, at most.
@@ -61,7 +61,11 @@ pub(super) async fn stations<S: Station>(State(app): State<App<S>>) -> Result<Re
 
 pub(super) async fn sync<S: Station>(State(app): State<App<S>>, request: Request) -> Result<Response, Problem> {
     let body = body::read(request, JSON, BODY_BYTES, app.limits.body_time).await?;
-    let reports = app.station.sync(address(&body, "peer")?).await?;
+    let reports = app.station.sync(address(&body, "peer")?).await.map_err(|error| Problem {
+        // Here an address that cannot be used came as this field.
+        field: matches!(error, PortError::BadAddress { .. } | PortError::NotConnected).then(|| "peer".to_owned()),
+        ..Problem::from(error)
+    })?;
     let shown: Vec<ShownReport> = reports.iter().map(ShownReport::from).collect();
     Ok(ok(&shown))
 }

@@ -228,11 +228,17 @@ impl Station for Fake {
             version: "0.0.0".to_owned(),
             listen: vec!["/ip4/127.0.0.1/tcp/4811".to_owned()],
             head: Some(self.head()),
+            records: 4,
             pending_records: self.with(|state| state.pending.len() as u64),
             peers: 1,
+            known_height: Some(self.head().index),
             synced: true,
+            signing: true,
+            verifying: None,
             mining: true,
             reorganisations: 3,
+            data_bytes: Some(1_234),
+            free_bytes: Some(5_678),
             banned: vec![BannedPeer {
                 peer_id: StationId::from_bytes([6; 32]),
                 reason: "gossiped without measure".to_owned(),
@@ -347,6 +353,9 @@ impl Station for Fake {
             BlockAt::Latest => state.blocks.last().cloned(),
             BlockAt::Index(index) => state.blocks.iter().find(|block| block.sealed.header.index == index).cloned(),
             BlockAt::Hash(hash) => state.blocks.iter().find(|block| block.hash == hash).cloned(),
+            BlockAt::Within(first, last) => {
+                state.blocks.iter().find(|block| (first..=last).contains(&block.hash)).cloned()
+            }
         }))
     }
 
@@ -404,8 +413,10 @@ fn report() -> SyncReport {
         records: 3,
         bytes_in: 4,
         bytes_out: 5,
+        round_trips: 8,
         reorg_depth: 6,
         elapsed_ms: 7,
+        cpu_ms: 10,
         fault: None,
     }
 }

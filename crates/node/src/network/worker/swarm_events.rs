@@ -38,12 +38,12 @@ impl Worker {
                 self.on_established(peer_id, connection_id, &endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
-                if let (Some(ConnectionError::IO(error)), Some(station)) = (cause, station_of(&peer_id))
-                    && is_too_many_streams(&error)
+                if let (Some(ConnectionError::IO(error)), Some(station)) = (&cause, station_of(&peer_id))
+                    && is_too_many_streams(error)
                 {
                     self.leave(station, Misconduct::StreamFlood);
                 }
-                self.on_closed(peer_id, connection_id);
+                self.on_closed(peer_id, connection_id, cause.as_ref());
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
                 self.on_outgoing_error(connection_id, peer_id, error);
@@ -111,7 +111,7 @@ impl Worker {
         }
     }
 
-    fn on_closed(&mut self, peer: PeerId, connection: ConnectionId) {
+    fn on_closed(&mut self, peer: PeerId, connection: ConnectionId, cause: Option<&ConnectionError>) {
         let Some(station) = station_of(&peer) else { return };
         let now = Instant::now();
         let stood = match self.links.closed(station, connection, now) {
@@ -129,7 +129,14 @@ impl Worker {
         self.tell_waiters(station, || Err(foreign.clone().map_or(DialError::Closed, |f| foreign_error(station, f))));
         if stood.is_some() {
             if self.may_tell() {
-                tracing::info!(peer = %station, "a station disconnected");
+                let others = self.links.peers().len();
+                let cause = cause.map_or_else(|| "closed".to_owned(), ToString::to_string);
+                tracing::info!(peer = %station, %cause, others, "a station disconnected");
+                if others == 0 && !self.is_ending {
+                    tracing::warn!(
+                        "no other station is connected now: records and mining go on, and the others are called again"
+                    );
+                }
             }
             self.outbox.push(NetworkEvent::Disconnected { peer: station });
         }

@@ -373,9 +373,7 @@ impl<R: LedgerRead> PendingView for State<R> {
     }
 
     fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)> {
-        let ends = self.ledger.pool().log_ends().into_iter();
-        let from = ends.filter(|(station, _)| after.is_none_or(|after| *station > after));
-        from.take(limit).map(|(station, end)| (station, end.next)).collect()
+        self.ledger.pool().log_ends(after).take(limit).map(|(station, end)| (station, end.next)).collect()
     }
 
     fn log_from(&self, station: &StationId, from: Sequence) -> Vec<qfzz_ledger_core::batch::VerifiedBatch> {
