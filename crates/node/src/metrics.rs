@@ -24,6 +24,9 @@ type Counters<const N: usize> = Family<[Label; N], Counter>;
 /// The route, method and status of an answer.
 type Answer = [(&'static str, String); 3];
 
+/// The route of an answer.
+type Route = [(&'static str, String); 1];
+
 /// What the node counts. One for each node; see the module.
 #[derive(Debug)]
 pub struct Metrics {
@@ -42,7 +45,7 @@ pub struct Metrics {
     commit_time: Histogram,
     sync_time: Histogram,
     http_requests: Family<Answer, Counter>,
-    http_time: Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>,
+    http_time: Family<Route, Histogram, fn() -> Histogram>,
     /// One reader at a time: the figures that are set are those that are shown.
     reading: Mutex<()>,
 }
