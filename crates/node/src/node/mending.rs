@@ -13,7 +13,7 @@ use super::member::{Duty, Member};
 use super::{NodeError, Shared};
 use crate::data_dir::{self, DataDir};
 use crate::network;
-use crate::service::state::State;
+use crate::service::state::{Hold, State};
 use crate::store::repair::{self, Repaired};
 use crate::store::{Reach, StoreError, StoreReader};
 
@@ -114,18 +114,22 @@ pub(super) async fn fetch(shared: &Arc<Shared>, genesis: Genesis) -> Result<(), 
 /// Waits until the member has come as far as `goal`, as long as it gets on.
 async fn reach(member: &Member, goal: Reach) -> Result<(), NodeError> {
     let station = member.network.station();
-    let look = move |state: &State<StoreReader>| -> Result<(bool, Height, Sequence), ReadError> {
+    let look = move |state: &State<StoreReader>| -> Result<(bool, Height, Sequence, bool), ReadError> {
         let ledger = state.ledger();
         let (height, own_next) = (ledger.chain().height(), ledger.log_end(&station)?.next);
         let has_head = ledger.chain().contains(&goal.head) || height > goal.height;
-        Ok((has_head, height, own_next))
+        Ok((has_head, height, own_next, state.hold() == Hold::UntilAnswered))
     };
     let gone = |reason: String| NodeError::Failed { reason };
     let (mut last, mut moved, mut synced) = (None, Instant::now(), None::<Instant>);
     loop {
         let found = member.service.query(look).await.map_err(|error| gone(error.to_string()))?;
-        let (has_head, height, own_next) = found?;
+        let (has_head, height, own_next, is_held) = found?;
         if has_head && own_next >= goal.own_next {
+            // It may have more than was noted: whoever gave the rest is asked about this station's log as well.
+            if is_held {
+                sync_with_all(member).await;
+            }
             return Ok(());
         }
         if last != Some((height, own_next)) {
@@ -135,13 +139,18 @@ async fn reach(member: &Member, goal: Reach) -> Result<(), NodeError> {
             return Err(NodeError::Unrepaired { missing: missing(&goal, (has_head, height), own_next) });
         }
         if synced.is_none_or(|at| at.elapsed() > SYNC_EVERY) {
-            for peer in member.network.peers().await {
-                let _ = tokio::time::timeout(PATIENCE, member.exchange.sync(peer.station)).await;
-            }
+            sync_with_all(member).await;
             synced = Some(Instant::now());
         } else {
             sleep(LOOK_EVERY).await;
         }
+    }
+}
+
+/// Syncs with each connected peer in turn; what a sync ends with stands in what is there afterwards.
+async fn sync_with_all(member: &Member) {
+    for peer in member.network.peers().await {
+        let _ = tokio::time::timeout(PATIENCE, member.exchange.sync(peer.station)).await;
     }
 }
 

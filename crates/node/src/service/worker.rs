@@ -28,6 +28,9 @@ use crate::store::{DiskStore, StoreReader};
 /// The shortest time between two ticks: a wish that is overdue must not keep the worker busy.
 const MIN_TICK: Duration = Duration::from_millis(2);
 
+/// The longest time between two ticks: what the state wishes for is as far from now after each question.
+const MAX_TICK: Duration = Duration::from_secs(1);
+
 /// Gossiped messages whose verdict is owed, at most; the oldest are forgotten, and then not passed on.
 const MAX_MESSAGES: usize = 4_096;
 
@@ -169,7 +172,8 @@ impl Worker {
     fn wake_at(&self) -> Instant {
         let now = clock::now();
         let wait = u64::try_from(self.state.wake_at(now).since(now)).unwrap_or(0);
-        (Instant::now() + Duration::from_millis(wait)).max(self.last_tick + MIN_TICK)
+        let wished = Instant::now() + Duration::from_millis(wait);
+        wished.min(self.last_tick + MAX_TICK).max(self.last_tick + MIN_TICK)
     }
 
     async fn on_command(&mut self, command: Command) {
@@ -360,7 +364,10 @@ impl Worker {
                 }
                 self.observers.events.publish(Event::Sync(*report));
             }
-            effect::Event::LogKnown => (self.on_log_known)(),
+            effect::Event::LogKnown => {
+                tracing::info!("this station's own log is known now: it may sign");
+                (self.on_log_known)();
+            }
             effect::Event::NewerVersion => {
                 tracing::warn!("a peer speaks a newer version of the protocol: update qfzz");
             }
