@@ -21,11 +21,11 @@ type Label = (&'static str, &'static str);
 
 type Counters<const N: usize> = Family<[Label; N], Counter>;
 
+/// One histogram for each route.
+type ByRoute = Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>;
+
 /// The route, method and status of an answer.
 type Answer = [(&'static str, String); 3];
-
-/// The route of an answer.
-type Route = [(&'static str, String); 1];
 
 /// What the node counts. One for each node; see the module.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Metrics {
     commit_time: Histogram,
     sync_time: Histogram,
     http_requests: Family<Answer, Counter>,
-    http_time: Family<Route, Histogram, fn() -> Histogram>,
+    http_time: ByRoute,
     /// One reader at a time: the figures that are set are those that are shown.
     reading: Mutex<()>,
 }
