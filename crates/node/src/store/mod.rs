@@ -19,6 +19,7 @@ mod memory;
 mod reader;
 mod redo;
 mod replay;
+mod scan;
 mod schema;
 mod side;
 #[cfg(test)]
