@@ -102,11 +102,21 @@ impl SyncView for Session {
         self.node.lock().now
     }
 
+    fn cpu_ms(&self) -> u64 {
+        // Virtual time costs none.
+        0
+    }
+
     async fn pause(&self, millis: u64) {
         let (until, waited) = oneshot::channel();
         self.wish(Wish::Pause { millis: i64::try_from(millis).unwrap_or(i64::MAX), until });
         // A station that stopped meanwhile drops this sync as well.
         let _ = waited.await;
+    }
+
+    async fn must_give_way(&self) -> Result<bool, Stopped> {
+        let node = self.node.lock();
+        Ok(node.state.must_give_way(node.now))
     }
 
     async fn here(&self) -> Result<Here, Stopped> {

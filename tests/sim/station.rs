@@ -294,7 +294,7 @@ impl World {
                     running.job = None;
                 }
             }
-            Effect::Ban { peer, reason } => {
+            Effect::Ban { peer, reason, .. } => {
                 let peer = self.numbers[&peer];
                 self.fail(format_args!("s{number} bans s{peer}, which {reason}"));
             }
@@ -342,7 +342,9 @@ impl World {
                 let outcome = if block.is_some() { "its block" } else { "nothing pending" };
                 self.line(format_args!("s{number} answers its operator: {outcome}"));
             }
-            Reply::Overloaded | Reply::NotMined(_) => self.fail(format_args!("s{number} is overloaded")),
+            Reply::Overloaded | Reply::DiskFull | Reply::NotMined(_) => {
+                self.fail(format_args!("s{number} is overloaded"))
+            }
         }
     }
 

@@ -247,8 +247,7 @@ pub fn check_introduction(header: &BatchHeader) -> Result<(), BatchError> {
 }
 
 fn record_hashes(rules: &Rules, station: &StationId, sequence: Sequence, records: &[Record]) -> Vec<[u8; 32]> {
-    let hasher = rules.record_hasher(station, sequence);
-    (0..).zip(records).map(|(index, record)| *hasher.hash(index, &encode(record)).as_bytes()).collect()
+    rules.record_hasher(station, sequence).hash_all(records)
 }
 
 fn records_root(rules: &Rules, station: &StationId, sequence: Sequence, records: &[Record]) -> [u8; 32] {

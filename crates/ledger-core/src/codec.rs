@@ -7,6 +7,7 @@
 /// For the derives of other crates: `#[bincode(crate = "qfzz_ledger_core::codec::bincode")]`.
 pub use bincode;
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::de::read::Reader as _;
 use bincode::error::{DecodeError, EncodeError};
 pub use bincode::{Decode, Encode};
 
@@ -36,18 +37,42 @@ macro_rules! decode_through {
 }
 pub(crate) use decode_through;
 
-/// Reads a text of at most `LIMIT` bytes, encoded as a `String`, without a copy of it on the heap; `None` if it is
-/// longer, not UTF-8, or nothing that `make` makes a value of.
-pub(crate) fn decode_text<const LIMIT: usize, T>(
+/// Encodes a type as the text that it is, and decodes it through its `new`, without memory beside its own.
+macro_rules! code_text {
+    ($name:ty, $limit:expr, $why:expr) => {
+        impl bincode::Encode for $name {
+            fn encode<E: bincode::enc::Encoder>(&self, output: &mut E) -> Result<(), bincode::error::EncodeError> {
+                bincode::Encode::encode(self.as_str(), output)
+            }
+        }
+        impl<C> bincode::Decode<C> for $name {
+            fn decode<R: bincode::de::Decoder<Context = C>>(
+                input: &mut R,
+            ) -> Result<Self, bincode::error::DecodeError> {
+                let made = $crate::codec::decode_text(input, $limit, |text| <$name>::new(text))?;
+                made.map_err(|_| bincode::error::DecodeError::Other($why))
+            }
+        }
+        bincode::impl_borrow_decode!($name);
+    };
+}
+pub(crate) use code_text;
+
+/// Decodes a text of at most `limit` bytes, and makes a value of it where it lies.
+pub(crate) fn decode_text<T>(
     input: &mut impl bincode::de::Decoder,
-    make: impl FnOnce(&str) -> Option<T>,
-) -> Result<Option<T>, DecodeError> {
+    limit: usize,
+    make: impl FnOnce(&str) -> T,
+) -> Result<T, DecodeError> {
     let length = u64::decode(input)?;
-    let Some(length) = usize::try_from(length).ok().filter(|length| *length <= LIMIT) else { return Ok(None) };
-    let mut bytes = [0; LIMIT];
+    let length = usize::try_from(length).ok().filter(|length| *length <= limit);
+    let length = length.ok_or(DecodeError::Other("a text above its limit"))?;
     input.claim_bytes_read(length)?;
-    bincode::de::read::Reader::read(input.reader(), &mut bytes[..length])?;
-    Ok(std::str::from_utf8(&bytes[..length]).ok().and_then(make))
+    // Everything is decoded from memory, which can always be looked at before it is read.
+    let bytes = input.reader().peek_read(length).ok_or(DecodeError::UnexpectedEnd { additional: length })?;
+    let made = make(std::str::from_utf8(bytes).map_err(|inner| DecodeError::Utf8 { inner })?);
+    input.reader().consume(length);
+    Ok(made)
 }
 
 /// Why bytes are not the encoding of a value.
@@ -75,6 +100,21 @@ pub enum CodecError {
 /// The one encoding of `value`.
 pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     bincode::encode_to_vec(value, CONFIG).expect("writing to memory cannot fail, and no type refuses to be encoded")
+}
+
+/// Adds the one encoding of `value` to `bytes`.
+pub fn encode_onto<T: Encode>(value: &T, bytes: &mut Vec<u8>) {
+    bincode::encode_into_writer(value, Appender(bytes), CONFIG)
+        .expect("writing to memory cannot fail, and no type refuses to be encoded");
+}
+
+struct Appender<'a>(&'a mut Vec<u8>);
+
+impl bincode::enc::write::Writer for Appender<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// The length of the one encoding of `value`, in bytes.

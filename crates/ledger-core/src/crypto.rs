@@ -4,12 +4,15 @@
 //! prefix is one compression, kept as a midstate in a [`TaggedHash`]. The context holds the federation, so nothing can
 //! be replayed into another federation or another role (protocol, section 1).
 
+use std::cell::RefCell;
+
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::codec::{Decode, Encode};
 use crate::ids::{FederationId, StationId};
+use crate::sha::Midstate;
 
 /// Bytes of an Ed25519 signature.
 pub const ED25519_SIGNATURE_BYTES: usize = 64;
@@ -61,22 +64,23 @@ impl Tag {
 
 /// A tagged hash function: SHA-256 after the 64-byte prefix of its context.
 #[derive(Clone)]
-pub struct TaggedHash(Sha256);
+pub struct TaggedHash(Midstate);
 
 impl TaggedHash {
     /// The function of `tag` in `federation` (zeros where there is none yet), with what the protocol's table names
     /// for this tag in `context`.
     pub fn new(tag: Tag, federation: &FederationId, context: &[&[u8]]) -> Self {
-        Self(Sha256::new_with_prefix(prefix(tag, federation, context)))
+        Self(Midstate::after(&[prefix(tag, federation, context)]))
     }
 
     /// The hash of the concatenation of `parts`.
     pub fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut hasher = self.0.clone();
-        for part in parts {
-            hasher.update(part);
-        }
-        hasher.finalize().into()
+        self.0.hash(parts)
+    }
+
+    /// The midstate after the prefix.
+    pub(crate) const fn midstate(&self) -> &Midstate {
+        &self.0
     }
 }
 
@@ -119,12 +123,32 @@ impl Signature {
     /// small-order points.
     pub fn verifies(&self, station: &StationId, digest: &[u8; 32]) -> bool {
         let Ok(bytes) = <&[u8; ED25519_SIGNATURE_BYTES]>::try_from(&self.0[..]) else { return false };
-        if !is_canonical(station.as_bytes()) {
-            return false;
-        }
-        let Ok(key) = VerifyingKey::from_bytes(station.as_bytes()) else { return false };
+        let Some(key) = decoded_key(station) else { return false };
         key.verify_strict(digest, &ed25519_dalek::Signature::from_bytes(bytes)).is_ok()
     }
+}
+
+/// Keys that a thread keeps decoded.
+const KEPT_KEYS: usize = 64;
+
+/// The key of a station, if it is a point in canonical encoding.
+///
+/// Decoding one costs a tenth of checking a signature, and most signatures are of stations that signed a moment ago:
+/// each thread keeps some, each in a place that its bytes name.
+fn decoded_key(station: &StationId) -> Option<VerifyingKey> {
+    thread_local! {
+        static KEPT: RefCell<[Option<VerifyingKey>; KEPT_KEYS]> = const { RefCell::new([None; KEPT_KEYS]) };
+    }
+    let bytes = station.as_bytes();
+    KEPT.with_borrow_mut(|kept| {
+        let place = &mut kept[usize::from(bytes[0]) % KEPT_KEYS];
+        if let Some(key) = place.filter(|key| key.as_bytes() == bytes) {
+            return Some(key);
+        }
+        let key = VerifyingKey::from_bytes(bytes).ok().filter(|_| is_canonical(bytes))?;
+        *place = Some(key);
+        Some(key)
+    })
 }
 
 /// Whether a key's y coordinate is below the field's prime, 2^255 - 19: else one point had two ids.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::{self, CodecError, Decode, Encode, decode, encode};
+use crate::codec::{self, CodecError, Decode, Encode, decode, encode, encode_onto};
 use crate::crypto::{Tag, TaggedHash};
 use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
 use crate::ids::{BatchId, BlockHash, FederationId, Height, Id, Name, RecordHash, Sequence, StationId};
@@ -11,7 +11,9 @@ use crate::limits::{
     MAX_PARAMETERS_BYTES, MIN_BATCH_BYTES,
 };
 use crate::pow::NonceSearch;
+use crate::record::Record;
 use crate::score::{Delta, Score};
+use crate::sha::BLOCK_BYTES;
 use crate::time::Timestamp;
 
 /// The version of the protocol that this program speaks.
@@ -430,5 +432,22 @@ impl RecordHasher {
     /// The hash of an encoded record at `index` of the batch.
     pub fn hash(&self, index: u16, encoded_record: &[u8]) -> RecordHash {
         RecordHash::from_bytes(self.0.hash(&[&index.to_le_bytes(), encoded_record]))
+    }
+
+    /// The hashes of a batch's records, in order.
+    pub fn hash_all(&self, records: &[Record]) -> Vec<[u8; 32]> {
+        let midstate = self.0.midstate();
+        // All inputs first, then all hashes: an input that is read right after it was written would be waited for.
+        let (mut inputs, mut starts) = (Vec::new(), Vec::with_capacity(records.len()));
+        for (index, record) in (0_u16..).zip(records) {
+            let start = inputs.len();
+            starts.push(start / BLOCK_BYTES);
+            inputs.extend_from_slice(&index.to_le_bytes());
+            encode_onto(record, &mut inputs);
+            midstate.pad(&mut inputs, start);
+        }
+        let (blocks, _) = inputs.as_chunks();
+        let ends = starts.iter().skip(1).copied().chain([blocks.len()]);
+        starts.iter().zip(ends).map(|(start, end)| midstate.hash_padded(&blocks[*start..end])).collect()
     }
 }

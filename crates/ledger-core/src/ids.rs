@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use crate::codec::{Decode, Encode, bincode, decode_text};
+use smol_str::SmolStr;
+
+use crate::codec::{Decode, Encode, code_text};
 use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
 
 /// Why a text is not what it should name.
@@ -40,7 +41,9 @@ fn check_text(text: &str, limit: usize) -> Result<(), IdError> {
     if text.len() > limit {
         return Err(IdError::TooLong { bytes: text.len(), limit });
     }
-    if text.chars().any(char::is_control) {
+    // Most ids are printable ASCII, which needs no decoding of characters.
+    let is_plain = text.bytes().fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte));
+    if !is_plain && text.chars().any(char::is_control) {
         return Err(IdError::ControlCharacter);
     }
     Ok(())
@@ -48,13 +51,13 @@ fn check_text(text: &str, limit: usize) -> Result<(), IdError> {
 
 /// Defines a validated text type: its rule runs when it is made and when it is decoded.
 ///
-/// Its bytes are shared: one id stands in a record, in the pool's index and under several keys of the trust state,
-/// and a copy for each of them was most of what a pending record cost in memory.
+/// Short ones lie inline, the bytes of longer ones are shared: one id stands in a record, in the pool's index and under
+/// several keys of the trust state, and a copy for each of them was most of what a pending record cost in memory.
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, empty: $empty:expr, limit: $limit:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-        pub struct $name(Arc<str>);
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Takes `text` as given: no trimming, no case folding.
@@ -67,7 +70,7 @@ macro_rules! text {
                     return Err(IdError::Empty);
                 }
                 check_text(text, $limit)?;
-                Ok(Self(Arc::from(text)))
+                Ok(Self(SmolStr::new(text)))
             }
 
             /// The text as given.
@@ -75,6 +78,8 @@ macro_rules! text {
                 &self.0
             }
         }
+
+        code_text!($name, $limit, concat!(stringify!($name), " breaks its rule"));
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,16 +94,6 @@ macro_rules! text {
                 Self::new(text)
             }
         }
-
-        impl<C> bincode::Decode<C> for $name {
-            fn decode<R: bincode::de::Decoder<Context = C>>(
-                input: &mut R,
-            ) -> Result<Self, bincode::error::DecodeError> {
-                let wrong = bincode::error::DecodeError::Other(concat!(stringify!($name), " breaks its rule"));
-                decode_text::<$limit, _>(input, |text| Self::new(text).ok())?.ok_or(wrong)
-            }
-        }
-        bincode::impl_borrow_decode!($name);
     };
 }
 
@@ -118,7 +113,7 @@ text!(
 impl Default for Name {
     /// The empty name.
     fn default() -> Self {
-        Self(Arc::from(""))
+        Self(SmolStr::default())
     }
 }
 

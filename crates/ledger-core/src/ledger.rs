@@ -116,7 +116,10 @@ impl<R: LedgerRead> Ledger<R> {
         let mut ledger = Self { rules, read: Overlay::new(store), chain, pool, held: Held::default(), own, number: 0 };
         for batch in own_pending {
             let end = ledger.chain_end(&batch.station())?;
-            ledger.pool.insert(batch, end, now);
+            // After damage one before it may be missing, which comes back from a peer.
+            if let Inserted::Gap { .. } = ledger.pool.insert(batch.clone(), end, now) {
+                ledger.held.insert(batch, now);
+            }
         }
         Ok(ledger)
     }

@@ -9,6 +9,7 @@
 //! record batch own_log         what one station signs: its log
 //! header federation pow        genesis, rules, proof of work
 //! reveal block                 what a producer seals
+//! proof                        that a record is in a block, for anybody to check
 //! chain fork_choice orphans    the tree of known blocks, and which tip wins
 //! state                        what follows from a branch: scores and opinions
 //! mempool selection held       what waits for a block, and what the next one holds
@@ -95,11 +96,13 @@ pub mod orphans;
 pub mod overlay;
 pub mod own_log;
 pub mod pow;
+pub mod proof;
 pub mod record;
 pub mod reveal;
 pub mod score;
 mod selection;
 pub mod severity;
+mod sha;
 pub mod state;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -3,6 +3,8 @@
 //! Leaves are record hashes or batch ids as they are; inner nodes are tagged (`qfzz/node/1`), so a node can never pass
 //! for a leaf. An empty tree has root 32 zeros; one leaf is its own root.
 
+use std::sync::LazyLock;
+
 use crate::codec::{Decode, Encode};
 use crate::crypto::{Tag, TaggedHash};
 use crate::ids::FederationId;
@@ -10,8 +12,11 @@ use crate::ids::FederationId;
 /// The most nodes that a proof can need: no tree here has more than 2^32 leaves.
 const MAX_PATH: usize = 32;
 
-fn node_hash() -> TaggedHash {
-    TaggedHash::new(Tag::Node, &FederationId::ZERO, &[])
+/// The hash function of inner nodes.
+static NODE: LazyLock<TaggedHash> = LazyLock::new(|| TaggedHash::new(Tag::Node, &FederationId::ZERO, &[]));
+
+fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
+    NODE.midstate().hash_pair(left, right)
 }
 
 /// Where a tree of `leaves` splits: the largest power of two below their number (RFC 6962, section 2.1).
@@ -22,17 +27,19 @@ fn split(leaves: usize) -> usize {
 
 /// The root over `leaves`, in their order.
 pub fn root(leaves: &[[u8; 32]]) -> [u8; 32] {
-    fn subtree(node: &TaggedHash, leaves: &[[u8; 32]]) -> [u8; 32] {
-        match leaves {
-            [] => [0; 32],
-            [leaf] => *leaf,
-            _ => {
-                let (left, right) = leaves.split_at(split(leaves.len()));
-                node.hash(&[&subtree(node, left), &subtree(node, right)])
-            }
+    let mut level = leaves.to_vec();
+    while level.len() > 1 {
+        let count = level.len();
+        for at in 0..count / 2 {
+            level[at] = node(&level[2 * at], &level[2 * at + 1]);
         }
+        // An odd one out rises as it is: so a level's pairs are those of the largest power of two on the left.
+        if count % 2 == 1 {
+            level[count / 2] = level[count - 1];
+        }
+        level.truncate(count.div_ceil(2));
     }
-    subtree(&node_hash(), leaves)
+    level.first().copied().unwrap_or_default()
 }
 
 /// Shows that a leaf stands at an index of a tree of a known size.
@@ -90,12 +97,11 @@ impl InclusionProof {
         if sides.len() != self.path.len() {
             return None;
         }
-        let node = node_hash();
         let steps = sides.iter().rev().zip(&self.path);
         Some(steps.fold(
             *leaf,
             |hash, (is_right, sibling)| {
-                if *is_right { node.hash(&[sibling, &hash]) } else { node.hash(&[&hash, sibling]) }
+                if *is_right { node(sibling, &hash) } else { node(&hash, sibling) }
             },
         ))
     }
@@ -111,14 +117,28 @@ mod tests {
 
     #[test]
     fn the_tree_has_the_shape_of_rfc_6962() {
-        let node = node_hash();
-        let of = |left: &[u8; 32], right: &[u8; 32]| node.hash(&[left, right]);
+        let tagged = TaggedHash::new(Tag::Node, &FederationId::ZERO, &[]);
+        let of = |left: &[u8; 32], right: &[u8; 32]| tagged.hash(&[left, right]);
         let l = leaves(5);
         assert_eq!(root(&[]), [0; 32]);
         assert_eq!(root(&l[..1]), l[0]);
         assert_eq!(root(&l[..3]), of(&of(&l[0], &l[1]), &l[2]));
         let four = of(&of(&l[0], &l[1]), &of(&l[2], &l[3]));
         assert_eq!(root(&l), of(&four, &l[4]));
+        // As RFC 6962 writes it: the left subtree is the largest full one that leaves something on the right.
+        fn direct(tagged: &TaggedHash, leaves: &[[u8; 32]]) -> [u8; 32] {
+            match leaves {
+                [leaf] => *leaf,
+                _ => {
+                    let (left, right) = leaves.split_at(split(leaves.len()));
+                    tagged.hash(&[&direct(tagged, left), &direct(tagged, right)])
+                }
+            }
+        }
+        let l = leaves(255);
+        for count in 1..=l.len() {
+            assert_eq!(root(&l[..count]), direct(&tagged, &l[..count]), "{count}");
+        }
     }
 
     #[test]

@@ -3,73 +3,67 @@
 //! The prefix and all of the header but its last 40 bytes fill three 64-byte inputs, compressed once; the nonce falls
 //! into the fourth and last.
 
-use sha2::block_api::compress256;
-
 use crate::codec::encode;
 use crate::crypto::{Tag, prefix};
 use crate::header::{BlockHeader, HEADER_BYTES, NONCE_OFFSET};
 use crate::ids::{BlockHash, FederationId};
-
-/// SHA-256's initial state (FIPS 180-4, section 5.3.3).
-const INITIAL_STATE: [u32; 8] =
-    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+use crate::sha::{BLOCK_BYTES, Midstate, bytes_of};
 
 /// Bytes hashed: the tag's prefix, then the header.
-const MESSAGE_BYTES: usize = 64 + HEADER_BYTES;
+const MESSAGE_BYTES: usize = BLOCK_BYTES + HEADER_BYTES;
 
 /// Bytes before the last input of the compression.
-const WHOLE_BYTES: usize = MESSAGE_BYTES / 64 * 64;
+const WHOLE_BYTES: usize = MESSAGE_BYTES / BLOCK_BYTES * BLOCK_BYTES;
+
+/// Where the nonce stands in the last input.
+const NONCE_AT: usize = NONCE_OFFSET + BLOCK_BYTES - WHOLE_BYTES;
+
+/// Inputs that are made at once. A nonce that is read right after it was written would be waited for.
+const INPUTS: usize = 16;
 
 /// A search for a header's nonce.
 #[derive(Clone)]
 pub struct NonceSearch {
     header: BlockHeader,
-    midstate: [u32; 8],
-    last: [u8; 64],
+    midstate: Midstate,
+    last: [u8; BLOCK_BYTES],
 }
 
 impl NonceSearch {
     /// Prepares the search for `header` in `federation` (zeros for genesis), from the header's nonce on.
     pub fn new(federation: &FederationId, header: BlockHeader) -> Self {
-        let message = [&prefix(Tag::Block, federation, &[])[..], &encode(&header)].concat();
+        let mut message = [&prefix(Tag::Block, federation, &[])[..], &encode(&header)].concat();
         debug_assert_eq!(message.len(), MESSAGE_BYTES);
-        let mut midstate = INITIAL_STATE;
-        for block in message[..WHOLE_BYTES].chunks_exact(64) {
-            compress256(&mut midstate, &[block.try_into().expect("chunks of exactly 64")]);
-        }
-        // The padding of FIPS 180-4: a one bit, zeros, the length in bits.
-        let mut last = [0; 64];
-        let rest = MESSAGE_BYTES - WHOLE_BYTES;
-        last[..rest].copy_from_slice(&message[WHOLE_BYTES..]);
-        last[rest] = 0x80;
-        last[56..].copy_from_slice(&(8 * MESSAGE_BYTES as u64).to_be_bytes());
-        Self { header, midstate, last }
+        Midstate::after(&[]).pad(&mut message, 0);
+        let (blocks, _) = message.as_chunks();
+        let (before, last) = blocks.split_at(WHOLE_BYTES / BLOCK_BYTES);
+        Self { header, midstate: Midstate::after(before), last: last[0] }
     }
 
     /// Tries up to `attempts` nonces in order; the header with the first that meets its difficulty, or `None`, after
     /// which the next call goes on.
     pub fn run(&mut self, attempts: u32) -> Option<(BlockHeader, BlockHash)> {
-        const AT: usize = NONCE_OFFSET + 64 - WHOLE_BYTES;
-        for _ in 0..attempts {
-            self.last[AT..AT + 8].copy_from_slice(&self.header.nonce.to_le_bytes());
-            let mut state = self.midstate;
-            compress256(&mut state, &[self.last]);
-            // The first word alone decides for up to eight digits.
-            if state[0] >> (32 - 4 * self.header.difficulty.digits()) == 0 {
-                return Some((self.header.clone(), hash_of(&state)));
+        let unmet = 32 - 4 * self.header.difficulty.digits();
+        let mut inputs = [self.last; INPUTS];
+        let mut left = attempts as usize;
+        while left > 0 {
+            let count = left.min(INPUTS);
+            for (nonce, input) in (0..).zip(&mut inputs[..count]) {
+                let nonce = self.header.nonce.wrapping_add(nonce);
+                input[NONCE_AT..NONCE_AT + 8].copy_from_slice(&nonce.to_le_bytes());
             }
-            self.header.nonce = self.header.nonce.wrapping_add(1);
+            for input in &inputs[..count] {
+                let state = self.midstate.state_after(std::array::from_ref(input));
+                // The first word alone decides for up to eight digits.
+                if state[0] >> unmet == 0 {
+                    return Some((self.header.clone(), BlockHash::from_bytes(bytes_of(&state))));
+                }
+                self.header.nonce = self.header.nonce.wrapping_add(1);
+            }
+            left -= count;
         }
         None
     }
-}
-
-fn hash_of(state: &[u32; 8]) -> BlockHash {
-    let mut bytes = [0; 32];
-    for (bytes, word) in bytes.chunks_exact_mut(4).zip(state) {
-        bytes.copy_from_slice(&word.to_be_bytes());
-    }
-    BlockHash::from_bytes(bytes)
 }
 
 #[cfg(test)]

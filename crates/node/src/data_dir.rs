@@ -27,7 +27,7 @@ pub enum DataDirError {
     /// The operating system refused.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What was tried: `read`, `write`, `create`, `lock` or `remove`.
+        /// What was tried: `read`, `write`, `create`, `lock`, `remove` or `change the mode of`.
         doing: &'static str,
         /// On what.
         path: PathBuf,
@@ -93,6 +93,11 @@ impl DataDir {
         self.path.join("key")
     }
 
+    /// A copy of the key, for when that file is damaged; private.
+    pub fn key_copy_file(&self) -> PathBuf {
+        self.path.join("key.copy")
+    }
+
     /// The federation's encoded genesis; absent until the station has a federation.
     pub fn genesis_file(&self) -> PathBuf {
         self.path.join("genesis")
@@ -135,7 +140,20 @@ impl DataDir {
 
     /// What stands here that a new station would overwrite or contradict, by name; empty before `init`.
     pub fn occupied_by(&self) -> Vec<&'static str> {
-        let names = ["key", "genesis", "qfzz.toml", "api.token", "reveal.cache", "peers", "journal", "view", "side"];
+        let names = [
+            "key",
+            "key.copy",
+            "genesis",
+            "qfzz.toml",
+            "api.token",
+            "reveal.cache",
+            "peers",
+            "journal",
+            "journal.mark",
+            "repair",
+            "view",
+            "side",
+        ];
         names.into_iter().filter(|name| self.path.join(name).symlink_metadata().is_ok()).collect()
     }
 
@@ -171,7 +189,7 @@ impl DataDir {
     pub fn token(&self) -> Result<ApiToken, DataDirError> {
         let path = self.token_file();
         if let Some(text) = read_small(&path)? {
-            let why = "it should hold 64 hex digits; remove it, and the daemon makes a new one";
+            let why = "it should hold 64 hex digits; `qfzz doctor --repair` makes a new one";
             return ApiToken::from_hex(&text).ok_or(DataDirError::Damaged { path, why });
         }
         let mut bytes = [0; TOKEN_BYTES];
@@ -209,7 +227,8 @@ impl DataDir {
     /// The secret files that others than their owner can read.
     pub fn exposed(&self) -> Vec<PathBuf> {
         let is_exposed = |path: &PathBuf| fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o077 != 0);
-        [self.key_file(), self.token_file(), self.reveal_cache_file()].into_iter().filter(is_exposed).collect()
+        let secrets = [self.key_file(), self.key_copy_file(), self.token_file(), self.reveal_cache_file()];
+        secrets.into_iter().filter(is_exposed).collect()
     }
 
     fn provisional_file(&self) -> PathBuf {
@@ -260,7 +279,7 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::Io`].
     pub fn forget_federation(&self) -> Result<(), DataDirError> {
-        for path in [self.journal_dir(), self.view_dir(), self.side_dir()] {
+        for path in [self.journal_dir(), self.view_dir(), self.side_dir(), self.path.join("salvaged")] {
             match fs::remove_dir_all(&path) {
                 Err(source) if source.kind() != ErrorKind::NotFound => return Err(io_error("remove", &path, source)),
                 _ => {}
@@ -272,8 +291,46 @@ impl DataDir {
             self.genesis_file(),
             self.provisional_file(),
             self.log_unknown_file(),
+            self.path.join("journal.mark"),
+            self.path.join("repair"),
         ];
         files.iter().try_for_each(|path| remove_if_there(path))
+    }
+
+    /// Makes what only the operator may read private again: the directory and the secret files.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn make_private(&self) -> Result<(), DataDirError> {
+        let set = |path: &Path, mode| {
+            let changed = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+            changed.map_err(|source| io_error("change the mode of", path, source))
+        };
+        set(&self.path, 0o700)?;
+        self.exposed().iter().try_for_each(|path| set(path, PRIVATE))
+    }
+
+    /// The mode of the directory itself.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn mode(&self) -> Result<u32, DataDirError> {
+        let data = fs::metadata(&self.path).map_err(|source| io_error("read", &self.path, source))?;
+        Ok(data.permissions().mode() & 0o7777)
+    }
+
+    /// Replaces a token that cannot be read by a new one; false if there was nothing to do.
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub fn renew_damaged_token(&self) -> Result<bool, DataDirError> {
+        match self.token() {
+            Err(DataDirError::Damaged { path, .. }) => {
+                remove_if_there(&path)?;
+                self.token().map(|_| true)
+            }
+            token => token.map(|_| false),
+        }
     }
 
     /// Takes the directory for this process; it must exist.

@@ -3,32 +3,41 @@
 //! It decides nothing but what a peer may draw. Two tasks: one reads the network's events, one the service's orders;
 //! whatever takes long runs on a task of its own, in bounded number.
 
+mod bans;
 mod local;
+mod neighbours;
 mod session;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use qfzz_ledger_core::codec::encode;
+use qfzz_ledger_core::batch::SignedBatch;
+use qfzz_ledger_core::codec::{CodecError, encode};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
+use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::message::{Request, Response};
-use qfzz_sync::peer::PeerSession;
+use qfzz_sync::peer::{PeerSession, SessionError};
 use qfzz_sync::report::SyncReport;
 use qfzz_sync::serve::{Allowances, answer_about_blocks, answer_about_pending};
 use qfzz_sync::session::sync_with;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::clock;
-use crate::events::{Event, Events};
+use crate::events::{Event, Observers};
 use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic};
 use crate::service::ServiceHandle;
 use crate::service::effect::Input;
 use crate::service::worker::Order;
 use crate::store::{Blocks, StoreRead, StoreReader};
+pub(crate) use bans::Ban;
+use bans::Bans;
 use local::Local;
+use neighbours::{Gave, Neighbours, Welcome};
 use session::Session;
 
 /// Requests of peers that are answered at once, at most; more are told that we are busy.
@@ -40,8 +49,23 @@ const MAX_FETCHES: usize = 64;
 /// How long a question for a peer's head may take.
 const ASK_FOR: Duration = Duration::from_millis(500);
 
-/// How long a peer that sent something invalid is kept away.
-const BAN: Duration = Duration::from_secs(600);
+/// How long a request for what precedes a batch, or for a body, may take: gossip has little to wait for.
+const FETCH_FOR: Duration = Duration::from_secs(8);
+
+/// How long a peer that sent something invalid is kept away, in milliseconds.
+const BAN_MS: i64 = 600_000;
+
+/// How long a peer is kept away for what an honest one might do in trouble, too, in milliseconds.
+const PAUSE_MS: i64 = 60_000;
+
+/// How often it is looked who may come back.
+const LET_IN_EVERY: Duration = Duration::from_secs(1);
+
+/// Peers whose head is remembered, at most: more than can be connected.
+const MAX_HEADS: usize = 512;
+
+/// What peers last told of where they are.
+type Heads = Arc<Mutex<HashMap<StationId, (Height, BlockHash)>>>;
 
 /// Network and service, connected. Cheap to clone.
 #[derive(Clone)]
@@ -50,26 +74,21 @@ pub(crate) struct Exchange {
     service: ServiceHandle,
     reader: StoreReader,
     rules: Arc<Rules>,
-    events: Events,
+    observers: Observers,
     verifiers: Arc<rayon::ThreadPool>,
     allowances: Arc<Mutex<Allowances>>,
-    heads: Arc<Mutex<HashMap<StationId, (Height, BlockHash)>>>,
+    heads: Heads,
+    neighbours: Arc<Mutex<Neighbours>>,
+    bans: Arc<Mutex<Bans>>,
     answers: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
+    /// The two tasks, and those that they have started.
+    tasks: Arc<Mutex<JoinSet<()>>>,
 }
 
-/// The two tasks; they end when network and service have.
-pub(crate) struct Tasks {
-    events: JoinHandle<()>,
-    orders: JoinHandle<()>,
-}
-
-impl Tasks {
-    /// Ends both.
-    pub(crate) fn abort(&self) {
-        self.events.abort();
-        self.orders.abort();
-    }
+/// What a mutex holds; what a panic left behind is as good as any.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Exchange {
@@ -80,31 +99,57 @@ impl Exchange {
         service: ServiceHandle,
         orders: mpsc::Receiver<Order>,
         reader: StoreReader,
-        events: Events,
+        observers: Observers,
         verifiers: Arc<rayon::ThreadPool>,
-    ) -> (Self, Tasks) {
+    ) -> Self {
         let exchange = Self {
             network,
             service,
             rules: Arc::clone(reader.rules()),
             reader,
-            events,
+            observers,
             verifiers,
             allowances: Arc::default(),
             heads: Arc::default(),
+            neighbours: Arc::default(),
+            bans: Arc::default(),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
             fetches: Arc::new(Semaphore::new(MAX_FETCHES)),
+            tasks: Arc::default(),
         };
-        let tasks = Tasks {
-            events: tokio::spawn(exchange.clone().run_events(network_events)),
-            orders: tokio::spawn(exchange.clone().run_orders(orders)),
-        };
-        (exchange, tasks)
+        exchange.spawn(exchange.clone().run_events(network_events));
+        exchange.spawn(exchange.clone().run_orders(orders));
+        exchange
+    }
+
+    /// Ends the two tasks and all that they have started; none runs when this returns.
+    pub(crate) async fn stop(&self) {
+        loop {
+            let mut tasks = std::mem::take(&mut *locked(&self.tasks));
+            if tasks.is_empty() {
+                return;
+            }
+            // One of them may have started another meanwhile.
+            tasks.shutdown().await;
+        }
     }
 
     /// The head that a peer last told of.
     pub(crate) fn head_of(&self, peer: &StationId) -> Option<(Height, BlockHash)> {
-        self.heads.lock().unwrap_or_else(PoisonError::into_inner).get(peer).copied()
+        locked(&self.heads).get(peer).copied()
+    }
+
+    /// Who is kept away, the longest first, at most `limit`, and how many are in all.
+    pub(crate) fn bans(&self, limit: usize) -> (Vec<Ban>, usize) {
+        let bans = locked(&self.bans);
+        (bans.longest(limit), bans.len())
+    }
+
+    /// Runs something that takes long; it ends with this exchange.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = locked(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
     }
 
     /// Asks connected peers where they are; what they told before stands for those that don't answer at once.
@@ -118,7 +163,7 @@ impl Exchange {
 
     /// Syncs with a connected peer, now.
     pub(crate) async fn sync(&self, peer: StationId) -> SyncReport {
-        let session = Session::new(self.network.clone(), peer, Arc::clone(&self.heads));
+        let session = Session::new(self.network.clone(), peer, Arc::clone(&self.heads)).with_local(self.reader.clone());
         let local = Local::new(self.service.clone(), Arc::clone(&self.rules), Arc::clone(&self.verifiers));
         let report = sync_with(&session, &local, &local).await;
         self.service.tell(Input::SyncEnded(Box::new(report.clone()))).await;
@@ -126,8 +171,24 @@ impl Exchange {
     }
 
     async fn run_events(self, mut events: mpsc::Receiver<NetworkEvent>) {
-        while let Some(event) = events.recv().await {
-            self.on_event(event).await;
+        let mut let_in = tokio::time::interval(LET_IN_EVERY);
+        let_in.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.on_event(event).await,
+                    None => return,
+                },
+                _ = let_in.tick() => self.let_in().await,
+            }
+        }
+    }
+
+    /// Lets those come back whose time is over.
+    async fn let_in(&self) {
+        let over = locked(&self.bans).over(clock::now());
+        for peer in over {
+            self.network.unblock(peer).await;
         }
     }
 
@@ -137,71 +198,105 @@ impl Exchange {
             NetworkEvent::Listening(_) => {}
             NetworkEvent::Connected { peer, address } => {
                 tracing::debug!(%peer, %address, "peer connected");
+                locked(&self.neighbours).connected(peer, clock::now());
                 self.service.tell(Input::Connected(peer)).await;
-                self.events.publish(Event::Peer { station: peer, connected: true });
+                self.observers.events.publish(Event::Peer { station: peer, connected: true, reason: None });
             }
             NetworkEvent::Subscribed { peer } => self.service.tell(Input::Subscribed(peer)).await,
             NetworkEvent::Disconnected { peer } => {
                 tracing::debug!(%peer, "peer disconnected");
-                self.heads.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
+                locked(&self.heads).remove(&peer);
+                locked(&self.neighbours).disconnected(&peer);
                 self.service.tell(Input::Disconnected(peer)).await;
-                self.events.publish(Event::Peer { station: peer, connected: false });
+                let reason = locked(&self.bans).reason(&peer);
+                self.observers.events.publish(Event::Peer { station: peer, connected: false, reason });
             }
             NetworkEvent::Gossip { source, message, topic, data } => {
                 self.service.gossip(message, source, topic, data).await;
             }
-            NetworkEvent::Request { peer, data, respond } => self.on_request(peer, data, respond),
-            NetworkEvent::MalformedRequest { peer, error } => {
-                self.ban(peer, format!("sent a malformed request: it {error}")).await;
+            NetworkEvent::Request { peer, data, respond } => self.on_request(peer, data, respond).await,
+            NetworkEvent::Misconduct { peer, what } => {
+                let ms = if what.may_be_trouble() { PAUSE_MS } else { BAN_MS };
+                self.part_from(peer, what.to_string(), clock::now().saturating_add(ms)).await;
             }
-            NetworkEvent::OtherFederation { peer, federation } => match federation {
-                Some((id, name)) => {
-                    tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
+            NetworkEvent::OtherFederation { peer, federation } => {
+                self.observers.metrics.refused(federation.is_some());
+                match federation {
+                    Some((id, name)) => {
+                        tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
+                    }
+                    None => tracing::debug!(%peer, "peer is no station of a federation"),
                 }
-                None => tracing::debug!(%peer, "peer is no station of a federation"),
-            },
+            }
         }
     }
 
-    fn on_request(&self, peer: StationId, data: Vec<u8>, respond: Responder) {
-        let is_allowed = self.allowances.lock().unwrap_or_else(PoisonError::into_inner).allows(&peer, clock::now());
-        let permit = Arc::clone(&self.answers).try_acquire_owned();
-        let (Ok(permit), true) = (permit, is_allowed) else {
-            respond.send(encode(&Response::Busy));
-            return;
+    async fn on_request(&self, peer: StationId, data: Vec<u8>, respond: Responder) {
+        let now = clock::now();
+        let has_drawn_all = !locked(&self.allowances).allows(&peer, now);
+        let welcome = locked(&self.neighbours).asks(&peer, has_drawn_all, now);
+        match welcome {
+            Welcome::Answer => {}
+            Welcome::Busy => return respond.send(encode(&Response::Busy)),
+            Welcome::Enough => {
+                let until = now.saturating_add(PAUSE_MS);
+                return self.part_from(peer, "asked on and on while told to wait".to_owned(), until).await;
+            }
+        }
+        let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
+            locked(&self.neighbours).answered(&peer, false, now);
+            return respond.send(encode(&Response::Busy));
         };
         let exchange = self.clone();
-        tokio::spawn(async move {
-            exchange.answer(peer, data, respond).await;
+        self.spawn(async move {
+            let is_unknown = exchange.answer(peer, data, respond).await;
             drop(permit);
+            let now = clock::now();
+            if !locked(&exchange.neighbours).answered(&peer, is_unknown, now) {
+                let until = now.saturating_add(PAUSE_MS);
+                exchange.part_from(peer, "asked again and again for what is not here".to_owned(), until).await;
+            }
         });
     }
 
-    async fn answer(&self, peer: StationId, data: Vec<u8>, respond: Responder) {
+    /// Answers a request; returns whether it was for what is not here.
+    async fn answer(&self, peer: StationId, data: Vec<u8>, respond: Responder) -> bool {
         let request = match Request::decode(&data) {
             Ok(request) => request,
-            Err(error) => return self.ban(peer, format!("sent a request that cannot be read: {error}")).await,
+            // Of a newer version, perhaps: it is told, and nobody is blamed before it asks on and on.
+            Err(CodecError::UnknownTag { .. }) => {
+                respond.send(encode(&Response::Unknown));
+                return true;
+            }
+            Err(error @ (CodecError::TooLong { .. } | CodecError::Malformed)) => {
+                let until = clock::now().saturating_add(BAN_MS);
+                self.part_from(peer, format!("sent a request that cannot be read: {error}"), until).await;
+                return false;
+            }
         };
+        let shown = |answer: Response| (encode(&answer), answer == Response::Unknown);
         let answer = if request.is_about_blocks() {
             let reader = self.reader.clone();
             let answer_from = move |reader: &StoreReader| answer_about_blocks(&Blocks(reader), &request);
-            let read = move || reader.consistent(answer_from).map(|answer| encode(&answer));
+            let read = move || reader.consistent(answer_from).map(shown);
             match tokio::task::spawn_blocking(read).await {
                 Ok(answer) => answer,
-                Err(_) => return,
+                Err(_) => return false,
             }
         } else {
-            let ask = move |state: &_| answer_about_pending(state, &peer, &request).map(|answer| encode(&answer));
+            let ask = move |state: &_| answer_about_pending(state, &peer, &request).map(shown);
             match self.service.query(ask).await {
                 Ok(answer) => answer,
-                Err(_) => return,
+                Err(_) => return false,
             }
         };
         // Our own trouble: the asker gets no answer, and the service stops by itself.
-        let Ok(answer) = answer else { return };
+        let Ok((answer, is_unknown)) = answer else { return false };
         let bytes = answer.len() as u64;
-        self.allowances.lock().unwrap_or_else(PoisonError::into_inner).draw(&peer, bytes, clock::now());
-        respond.send(answer);
+        if respond.send_or(answer, encode(&Response::Busy)) {
+            locked(&self.allowances).draw(&peer, bytes, clock::now());
+        }
+        is_unknown
     }
 
     async fn run_orders(self, mut orders: mpsc::Receiver<Order>) {
@@ -217,7 +312,7 @@ impl Exchange {
             Order::Verdict(message, verdict) => self.network.verdict(message, verdict).await,
             Order::Sync(peer) => {
                 let exchange = self.clone();
-                tokio::spawn(async move { exchange.sync(peer).await });
+                self.spawn(async move { drop(exchange.sync(peer).await) });
             }
             Order::FetchBatches { peer, block, indexes } => {
                 let request = Request::BlockBatches { block, indexes };
@@ -227,7 +322,7 @@ impl Exchange {
                 let request = Request::Logs { from: vec![(station, from)] };
                 self.fetch(peer, request, move |batches| Input::FetchedLog { from: peer, batches });
             }
-            Order::Ban { peer, reason } => self.ban(peer, reason).await,
+            Order::Ban { peer, reason, until } => self.part_from(peer, reason, until).await,
         }
     }
 
@@ -238,37 +333,75 @@ impl Exchange {
     }
 
     /// Asks a peer for batches; what it gives, or nothing, goes to the service.
-    fn fetch(
-        &self,
-        peer: StationId,
-        request: Request,
-        input: impl FnOnce(Vec<qfzz_ledger_core::batch::SignedBatch>) -> Input + Send + 'static,
-    ) {
+    fn fetch(&self, peer: StationId, request: Request, input: impl FnOnce(Vec<SignedBatch>) -> Input + Send + 'static) {
         let (exchange, permit) = (self.clone(), Arc::clone(&self.fetches).try_acquire_owned());
-        tokio::spawn(async move {
-            let session = Session::new(exchange.network.clone(), peer, Arc::clone(&exchange.heads));
+        self.spawn(async move {
             // Without a permit nothing is asked: a sync closes the gap.
-            let answer = match &permit {
-                Ok(_) => session.request(request).await.ok(),
-                Err(_) => None,
-            };
-            let batches = match answer {
-                Some(Response::Batches(batches)) => batches,
+            let batches = match permit {
+                Ok(_) if locked(&exchange.neighbours).may_fetch(&peer) => {
+                    let batches = exchange.ask_for_batches(peer, request).await;
+                    locked(&exchange.neighbours).fetched(&peer);
+                    batches
+                }
                 _ => Vec::new(),
             };
             exchange.service.tell(input(batches)).await;
         });
     }
 
-    /// Parts with a peer for ten minutes.
-    async fn ban(&self, peer: StationId, reason: String) {
-        tracing::warn!(%peer, "peer {reason}: parting with it for {} minutes", BAN.as_secs() / 60);
-        self.network.disconnect(peer, &reason).await;
+    /// Asks a connected peer for batches, and takes note of how it answers.
+    async fn ask_for_batches(&self, peer: StationId, request: Request) -> Vec<SignedBatch> {
+        let is_for_log = matches!(request, Request::Logs { .. });
+        let session = Session::new(self.network.clone(), peer, Arc::clone(&self.heads));
+        let answer = tokio::time::timeout(FETCH_FOR, session.request(request)).await;
+        let (batches, gave) = match answer {
+            Ok(Ok(Response::Batches(batches))) => {
+                let gave = if batches.is_empty() { Gave::Nothing } else { Gave::Something };
+                (batches, Some(gave))
+            }
+            Ok(Ok(Response::Unknown)) => (Vec::new(), Some(Gave::Nothing)),
+            Ok(Ok(Response::Busy) | Err(SessionError::Disconnected | SessionError::Newer)) => (Vec::new(), None),
+            Ok(Ok(_)) => return self.part_for_answer(peer, "answered something that was not asked").await,
+            Ok(Err(SessionError::Malformed)) => {
+                return self.part_for_answer(peer, "sent an answer that cannot be read").await;
+            }
+            Ok(Err(SessionError::Unsupported)) => return self.part_for_answer(peer, "speaks no sync").await,
+            Ok(Err(SessionError::Timeout | SessionError::Dribbled)) | Err(_) => (Vec::new(), Some(Gave::Silence)),
+        };
+        let now = clock::now();
+        if let (true, Some(gave)) = (is_for_log, gave)
+            && !locked(&self.neighbours).gave(&peer, gave, now)
+        {
+            let reason = "sent batches and did not give what precedes them".to_owned();
+            self.part_from(peer, reason, now.saturating_add(PAUSE_MS)).await;
+        }
+        batches
+    }
+
+    async fn part_for_answer(&self, peer: StationId, reason: &str) -> Vec<SignedBatch> {
+        self.part_from(peer, reason.to_owned(), clock::now().saturating_add(BAN_MS)).await;
+        Vec::new()
+    }
+
+    /// Parts with a peer until a time.
+    async fn part_from(&self, peer: StationId, reason: String, until: Timestamp) {
+        let seconds = until.since(clock::now()).max(0) / 1_000;
+        self.observers.metrics.banned();
+        tracing::warn!(%peer, "peer {reason}: parting with it for {seconds} s");
+        let was_connected = locked(&self.neighbours).contains(&peer);
+        if !was_connected {
+            // Its end was told before, or its arrival never.
+            self.observers.events.publish(Event::Peer {
+                station: peer,
+                connected: false,
+                reason: Some(reason.clone()),
+            });
+        }
+        let let_in = locked(&self.bans).insert(Ban { peer, reason: reason.clone(), until });
+        self.network.disconnect(peer, reason).await;
         self.network.block(peer).await;
-        let network = self.network.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(BAN).await;
-            network.unblock(peer).await;
-        });
+        if let Some(peer) = let_in {
+            self.network.unblock(peer).await;
+        }
     }
 }

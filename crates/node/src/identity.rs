@@ -1,5 +1,7 @@
 //! Who this station is: an Ed25519 key from a 32-byte seed, which is all that is kept.
 
+use std::path::Path;
+
 use ed25519_dalek::SigningKey;
 use qfzz_ledger_core::ids::StationId;
 use zeroize::Zeroizing;
@@ -31,28 +33,73 @@ impl Identity {
         Self { key: SigningKey::from_bytes(seed) }
     }
 
-    /// Reads the key of a data directory; `None` if it has none.
+    /// Reads the key of a data directory, from its copy where the file itself is damaged; `None` if it has none.
     ///
     /// # Errors
-    /// [`DataDirError`] if the file cannot be read or is damaged.
+    /// [`DataDirError`] if the file cannot be read, or is damaged and there is no whole copy.
     pub fn load(dir: &DataDir) -> Result<Option<Self>, DataDirError> {
-        let path = dir.key_file();
-        let Some(text) = data_dir::read_small(&path)?.map(Zeroizing::new) else { return Ok(None) };
-        let mut seed = Zeroizing::new([0; SEED_BYTES]);
-        let decoded = hex::decode_to_slice(text.trim_ascii(), seed.as_mut());
-        let why = "it should hold 64 hex digits; restore it from a backup, or move it away to become another station";
-        decoded.map_err(|_| DataDirError::Damaged { path, why })?;
-        Ok(Some(Self::from_seed(&seed)))
+        let key = Self::read(&dir.key_file());
+        if let Ok(Some(_)) = key {
+            return key;
+        }
+        match Self::read(&dir.key_copy_file()) {
+            Ok(Some(copy)) => Ok(Some(copy)),
+            _ => key,
+        }
     }
 
-    /// Keeps the key in a data directory, readable by its owner alone. It is on disk when this returns.
+    /// Whether the key file itself can be read, or its copy is needed.
+    pub fn is_whole(dir: &DataDir) -> bool {
+        matches!(Self::read(&dir.key_file()), Ok(Some(_)))
+    }
+
+    /// Writes the key again from its copy, or the copy from the key, where one of the two is not what it should be.
+    /// Whether the key itself was damaged.
+    ///
+    /// # Errors
+    /// [`DataDirError`] if a file cannot be written, or neither is whole.
+    pub fn mend(dir: &DataDir) -> Result<bool, DataDirError> {
+        let Some(identity) = Self::load(dir)? else { return Ok(false) };
+        let is_same = |read: Result<Option<Self>, DataDirError>| matches!(read, Ok(Some(other)) if other.station_id() == identity.station_id());
+        let is_damaged = !is_same(Self::read(&dir.key_file()));
+        if is_damaged || !is_same(Self::read(&dir.key_copy_file())) {
+            identity.store(dir)?;
+        }
+        Ok(is_damaged)
+    }
+
+    /// Reads a seed and, where it follows, the id of its station, which tells whether the seed is as it was written.
+    fn read(path: &Path) -> Result<Option<Self>, DataDirError> {
+        let Some(text) = data_dir::read_small(path)?.map(Zeroizing::new) else { return Ok(None) };
+        let why = "it should hold 64 hex digits and, on the next line, the id of their station; restore it from a \
+                   backup, or move it and `key.copy` away to become another station";
+        let damaged = || DataDirError::Damaged { path: path.to_owned(), why };
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let mut seed = Zeroizing::new([0; SEED_BYTES]);
+        let decoded = hex::decode_to_slice(lines.next().unwrap_or_default().trim_ascii(), seed.as_mut());
+        decoded.map_err(|_| damaged())?;
+        let identity = Self::from_seed(&seed);
+        let station = lines.next().unwrap_or_default().trim_ascii();
+        let is_whole = station.is_empty() || station == identity.station_id().to_string().as_bytes();
+        let is_all = lines.all(|line| line.trim_ascii().is_empty());
+        if is_whole && is_all { Ok(Some(identity)) } else { Err(damaged()) }
+    }
+
+    /// Keeps the key in a data directory, and a copy of it, readable by its owner alone. It is on disk when this
+    /// returns.
     ///
     /// # Errors
     /// [`DataDirError::Io`].
     pub fn store(&self, dir: &DataDir) -> Result<(), DataDirError> {
-        let mut text = Zeroizing::new([b'\n'; 2 * SEED_BYTES + 1]);
-        let digits = &mut text[..2 * SEED_BYTES];
-        hex::encode_to_slice(self.key.as_bytes(), digits).expect("64 digits hold 32 bytes");
+        let station = self.station_id().to_string();
+        // All of it at once: a vector that grows leaves the seed behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(2 * SEED_BYTES + station.len() + 2));
+        text.resize(2 * SEED_BYTES, 0);
+        hex::encode_to_slice(self.key.as_bytes(), &mut text).expect("64 digits hold 32 bytes");
+        text.push(b'\n');
+        text.extend_from_slice(station.as_bytes());
+        text.push(b'\n');
+        data_dir::write_private(&dir.key_copy_file(), text.as_ref())?;
         data_dir::write_private(&dir.key_file(), text.as_ref())
     }
 
@@ -112,5 +159,33 @@ mod tests {
             std::fs::write(dir.key_file(), wrong).expect("written");
             assert!(matches!(Identity::load(&dir), Err(DataDirError::Damaged { .. })), "{wrong}");
         }
+    }
+
+    #[test]
+    fn any_flipped_bit_of_the_key_is_noticed_and_mended_from_its_copy() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let dir = DataDir::new(temporary.path());
+        let identity = Identity::generate().expect("random");
+        identity.store(&dir).expect("stored");
+        let whole = std::fs::read(dir.key_file()).expect("read");
+        let mut mended = 0;
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(dir.key_file(), flipped).expect("written");
+            assert_eq!(Identity::load(&dir).expect("whole").expect("there").station_id(), identity.station_id());
+            // What changes no meaning, such as the case of a digit, needs no mending.
+            mended += usize::from(Identity::mend(&dir).expect("mended"));
+            std::fs::remove_file(dir.key_copy_file()).expect("removed");
+            let alone = Identity::load(&dir).expect("whole").expect("there");
+            assert_eq!(alone.station_id(), identity.station_id(), "bit {bit}");
+            identity.store(&dir).expect("stored");
+        }
+        assert!(mended > whole.len() * 7, "{mended}");
+        std::fs::remove_file(dir.key_file()).expect("removed");
+        assert!(Identity::mend(&dir).expect("mended"));
+        assert_eq!(std::fs::read(dir.key_file()).expect("read"), whole);
+        std::fs::write(dir.key_file(), hex::encode(*identity.seed())).expect("written");
+        assert!(!Identity::mend(&dir).expect("whole"), "the digits alone are a key, too");
     }
 }

@@ -4,10 +4,14 @@
 //! its genesis. With one, store, service, network and exchange run as one member of it.
 
 mod blocks;
+pub(crate) mod checkup;
+mod health;
 mod joining;
 mod member;
+mod mending;
 mod refusal;
 mod station;
+mod status;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
-use qfzz_ledger_core::federation::{Genesis, GenesisError};
+use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
@@ -30,6 +34,7 @@ use crate::config::Config;
 use crate::data_dir::{DataDirError, LockedDataDir};
 use crate::events::Events;
 use crate::identity::Identity;
+use crate::metrics::Metrics;
 use crate::network;
 use crate::store::StoreError;
 use crate::ticket::Ticket;
@@ -49,9 +54,30 @@ pub enum NodeError {
     /// The genesis on disk cannot be used.
     #[error("genesis: {0}")]
     Genesis(#[from] GenesisError),
+    /// The genesis on disk is damaged, and the journal does not hold it either.
+    #[error("{} is damaged ({why}): restore it from a backup, or move it away and join the federation again", path.display())]
+    GenesisDamaged {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        why: GenesisError,
+    },
     /// The store cannot be opened.
     #[error("{0}")]
-    Store(#[from] StoreError),
+    Store(StoreError),
+    /// Something in the journal is lost, and no peer is known that could give it.
+    #[error("{0}: run `qfzz doctor --repair`, with `network.join` naming a station that can be reached")]
+    Damaged(StoreError),
+    /// What was lost of the journal did not come back from anybody.
+    #[error(
+        "the store was damaged and lacks {missing}: no station that could be reached has that. Make sure that one is \
+         reachable (`qfzz run --join ADDRESS`) and start again; or go on without it, for good: `qfzz doctor --repair \
+         --accept-loss`"
+    )]
+    Unrepaired {
+        /// What is still missing.
+        missing: String,
+    },
     /// The state cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -59,7 +85,10 @@ pub enum NodeError {
     #[error(transparent)]
     Network(#[from] network::StartError),
     /// The API cannot listen.
-    #[error("cannot listen on {address} for the API: {source}; set api.listen to another port")]
+    #[error(
+        "cannot listen on {address} for the API: {source}; give another address with --api-listen or api.listen{}",
+        network::who_listens(source, address.port())
+    )]
     Api {
         /// Where.
         address: SocketAddr,
@@ -80,13 +109,24 @@ pub enum NodeError {
     },
 }
 
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 /// What all parts of a node share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) dir: LockedDataDir,
     pub(crate) identity: Identity,
     pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Targets to join that did not work the last time.
+    pub(crate) failing: health::FailingTargets,
     pub(crate) started_at: Timestamp,
+    /// How far the check of the chain is that a caller asked for.
+    pub(crate) checking: Arc<blocks::CheckProgress>,
     /// The federation that it takes part in, once there is one.
     member: RwLock<Option<Arc<Member>>>,
     /// One join at a time.
@@ -98,6 +138,26 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What the parts of a node share that has not started yet; and where it says why it cannot go on.
+    fn new(config: Config, dir: LockedDataDir, identity: Identity) -> (Arc<Self>, watch::Receiver<Option<String>>) {
+        let (started_at, (failure, failed)) = (clock::now(), watch::channel(None));
+        let shared = Self {
+            config,
+            dir,
+            identity,
+            events: Events::starting(Events::CAPACITY, started_at),
+            metrics: Arc::default(),
+            failing: health::FailingTargets::default(),
+            started_at,
+            checking: Arc::default(),
+            member: RwLock::new(None),
+            joining: tokio::sync::Mutex::new(()),
+            stopping: AtomicBool::new(false),
+            failure,
+        };
+        (Arc::new(shared), failed)
+    }
+
     pub(crate) fn member(&self) -> Option<Arc<Member>> {
         self.member.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -127,7 +187,7 @@ impl Node {
     /// [`NodeError`]; nothing is left running then.
     pub async fn start(config: Config, dir: LockedDataDir, identity: Identity) -> Result<Self, NodeError> {
         let token = dir.token()?;
-        let genesis = dir.read_genesis()?;
+        let genesis = mending::genesis(&dir)?;
         let address = config.api.listen.get();
         let cannot_listen = |source| NodeError::Api { address, source };
         let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
@@ -135,22 +195,10 @@ impl Node {
         let hosts: Vec<String> = config.api.hosts.iter().map(|host| host.as_str().to_owned()).collect();
         let access = Access::new(token, bound, &hosts)?;
 
-        let (failure, failed) = watch::channel(None);
-        let shared = Arc::new(Shared {
-            config,
-            dir,
-            identity,
-            events: Events::default(),
-            started_at: clock::now(),
-            member: RwLock::new(None),
-            joining: tokio::sync::Mutex::new(()),
-            stopping: AtomicBool::new(false),
-            failure,
-        });
+        let (shared, failed) = Shared::new(config, dir, identity);
         let targets = shared.config.network.join.clone();
         if let Some(genesis) = genesis {
-            let genesis = Genesis::decode(&genesis).map_err(GenesisError::from)?;
-            let member = Member::start(&shared, genesis).await?;
+            let member = mending::start(&shared, genesis).await?;
             shared.set_member(Some(member));
         }
         let mut join_task = tokio::spawn(joining::join_targets(Arc::clone(&shared), targets));

@@ -108,7 +108,8 @@ fn a_record_is_sent_as_it_was_given_and_what_was_left_out_is_left_out() {
     assert_eq!(fake.run(&full).expect(0).json(), json!({ "record_id": "X.0.0", "status": "pending" }));
     fake.run(&["content", "add", "c", "a", "--score", "0.54", "--metadata", r#"{"tags":["x"]}"#]).expect(0);
     fake.run(&["content", "report", "c", "a"]).expect(0);
-    let sent: Vec<Value> = fake.requests().iter().map(support::Request::json).collect();
+    let posts = fake.requests().into_iter().filter(|request| request.method == "POST");
+    let sent: Vec<Value> = posts.map(|request| request.json()).collect();
     let expected = [
         json!({ "kind": "user_action", "user_id": "user 1", "action": "rating" }),
         json!({ "kind": "user_action", "user_id": "u", "action": "rating", "target": "dj", "trust_delta": -0.000001, "timestamp": "2026-01-25T10:00:00.000Z" }),
@@ -151,8 +152,10 @@ fn global_trust_names_stations_and_policy() {
     let shown = fake.run(&arguments).expect(5);
     assert!(shown.stdout.contains(STATION) && shown.stdout.contains("score:      0.7\n"), "{shown:?}");
     fake.run(&["trust", "user", "u", "--global"]).expect(0);
+    assert!(shown.stderr.contains(&format!("{STATION} takes no part in this federation")), "{shown:?}");
     let asked = [
         format!("GET /v1/trust/global?kind=content&id=c&creator_id=a&nodes={STATION}&policy=mean"),
+        "GET /v1/stations".to_owned(),
         "GET /v1/trust/global?kind=user&id=u".to_owned(),
     ];
     assert_eq!(fake.asked(), asked);

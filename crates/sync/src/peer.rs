@@ -13,6 +13,12 @@ pub enum SessionError {
     /// No answer within 20 s.
     #[error("gave no answer in time")]
     Timeout,
+    /// It answered, but a few bytes at a time.
+    #[error("answered a few bytes at a time")]
+    Dribbled,
+    /// It does not speak the protocol, though it says that it is a station of the federation.
+    #[error("does not speak this federation's protocol")]
+    Unsupported,
     /// The connection closed, or could not be used.
     #[error("is not connected any more")]
     Disconnected,

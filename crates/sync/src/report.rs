@@ -37,6 +37,9 @@ pub enum Fault {
     /// It said that it has what it does not give.
     #[error("does not give what it says it has")]
     Withheld,
+    /// It took long, and others waited for their turn.
+    #[error("gave way to others")]
+    GaveWay,
     /// It had no time for us.
     #[error("is busy")]
     Busy,
@@ -51,8 +54,11 @@ impl Fault {
         match self {
             Self::Session(SessionError::Disconnected | SessionError::Newer)
             | Self::Busy
+            | Self::GaveWay
             | Self::OtherFederation { .. } => Severity::Later,
-            Self::Session(SessionError::Timeout | SessionError::Malformed)
+            Self::Session(
+                SessionError::Timeout | SessionError::Dribbled | SessionError::Unsupported | SessionError::Malformed,
+            )
             | Self::NotAsked
             | Self::BrokenLink { .. }
             | Self::Withheld => Severity::Peer,
@@ -78,10 +84,14 @@ pub struct SyncReport {
     pub bytes_in: u64,
     /// Bytes of requests sent.
     pub bytes_out: u64,
+    /// Requests that were answered.
+    pub round_trips: u64,
     /// Blocks that left the best chain, at most in one reorganisation.
     pub reorg_depth: u64,
     /// How long it took, in milliseconds.
     pub elapsed_ms: u64,
+    /// Processor time that the whole process used meanwhile, on all cores, in milliseconds.
+    pub cpu_ms: u64,
     /// What the peer did wrong, or why the sync ended early; none if both are equal now as far as the peer goes.
     pub fault: Option<Fault>,
 }

@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use futures::future::join;
 use futures::stream::{self, StreamExt};
 use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
@@ -31,6 +31,11 @@ use crate::report::{Fault, SyncReport};
 
 /// Requests for bodies under way at once.
 const PARALLEL_REQUESTS: usize = 4;
+
+/// How long a sync has its turn, in milliseconds; after that it gives way where others wait. What it brought stays.
+const TURN_MS: i64 = 30_000;
+/// Groups of bodies that are being connected or written at once: one each, and one that waits.
+const PARALLEL_CONNECTIONS: usize = 3;
 
 /// How long to wait when the peer is busy, in milliseconds.
 const BUSY_PAUSE_MS: u64 = 1_000;
@@ -81,8 +86,12 @@ pub trait SyncView {
     fn rules(&self) -> &Arc<Rules>;
     /// The local clock.
     fn now(&self) -> Timestamp;
+    /// Processor time that this station's process has used so far, on all cores, in milliseconds.
+    fn cpu_ms(&self) -> u64;
     /// Waits, while the peer is busy.
     fn pause(&self, millis: u64) -> impl Future<Output = ()> + Send;
+    /// Whether a sync that has taken long should end here, because others wait for their turn.
+    fn must_give_way(&self) -> impl Future<Output = Result<bool, Stopped>> + Send;
     /// Where this station is.
     fn here(&self) -> impl Future<Output = Result<Here, Stopped>> + Send;
     /// What is known of a block; `None` if it is not known.
@@ -113,9 +122,10 @@ impl From<Stopped> for Fault {
 ///
 /// Never fails as a whole: what ended it early stands in the report's `fault`.
 pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &impl SyncSink) -> SyncReport {
-    let started = view.now();
+    let (started, cpu_before) = (view.now(), view.cpu_ms());
     let patience = Patience::new(peer.traffic().bytes_in);
-    let mut session = Session { peer, view, sink, patience, blocks: Taken::default(), batches: Taken::default() };
+    let (round_trips, blocks, batches) = (AtomicU64::new(0), Taken::default(), Taken::default());
+    let mut session = Session { peer, view, sink, started, patience, round_trips, blocks, batches };
     let fault = session.run().await.err();
     let traffic = peer.traffic();
     SyncReport {
@@ -125,8 +135,10 @@ pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &imp
         records: session.blocks.records + session.batches.records,
         bytes_in: traffic.bytes_in,
         bytes_out: traffic.bytes_out,
+        round_trips: session.round_trips.into_inner(),
         reorg_depth: session.blocks.reorg_depth,
         elapsed_ms: u64::try_from(view.now().since(started)).unwrap_or(0),
+        cpu_ms: view.cpu_ms().saturating_sub(cpu_before),
         fault,
     }
 }
@@ -154,7 +166,10 @@ struct Session<'a, P, V, S> {
     peer: &'a P,
     view: &'a V,
     sink: &'a S,
+    started: Timestamp,
     patience: Patience,
+    /// Requests that were answered.
+    round_trips: AtomicU64,
     blocks: Taken,
     batches: Taken,
 }
@@ -177,12 +192,16 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
         for _ in 0..MAX_BUSY {
             let asked = self.view.now();
             let answer = self.peer.request(request.clone()).await?;
+            self.round_trips.fetch_add(1, Ordering::Relaxed);
             let is_busy = answer == Response::Busy;
             if is_busy {
                 self.view.pause(BUSY_PAUSE_MS).await;
             }
             if !self.patience.outlasts(self.view.now().since(asked), self.peer.traffic().bytes_in) {
                 return Err(if is_busy { Fault::Busy } else { SessionError::Timeout.into() });
+            }
+            if self.view.now().since(self.started) >= TURN_MS && self.view.must_give_way().await? {
+                return Err(Fault::GaveWay);
             }
             if !is_busy {
                 return Ok(answer);
@@ -277,23 +296,21 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
         Ok(check.finish())
     }
 
-    /// Fetches and verifies bodies ahead while earlier ones are being connected, in order.
+    /// Fetches and verifies bodies ahead while earlier ones are being connected, in order, and those before them
+    /// written.
     async fn bodies(&self, chunks: Vec<Vec<BlockHash>>) -> (Taken, Result<(), Fault>) {
         let mut taken = Taken::default();
         let fetched = stream::iter(chunks).map(|hashes| self.body_chunk(hashes)).buffered(PARALLEL_REQUESTS);
-        futures::pin_mut!(fetched);
-        let mut next = fetched.next().await;
-        while let Some(blocks) = next {
-            let blocks = match blocks {
-                Ok(blocks) => blocks,
-                Err(fault) => return (taken, Err(fault)),
-            };
-            let (connected, following) = join(self.sink.blocks(self.peer.peer(), blocks), fetched.next()).await;
-            match connected {
+        // What is buffered is begun in order, so parents are handed over before their children.
+        let connect =
+            |blocks: Result<Vec<VerifiedBlock>, Fault>| async { self.sink.blocks(self.peer.peer(), blocks?).await };
+        let connected = fetched.map(connect).buffered(PARALLEL_CONNECTIONS);
+        futures::pin_mut!(connected);
+        while let Some(outcome) = connected.next().await {
+            match outcome {
                 Ok(more) => taken.add(&more),
                 Err(fault) => return (taken, Err(fault)),
             }
-            next = following;
         }
         (taken, Ok(()))
     }

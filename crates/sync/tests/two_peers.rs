@@ -288,8 +288,10 @@ fn the_reports_numbers_are_exact() {
         records: 3 + 4 + 5 + 1,
         bytes_in: bytes.load(Ordering::SeqCst) as u64,
         bytes_out: sent as u64,
+        round_trips: requests.len() as u64,
         reorg_depth: 1,
         elapsed_ms: 7 * requests.len() as u64,
+        cpu_ms: 0,
         fault: None,
     };
     assert_eq!(report, expected);

@@ -50,8 +50,13 @@ pub fn members(text: &str) -> Result<BTreeMap<String, &RawValue>, ObjectError> {
             None => Ok(members),
         },
         Ok(None) => Err(ObjectError::NotAnObject),
-        Err(error) => Err(ObjectError::NotJson { field: seed.current, reason: error.to_string() }),
+        Err(error) => Err(ObjectError::NotJson { field: seed.current, reason: reason(&error) }),
     }
+}
+
+/// What was expected, and where: the line only where there are several, for most texts are one line of many.
+fn reason(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
 }
 
 /// Reads an object and remembers where it is, so that an error can name the field.
@@ -168,7 +173,7 @@ fn write_value(value: &RawValue, level: usize, out: &mut String) -> Result<(), M
                 return Err(MetadataError::TooDeep);
             }
             let elements: Vec<&RawValue> = serde_json::from_str(text)
-                .map_err(|error| ObjectError::NotJson { field: None, reason: error.to_string() })?;
+                .map_err(|error| ObjectError::NotJson { field: None, reason: reason(&error) })?;
             out.push('[');
             for (position, element) in elements.into_iter().enumerate() {
                 if position > 0 {

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{Output, clean, notice, show};
+use super::output::{Output, clean, count, notice, show};
+use super::progress::{Progress, explain_wait, show_elapsed};
 
 /// Bytes of one chunk, at most; far below the 8 MiB that the daemon takes, so that ids come soon.
 const MAX_CHUNK_BYTES: usize = 1024 * 1024;
@@ -32,6 +33,8 @@ const READ_AHEAD: usize = MAX_CHUNK_LINES;
 struct Line {
     /// Its number, from 1.
     number: u64,
+    /// How far the input is read with it, in the unit in which the input is measured.
+    read: u64,
     /// The record, or why it cannot be one.
     text: Result<Vec<u8>, BadLine>,
 }
@@ -65,7 +68,7 @@ enum Supply {
 }
 
 /// What became of the lines so far.
-struct Count {
+struct Tally {
     stored: u64,
     refused: u64,
     /// The number of the first line of which nothing is known.
@@ -75,20 +78,28 @@ struct Count {
 /// Stores the records of a file, or of standard input if `from` is `-`.
 pub(super) async fn record_from(client: &Client, from: &str, out: &mut Output) -> Result<(), Failure> {
     let path = PathBuf::from(from);
-    let failed = |doing| {
-        let path = path.clone();
-        move |source| Failure::File { doing, path, source }
-    };
-    let (input, supply): (Box<dyn Read + Send>, _) = match from {
-        "-" => (Box::new(io::stdin()), Supply::Live),
-        _ => (Box::new(File::open(&path).map_err(failed("open"))?), Supply::Ready),
+    let unusable = |source| Failure::Input { path: path.clone(), source };
+    let (input, supply, size): (Box<dyn Read + Send>, _, _) = match from {
+        "-" => (Box::new(io::stdin()), Supply::Live, None),
+        _ => {
+            let file = File::open(&path).map_err(unusable)?;
+            let metadata = file.metadata().map_err(unusable)?;
+            if metadata.is_dir() {
+                return Err(unusable(io::ErrorKind::IsADirectory.into()));
+            }
+            // A pipe or device has no size.
+            let size = Some(metadata.len()).filter(|_| metadata.is_file());
+            (Box::new(file), Supply::Ready, size)
+        }
     };
     let (lines, from_reader) = mpsc::channel(READ_AHEAD);
     // A thread of its own: a read from a terminal or pipe cannot be cancelled, and must not hold up the end.
     std::thread::spawn(move || {
         read_lines(BufReader::with_capacity(256 * 1024, input), |line| lines.blocking_send(line).is_ok())
     });
-    store_all(client, from_reader, supply, out).await?.map_err(failed("read"))
+    let progress = Progress::start("recording", "bytes", out);
+    let stored = store_all(client, from_reader, supply, (progress, size), out).await?;
+    stored.map_err(|source| Failure::File { doing: "read", path, source })
 }
 
 /// Stores the same record several times.
@@ -97,36 +108,49 @@ pub(super) async fn record_times(client: &Client, record: &Value, times: u64, ou
     let text = record.to_string().into_bytes();
     let make = async move {
         for number in 1..=times {
-            if lines.send(Ok(Line { number, text: Ok(text.clone()) })).await.is_err() {
+            if lines.send(Ok(Line { number, read: number, text: Ok(text.clone()) })).await.is_err() {
                 break;
             }
         }
     };
-    let ((), stored) = tokio::join!(make, store_all(client, from_maker, Supply::Ready, out));
+    let progress = (Progress::start("recording", "records", out), Some(times));
+    let ((), stored) = tokio::join!(make, store_all(client, from_maker, Supply::Ready, progress, out));
     stored?.expect("nothing is read");
     Ok(())
 }
 
+/// What some editors put before the first line of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Hands over each line but empty ones, until `take` wants no more. An error of the input ends it.
 fn read_lines(mut input: impl BufRead, mut take: impl FnMut(io::Result<Line>) -> bool) {
+    let mut read = 0;
     for number in 1.. {
         let mut text = Vec::new();
         match input.by_ref().take(MAX_LINE_BYTES as u64 + 2).read_until(b'\n', &mut text) {
             Ok(0) => return,
-            Ok(_) => {}
+            Ok(bytes) => read += bytes as u64,
             Err(error) => {
                 take(Err(error));
                 return;
             }
+        }
+        if number == 1 && text.starts_with(BYTE_ORDER_MARK) {
+            text.drain(..BYTE_ORDER_MARK.len());
         }
         let is_whole = text.last() == Some(&b'\n') || text.len() < MAX_LINE_BYTES + 2;
         while text.last().is_some_and(|byte| b"\r\n".contains(byte)) {
             text.pop();
         }
         let text = if !is_whole || text.len() > MAX_LINE_BYTES {
-            if !is_whole && let Err(error) = skip_line(&mut input) {
-                take(Err(error));
-                return;
+            if !is_whole {
+                match skip_line(&mut input) {
+                    Ok(bytes) => read += bytes,
+                    Err(error) => {
+                        take(Err(error));
+                        return;
+                    }
+                }
             }
             Err(BadLine::TooLong)
         } else if std::str::from_utf8(&text).is_err() {
@@ -135,14 +159,15 @@ fn read_lines(mut input: impl BufRead, mut take: impl FnMut(io::Result<Line>) ->
             Ok(text)
         };
         let is_empty = text.as_ref().is_ok_and(|text| text.trim_ascii().is_empty());
-        if !is_empty && !take(Ok(Line { number, text })) {
+        if !is_empty && !take(Ok(Line { number, read, text })) {
             return;
         }
     }
 }
 
-/// Reads to the end of the line and keeps nothing.
-fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
+/// Reads to the end of the line and keeps nothing; returns how many bytes that were.
+fn skip_line(input: &mut impl BufRead) -> io::Result<u64> {
+    let mut bytes = 0;
     loop {
         let ahead = input.fill_buf()?;
         let (length, is_end) = match ahead.iter().position(|byte| *byte == b'\n') {
@@ -150,40 +175,52 @@ fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
             None => (ahead.len(), ahead.is_empty()),
         };
         input.consume(length);
+        bytes += length as u64;
         if is_end {
-            return Ok(());
+            return Ok(bytes);
         }
     }
 }
 
-/// Sends the lines in chunks and prints what became of each. The inner error is the input's.
+/// Sends the lines in chunks and prints what became of each, and how far it is of how much. The inner error is the
+/// input's.
 async fn store_all(
     client: &Client,
     mut lines: mpsc::Receiver<io::Result<Line>>,
     supply: Supply,
+    (mut progress, size): (Progress, Option<u64>),
     out: &mut Output,
 ) -> Result<io::Result<()>, Failure> {
-    let mut count = Count { stored: 0, refused: 0, next: 1 };
+    let start = Instant::now();
+    let mut tally = Tally { stored: 0, refused: 0, next: 1 };
     let mut results = Results { printed: 0 };
     let mut broken = Ok(());
     while let Some(chunk) = next_chunk(&mut lines, supply, &mut broken).await {
-        if let Err(failure) = store_chunk(client, chunk, &mut count, &mut results, out).await {
+        let read = chunk.last().map_or(0, |line| line.read);
+        let stored = store_chunk(client, chunk, &mut tally, &mut results, &progress, out).await;
+        progress.set(read, size);
+        if let Err(failure) = stored {
+            drop(progress);
             results.end(out)?;
-            return Err(match count.stored {
+            return Err(match tally.stored {
                 // Nothing was stored before it: the failure says it all, unless the answer was lost.
                 0 if !matches!(failure, Failure::BrokeOff { .. } | Failure::BadAnswer { .. }) => failure,
-                stored => Failure::Interrupted { stored, line: count.next, failure: Box::new(failure) },
+                stored => Failure::Interrupted { stored, line: tally.next, failure: Box::new(failure) },
             });
         }
     }
-    results.end(out)?;
+    progress.beside(|| results.end(out))?;
     if broken.is_err() {
-        notice(format_args!("{} records are stored", count.stored));
+        drop(progress);
+        notice(format_args!("{} records are stored", tally.stored));
         return Ok(broken);
     }
-    match count {
-        Count { refused: 0, .. } => Ok(Ok(())),
-        Count { refused, stored, .. } => Err(Failure::BadLines { refused, lines: refused + stored }),
+    match tally {
+        Tally { refused: 0, stored, .. } => {
+            progress.end(format_args!("{} stored in {}", count(stored, "record"), show_elapsed(start.elapsed())));
+            Ok(Ok(()))
+        }
+        Tally { refused, stored, .. } => Err(Failure::BadLines { refused, lines: refused + stored }),
     }
 }
 
@@ -220,8 +257,9 @@ async fn next_chunk(
 async fn store_chunk(
     client: &Client,
     chunk: Vec<Line>,
-    count: &mut Count,
+    tally: &mut Tally,
     results: &mut Results,
+    progress: &Progress,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let mut body = Vec::new();
@@ -231,10 +269,22 @@ async fn store_chunk(
         body.push(b'\n');
         sent += 1;
     }
-    let (answers, end) = if sent == 0 { (Vec::new(), Ok(())) } else { send(client, body).await? };
+    let (answers, end) = if sent == 0 { (Vec::new(), Ok(())) } else { send(client, body, progress, out).await? };
     if answers.len() > sent || (answers.len() < sent && end.is_ok()) {
         return Err(Failure::BadAnswer { why: format!("it has {} lines for {sent} records", answers.len()) });
     }
+    progress.beside(|| print_chunk(chunk, answers, tally, results, out))?;
+    end
+}
+
+/// Prints what became of the lines of a chunk, as far as the answers reach.
+fn print_chunk(
+    chunk: Vec<Line>,
+    answers: Vec<Value>,
+    tally: &mut Tally,
+    results: &mut Results,
+    out: &mut Output,
+) -> Result<(), Failure> {
     let mut answers = answers.into_iter();
     for line in chunk {
         let answer = match line.text {
@@ -245,24 +295,29 @@ async fn store_chunk(
             Err(why) => json!({ "code": why.code(), "detail": why.to_string() }),
         };
         if answer["record_id"].is_string() {
-            count.stored += 1;
+            tally.stored += 1;
         } else {
-            count.refused += 1;
+            tally.refused += 1;
             let detail = answer["detail"].as_str().map_or_else(|| "refused".to_owned(), clean);
             notice(format_args!("line {}: {detail} [{}]", line.number, show(&answer, "code")));
         }
-        count.next = line.number + 1;
+        tally.next = line.number + 1;
         results.print(line.number, answer, out)?;
     }
-    out.flush()?;
-    end
+    out.flush()
 }
 
 /// Sends a chunk; waits while the daemon is busy with others'.
-async fn send(client: &Client, body: Vec<u8>) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
+async fn send(
+    client: &Client,
+    body: Vec<u8>,
+    progress: &Progress,
+    out: &Output,
+) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
     let give_up = Instant::now() + BUSY_TIME;
     loop {
-        match client.post_lines(&["v1", "records", "bulk"], body.clone()).await {
+        let path = ["v1", "records", "bulk"];
+        match explain_wait(client, out, Some(progress), client.post_lines(&path, body.clone())).await {
             Err(Failure::Refused { status: 503, code, .. }) if code == "busy" && Instant::now() < give_up => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
@@ -326,6 +381,13 @@ mod tests {
         ];
         assert_eq!(read, expected);
         assert_eq!(lines_of(b""), []);
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_first_line_is_no_part_of_it() {
+        let read = lines_of(b"\xef\xbb\xbf{}\n\xef\xbb\xbf{}\n");
+        assert_eq!(read, [(1, Ok("{}".to_owned())), (2, Ok("\u{feff}{}".to_owned()))]);
+        assert_eq!(lines_of(b"\xef\xbb\xbf\n"), []);
     }
 
     #[test]

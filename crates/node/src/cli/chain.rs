@@ -3,15 +3,17 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Subcommand;
-use qfzz_ledger_core::ids::{BlockHash, Height};
 use reqwest::Response;
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{Output, clean, items, notice, short, show};
+use super::output::{Output, clean, items, notice, show};
+use super::progress::{Progress, show_elapsed};
+use super::proof::{self, ProofArgs, VerifyProofArgs};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ChainCommand {
@@ -23,7 +25,7 @@ pub(super) enum ChainCommand {
     Latest,
     /// Show one block
     Block {
-        /// Its index, or its hash
+        /// Its index, its hash or the first 6 digits of that or more, or `latest`
         #[arg(value_name = "INDEX_OR_HASH", value_parser = parse_place)]
         place: String,
     },
@@ -32,17 +34,23 @@ pub(super) enum ChainCommand {
         /// Where to; standard output without it, or with `-`
         file: Option<PathBuf>,
     },
+    /// Write the proof that a record was signed and is in its block, for anybody to verify
+    Proof(ProofArgs),
+    /// Verify such a proof; needs no daemon. Exits with code 5 if it does not hold
+    VerifyProof(VerifyProofArgs),
 }
 
+/// Only what no daemon can understand is refused here; the daemon tells an index from the beginning of a hash.
 fn parse_place(text: &str) -> Result<String, &'static str> {
-    if let Ok(hash) = text.parse::<BlockHash>() {
-        return Ok(hash.to_string());
+    // The largest index has 20 digits.
+    let is_index = (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_hash = (6..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if text == "latest" || is_hash {
+        return Ok(text.to_ascii_lowercase());
     }
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    // The largest index has 20 digits: what is longer is a hash that lacks some.
-    match text.parse().map(Height::new) {
-        Ok(index) if is_number && text.len() <= 20 => Ok(index.to_string()),
-        _ => Err("give an index, such as 17, or a hash of 64 hex digits"),
+    match text.parse::<u64>() {
+        Ok(index) if is_index => Ok(index.to_string()),
+        _ => Err("give `latest`, an index such as 17, or the first 6 to 64 hex digits of a hash"),
     }
 }
 
@@ -53,6 +61,9 @@ pub(super) async fn chain(client: &Client, command: &ChainCommand, out: &mut Out
         ChainCommand::Latest => block(client, "latest", out).await,
         ChainCommand::Block { place } => block(client, place, out).await,
         ChainCommand::Export { file } => export(client, file.as_deref(), out).await,
+        ChainCommand::Proof(args) => proof::proof(client, args, out).await,
+        // Answered before anybody is asked.
+        ChainCommand::VerifyProof(_) => Ok(()),
     }
 }
 
@@ -74,7 +85,11 @@ async fn stats(client: &Client, out: &mut Output) -> Result<(), Failure> {
 }
 
 async fn verify(client: &Client, out: &mut Output) -> Result<(), Failure> {
-    let mut verification = client.get_slow(&["v1", "chain", "verify"]).await?;
+    let path = ["v1", "chain", "verify"];
+    let (mut progress, start) = (Progress::start("verifying", "blocks", out), Instant::now());
+    let how_far = |status: &Value| Some((status["verifying"]["done"].as_u64()?, status["verifying"]["of"].as_u64()));
+    let mut verification = progress.watch(client, client.get_slow(&path), how_far).await?;
+    progress.end(format_args!("checked in {}", show_elapsed(start.elapsed())));
     let is_valid = verification["valid"] == Value::Bool(true);
     if let Value::Object(members) = &mut verification {
         // As the figures call it.
@@ -116,25 +131,14 @@ async fn block(client: &Client, place: &str, out: &mut Output) -> Result<(), Fai
         if records.is_empty() {
             return Ok(());
         }
-        let row = |record: &Value| [short_id(&show(record, "record_id")), show(record, "kind"), subject(record)];
+        let row = |record: &Value| [show(record, "kind"), subject(record), show(record, "record_id")];
         out.line("")?;
-        out.table(["RECORD", "KIND", "ABOUT"], records.iter().take(SHOWN).map(row))?;
+        out.table(["KIND", "ABOUT", "RECORD"], records.iter().take(SHOWN).map(row))?;
         match records.len().saturating_sub(SHOWN) {
             0 => Ok(()),
             more => out.line(format_args!("and {more} more: --json shows all")),
         }
     })
-}
-
-/// A record's id with its station cut to the last 8 characters, which differ.
-fn short_id(id: &str) -> String {
-    match id.split_once('.') {
-        Some((station, place)) => {
-            let tail: String = station.chars().skip(station.chars().count().saturating_sub(8)).collect();
-            format!("..{tail}.{place}")
-        }
-        None => short(id),
-    }
 }
 
 fn subject(record: &Value) -> String {
@@ -198,14 +202,11 @@ mod tests {
     fn a_block_is_named_by_index_or_hash() {
         let hash = "0A".repeat(32);
         assert_eq!(parse_place(&hash), Ok("0a".repeat(32)));
-        assert_eq!(parse_place("017"), Ok("17".to_owned()));
-        for wrong in ["", "latest", "-1", "+1", "0x1", "18446744073709551616", &"0".repeat(63), "../status"] {
+        for (text, sent) in [("017", "17"), ("latest", "latest"), ("00FF85", "00ff85"), ("000000", "000000")] {
+            assert_eq!(parse_place(text).as_deref(), Ok(sent));
+        }
+        for wrong in ["", "first", "-1", "+1", "0x1", "00ff8", "00ff8g", &"0".repeat(65), "../status"] {
             assert!(parse_place(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_record_is_named_by_the_part_of_its_station_that_differs() {
-        assert_eq!(short_id("12D3KooWAbcdefghijk.17.3"), "..defghijk.17.3");
     }
 }

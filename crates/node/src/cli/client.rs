@@ -214,7 +214,13 @@ pub(super) fn start_command(dir: &DataDir) -> String {
 /// Reads `http://HOST:PORT`, or `HOST:PORT` alone.
 fn parse_base(address: &str) -> Result<Url, Failure> {
     let wrong = |why: &str| Failure::Usage { what: "--api", why: format!("(or QFZZ_API) is `{address}`, {why}") };
-    let text = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let has_scheme = address.contains("://");
+    let text = if has_scheme { address.to_owned() } else { format!("http://{address}") };
+    // A word alone is a slip rather than a host with a daemon on port 80.
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if !has_scheme && !has_port {
+        return Err(wrong("which has no port: give HOST:PORT, such as 127.0.0.1:4810"));
+    }
     let url = Url::parse(&text).map_err(|_| wrong("which is no URL: give one such as http://127.0.0.1:4810"))?;
     match url.scheme() {
         "http" if url.has_host() => Ok(url),
@@ -252,7 +258,10 @@ mod tests {
         let base = |text: &str| parse_base(text).map(|url| url.to_string()).map_err(|failure| failure.exit_code());
         assert_eq!(base("127.0.0.1:4810"), Ok("http://127.0.0.1:4810/".to_owned()));
         assert_eq!(base("http://localhost:1/"), Ok("http://localhost:1/".to_owned()));
-        for wrong in ["https://localhost", "", "http://", "ftp://x", "a b"] {
+        assert_eq!(base("http://radio.example"), Ok("http://radio.example/".to_owned()));
+        assert_eq!(base("[::1]:4810"), Ok("http://[::1]:4810/".to_owned()));
+        for wrong in ["https://localhost", "", "http://", "ftp://x", "a b", "garbage", "localhost:", "localhost:99999"]
+        {
             assert_eq!(base(wrong), Err(2), "{wrong}");
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::bulk;
 use super::client::Client;
 use super::failure::Failure;
-use super::output::Output;
+use super::output::{Output, clean, notice, show};
 use super::{record, trust};
 
 /// Records that one command may write, at most: as many as anybody means to.
@@ -92,8 +92,55 @@ pub(super) async fn content(client: &Client, command: &ContentCommand, out: &mut
         ContentCommand::Show { place } => return trust::show_content(client, place, out).await,
     };
     match repeat.times {
+        None if let ContentCommand::Add { place, .. } = command
+            && !out.is_quiet() =>
+        {
+            let before = Added::ask(client, place).await;
+            record::store(client, &record, out).await?;
+            if let Some(before) = before {
+                out.flush()?;
+                before.compare(Added::ask(client, place).await.as_ref(), place);
+            }
+            Ok(())
+        }
         None => record::store(client, &record, out).await,
         Some(times) => bulk::record_times(client, &record, times.unsigned_abs(), out).await,
+    }
+}
+
+/// What the ledger shows of a content that somebody added.
+struct Added {
+    initial_score: Value,
+    metadata: Value,
+}
+
+impl Added {
+    /// `None` if nobody added it, or if that cannot be had: it only serves to tell what a record changes.
+    async fn ask(client: &Client, place: &Place) -> Option<Self> {
+        let query = [("content_id", place.content.as_str()), ("creator_id", place.creator.as_str())];
+        let mut answer = client.get(&["v1", "trust", "content"], &query).await.ok()?;
+        let metadata = answer["metadata"].take();
+        let added = Self { initial_score: answer["initial_score"].take(), metadata };
+        added.metadata.is_object().then_some(added)
+    }
+
+    /// Says what adding it once more has changed.
+    fn compare(&self, now: Option<&Self>, place: &Place) {
+        let Some(now) = now else { return };
+        let content = clean(place.content.as_str());
+        let shown = |added: &Self| {
+            format!("initial score {} and metadata {}", show(&added.initial_score, ""), show(&added.metadata, ""))
+        };
+        let is_same = self.initial_score == now.initial_score && self.metadata == now.metadata;
+        if is_same {
+            notice(format_args!("note: {content} was added before: what the ledger shows of it stays {}", shown(self)));
+        } else {
+            notice(format_args!(
+                "note: {content} was added before: this replaces its {} by {}; what is left out is reset",
+                shown(self),
+                shown(now)
+            ));
+        }
     }
 }
 

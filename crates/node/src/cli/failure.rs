@@ -6,22 +6,33 @@ use std::path::PathBuf;
 use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::score::Score;
 
+use crate::api::proof::ProofFault;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
 use crate::node::NodeError;
 
+/// What each exit code means.
+pub(super) const EXIT_CODES: [(u8, &str); 6] = [
+    (0, "done"),
+    (exit::FAILED, "failed, or refused by the daemon"),
+    (exit::USAGE, "wrong usage or configuration"),
+    (exit::NOT_FOUND, "not found"),
+    (exit::NO_DAEMON, "the daemon cannot be reached"),
+    (exit::NOT_VERIFIED, "verification failed (chain, dataset, proof, threshold)"),
+];
+
 /// Exit codes; 0 is done.
-pub(super) mod exit {
+mod exit {
     /// Failed, or refused by the daemon.
-    pub(in crate::cli) const FAILED: u8 = 1;
+    pub(super) const FAILED: u8 = 1;
     /// Wrong usage or configuration.
-    pub(in crate::cli) const USAGE: u8 = 2;
+    pub(super) const USAGE: u8 = 2;
     /// Not found.
-    pub(in crate::cli) const NOT_FOUND: u8 = 3;
+    pub(super) const NOT_FOUND: u8 = 3;
     /// The daemon cannot be reached.
-    pub(in crate::cli) const NO_DAEMON: u8 = 4;
-    /// Verification failed: chain or threshold.
-    pub(in crate::cli) const NOT_VERIFIED: u8 = 5;
+    pub(super) const NO_DAEMON: u8 = 4;
+    /// Verification failed: chain, proof or threshold.
+    pub(super) const NOT_VERIFIED: u8 = 5;
 }
 
 /// Why a command did not do what it was asked. Its text names the trouble first, then the remedy.
@@ -42,7 +53,7 @@ pub(super) enum Failure {
     #[error("the federation cannot be founded: {0}")]
     Genesis(#[from] GenesisError),
     #[error(transparent)]
-    Start(#[from] NodeError),
+    Start(Box<NodeError>),
     #[error("the daemon did not stop in {seconds} s: what it acknowledged is on disk all the same")]
     StopTooSlow { seconds: u64 },
     #[error("stopped at once, asked twice: what was acknowledged is on disk all the same")]
@@ -65,6 +76,12 @@ pub(super) enum Failure {
     BelowThreshold { score: Score, threshold: Score },
     #[error("the chain does not verify{}: run `qfzz sync`; if it stays so, restart the daemon, which checks its store", problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default())]
     ChainInvalid { problem: Option<String> },
+    #[error("the proof does not hold: {fault}")]
+    ProofInvalid { fault: ProofFault },
+    #[error("{what}")]
+    NotFound { what: String },
+    #[error("{problems} problems: what helps stands beside each")]
+    Unhealthy { problems: usize, is_chain_invalid: bool },
     #[error("{refused} of {lines} lines were not stored")]
     BadLines { refused: u64, lines: u64 },
     #[error(
@@ -73,10 +90,14 @@ pub(super) enum Failure {
     Interrupted { stored: u64, line: u64, failure: Box<Failure> },
     #[error("cannot {doing} {}: {source}", path.display())]
     File { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot read {}: {source}", path.display())]
+    Input { path: PathBuf, source: io::Error },
     #[error("cannot write the result: {0}")]
     Output(io::Error),
     #[error("the demo went wrong: {what}")]
     Demo { what: String },
+    #[error("see the log")]
+    Logged { exit_code: u8 },
     #[error("the runtime cannot be started: {0}")]
     Runtime(io::Error),
 }
@@ -91,17 +112,32 @@ fn remedy_of(status: u16, token_file: &std::path::Path) -> String {
     }
 }
 
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::Start(Box::new(error))
+    }
+}
+
 impl Failure {
     /// The exit code that tells a program what the text tells a person.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Usage { .. } | Self::NotInThisVersion { .. } | Self::Genesis(_) => exit::USAGE,
+            Self::Config(_)
+            | Self::Usage { .. }
+            | Self::NotInThisVersion { .. }
+            | Self::Genesis(_)
+            | Self::Input { .. } => exit::USAGE,
             Self::Refused { status: 404, .. } => exit::NOT_FOUND,
             // What was asked is wrong in itself, such as a delta that is not the action's.
             Self::Refused { status: 400 | 422, .. } => exit::USAGE,
             Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
-            Self::BelowThreshold { .. } | Self::ChainInvalid { .. } => exit::NOT_VERIFIED,
+            Self::NotFound { .. } => exit::NOT_FOUND,
+            Self::BelowThreshold { .. }
+            | Self::ChainInvalid { .. }
+            | Self::ProofInvalid { .. }
+            | Self::Unhealthy { is_chain_invalid: true, .. } => exit::NOT_VERIFIED,
             Self::Interrupted { failure, .. } => failure.exit_code(),
+            Self::Logged { exit_code } => *exit_code,
             Self::DataDir(_)
             | Self::Initialised { .. }
             | Self::KeyMissing { .. }
@@ -112,6 +148,7 @@ impl Failure {
             | Self::BadAnswer { .. }
             | Self::Refused { .. }
             | Self::BadLines { .. }
+            | Self::Unhealthy { is_chain_invalid: false, .. }
             | Self::File { .. }
             | Self::Output(_)
             | Self::Demo { .. }

@@ -169,9 +169,9 @@ pub(super) fn init_with_defaults(
     match &made.genesis {
         Some(genesis) => {
             let (name, id) = (&genesis.parameters.name, genesis.id());
-            notice(format_args!("made station {} in {place}, founder of the federation {name} ({id})", made.station));
+            tracing::info!("made station {} in {place}, founder of the federation {name} ({id})", made.station);
         }
-        None => notice(format_args!("made station {} in {place}", made.station)),
+        None => tracing::info!("made station {} in {place}", made.station),
     }
     Ok(())
 }

@@ -7,10 +7,16 @@ mod client;
 mod configuration;
 mod content;
 mod demo;
+mod doctor;
+mod explain;
 mod failure;
+mod help;
 mod init;
+mod manual;
 mod mine;
 mod output;
+mod progress;
+mod proof;
 mod record;
 mod run;
 mod status;
@@ -21,17 +27,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use self::client::Client;
 use self::failure::Failure;
 use self::output::Output;
+use crate::config::{Flag, LogLevel};
 use crate::data_dir::DataDir;
 
 /// A station of a QFZZ federation: it records what users do and what content is verified, agrees with other stations
 /// on one chain, and answers how far a user, a content or a creator is trusted.
 #[derive(Debug, Parser)]
-#[command(name = "qfzz", version, propagate_version = true, after_help = AFTER_HELP)]
+#[command(name = "qfzz", version, propagate_version = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -39,11 +46,8 @@ struct Cli {
     command: Command,
 }
 
-const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 failed or refused by the daemon; 2 wrong usage or configuration; 3 not found;
-4 the daemon cannot be reached; 5 verification failed (chain, threshold).";
-
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 struct Global {
     /// Where the station keeps its data [default: the platform's data directory, and there qfzz]
     #[arg(long, value_name = "DIR", env = "QFZZ_DATA_DIR", global = true)]
@@ -54,20 +58,19 @@ struct Global {
     /// Print the result as one JSON value
     #[arg(long, global = true)]
     json: bool,
-    /// Log more; -vv logs everything
+    /// Log more; -vv logs everything, libraries too
     #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
     verbose: u8,
-    /// Log less; -qq logs errors only
+    /// Log less, and show no progress; -qq logs errors only
     #[arg(short, long, action = ArgAction::Count, global = true)]
     quiet: u8,
-    /// Whether to colour the log
-    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    /// When to colour the log: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true, global = true)]
     color: Color,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Color {
-    /// On a terminal, unless NO_COLOR is set
     Auto,
     Always,
     Never,
@@ -86,6 +89,12 @@ enum Command {
     /// Show or check the settings; needs no daemon
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
+    /// Print a script that makes a shell complete commands and options
+    Completions(manual::CompletionsArgs),
+    /// Write a manual page for each command
+    Man(manual::ManArgs),
+    /// Check everything that a station rests on, and repair it; needs no daemon
+    Doctor(doctor::DoctorArgs),
 }
 
 /// What a running daemon is asked.
@@ -124,6 +133,18 @@ impl Global {
         }
     }
 
+    /// What -v and -q say of the log; `None` without them.
+    fn log_level(&self) -> Option<Flag> {
+        let level = match (self.verbose, self.quiet) {
+            (0, 0) => return None,
+            (0, 1) => LogLevel::Warn,
+            (0, _) => LogLevel::Error,
+            (1, _) => LogLevel::Debug,
+            (_, _) => LogLevel::Trace,
+        };
+        Some(Flag { flag: "-v or -q", key: "log.level", text: level.to_string() })
+    }
+
     fn client(&self) -> Result<Client, Failure> {
         // An empty variable is as good as none.
         Client::new(self.data_dir()?, self.api.as_deref().filter(|api| !api.is_empty()))
@@ -134,15 +155,19 @@ impl Global {
 ///
 /// Never panics because of what is on the command line, in files or in answers.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let mut out = Output::new(cli.global.json);
+    let matches = help::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    crate::telemetry::quiet_caught_panics();
+    let mut out = Output::new(cli.global.json, cli.global.quiet > 0);
     let done = dispatch(&cli, &mut out).and_then(|()| out.flush());
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // What was printed before counts; that it could not be printed is told already.
             let _ = out.flush();
-            output::notice(format_args!("qfzz: {failure}"));
+            if !matches!(failure, Failure::Logged { .. }) {
+                output::notice(format_args!("qfzz: {failure}"));
+            }
             ExitCode::from(failure.exit_code())
         }
     }
@@ -158,6 +183,11 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Result<(), Failure> {
         }
         Command::Demo(args) => demo::demo(args, global.data_dir.as_ref(), out),
         Command::Config(command) => configuration::configuration(global, command, out),
+        Command::Completions(args) => manual::completions(args, out),
+        Command::Man(args) => manual::man(args, out),
+        Command::Doctor(args) => doctor::doctor(global, args, out),
+        // The one question that nobody has to be asked.
+        Command::Ask(Question::Chain(chain::ChainCommand::VerifyProof(args))) => proof::verify_proof(global, args, out),
         Command::Ask(question) => {
             let client = global.client()?;
             wait_for(tokio::runtime::Builder::new_current_thread(), ask(question, &client, out))
@@ -208,10 +238,9 @@ fn wait_for<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        help::command().debug_assert();
     }
 }

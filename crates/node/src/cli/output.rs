@@ -11,18 +11,24 @@ use super::failure::Failure;
 /// Standard output. When whoever reads it is gone, the rest is thrown away and the command goes on.
 pub(super) struct Output {
     json: bool,
+    quiet: bool,
     gone: bool,
     stdout: io::BufWriter<io::Stdout>,
 }
 
 impl Output {
-    pub(super) fn new(json: bool) -> Self {
-        Self { json, gone: false, stdout: io::BufWriter::new(io::stdout()) }
+    pub(super) fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet, gone: false, stdout: io::BufWriter::new(io::stdout()) }
     }
 
     /// Whether one JSON value is wanted.
     pub(super) const fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Whether nothing but results and troubles is to be said.
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Prints `value` with --json, else what `show` makes of it.
@@ -110,6 +116,11 @@ pub(super) fn show(value: &Value, path: &str) -> String {
 /// `text` without control characters.
 pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A number of things, such as `1 record` or `2 records`.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 /// The items of an array, or of nothing.

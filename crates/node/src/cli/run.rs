@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
-use super::output::{Output, notice};
+use super::output::Output;
 use super::{Global, init, wait_for};
-use crate::config::{Config, Flag, ListenAddress, LogLevel};
+use crate::config::{Config, Flag, ListenAddress, LogFormat};
 use crate::data_dir::{DataDir, LockedDataDir};
 use crate::identity::Identity;
 use crate::node::Node;
@@ -45,21 +45,37 @@ impl RunArgs {
         set("--listen", "network.listen", self.listen.iter().map(ToString::to_string).collect());
         set("--join", "network.join", self.join.iter().map(ToString::to_string).collect());
         set("--api-listen", "api.listen", self.api_listen.iter().map(ToString::to_string).collect());
-        let level = match (global.verbose, global.quiet) {
-            (0, 0) => None,
-            (0, 1) => Some(LogLevel::Warn),
-            (0, _) => Some(LogLevel::Error),
-            (1, _) => Some(LogLevel::Debug),
-            (_, _) => Some(LogLevel::Trace),
-        };
-        set("-v or -q", "log.level", level.iter().map(ToString::to_string).collect());
+        flags.extend(global.log_level());
         flags
     }
 }
 
 pub(super) fn run(global: &Global, args: &RunArgs, out: &mut Output) -> Result<(), Failure> {
     let dir = global.data_dir()?;
-    let config = Config::load(&dir.config_file(), std::env::vars_os(), &args.flags(global))?.config;
+    let loaded = Config::load(&dir.config_file(), std::env::vars_os(), &args.flags(global))?;
+    start_log(global, &loaded.config)?;
+    for variable in loaded.unused {
+        tracing::warn!("the environment variable {variable} is no setting, and has no effect");
+    }
+    let format = loaded.config.log.format;
+    match make_and_serve(dir, loaded.config, args, out) {
+        // The log's reader wants every line as an object, the last one too.
+        Err(failure) if format == LogFormat::Json => {
+            tracing::error!("{failure}");
+            Err(Failure::Logged { exit_code: failure.exit_code() })
+        }
+        done => done,
+    }
+}
+
+/// Sets up the log before anything is said: `-v` and `-q` go before `RUST_LOG`, and that before the settings.
+fn start_log(global: &Global, config: &Config) -> Result<(), Failure> {
+    let directives = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty() && global.log_level().is_none());
+    let started = telemetry::start(config.log.level, config.log.format, global.color.forced(), directives.as_deref());
+    started.map_err(|error| Failure::Usage { what: "RUST_LOG", why: format!("cannot be read: {error}") })
+}
+
+fn make_and_serve(dir: DataDir, config: Config, args: &RunArgs, out: &mut Output) -> Result<(), Failure> {
     dir.create()?;
     let dir = dir.lock()?;
     // Left by a daemon that was killed; another program may have the port by now.
@@ -68,7 +84,9 @@ pub(super) fn run(global: &Global, args: &RunArgs, out: &mut Output) -> Result<(
         Some(identity) => identity,
         None => make_station(&dir, &config, &args.join)?,
     };
-    telemetry::start(config.log.level, config.log.format, global.color.forced());
+    if Identity::mend(&dir)? {
+        tracing::warn!("the key file was damaged: written again from its copy");
+    }
     for path in dir.exposed() {
         tracing::warn!("{} can be read by others: run `chmod 600 {0}`", path.display());
     }
@@ -115,6 +133,7 @@ async fn serve(config: Config, dir: LockedDataDir, identity: Identity, out: &mut
         }
         () = signals.next() => return Err(Failure::StopInterrupted),
     }
+    tracing::info!("stopped");
     failed.and(forgotten.map_err(Failure::from))
 }
 
@@ -130,7 +149,11 @@ async fn announce(daemon: &Node, out: &mut Output) -> Result<(), Failure> {
         addresses.iter().try_for_each(|address| out.line(format_args!("address: {address}")))?;
         match &ticket {
             Some(ticket) => out.line(format_args!("ticket: {ticket}"))?,
-            None => notice("no federation yet, so no ticket: `qfzz ticket` shows it once this station has joined one"),
+            None => {
+                tracing::warn!(
+                    "no federation yet, so no ticket: `qfzz ticket` shows it once this station has joined one"
+                );
+            }
         }
         out.line(format_args!("api: {api}"))
     })?;

@@ -18,6 +18,18 @@ const PREFIX: &str = "QFZZ_";
 /// Variables with that prefix that are no settings, but belong to the command line.
 const COMMAND_LINE_VARIABLES: [&str; 2] = ["QFZZ_DATA_DIR", "QFZZ_API"];
 
+/// Keys of the contract that have no effect in this version.
+const LATER_KEYS: [&str; 8] = [
+    "network.mdns",
+    "quantum.enabled",
+    "quantum.python",
+    "quantum.target",
+    "trust.community_threshold",
+    "trust.submit_threshold",
+    "verify.command",
+    "verify.folders",
+];
+
 /// A setting that was given as a flag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flag {
@@ -36,6 +48,9 @@ pub struct Loaded {
     pub config: Config,
     /// For each key where its value came from, such as `--listen`, `QFZZ_API_LISTEN`, a path, or `default`.
     pub origins: BTreeMap<String, String>,
+    /// Environment variables that begin like a setting and set nothing; another program's, or misspelt beyond
+    /// recognition.
+    pub unused: Vec<String>,
 }
 
 /// Mistakes in the configuration, all of them.
@@ -68,15 +83,23 @@ pub enum ConfigProblem {
         /// The parser's or the operating system's words.
         why: String,
     },
-    /// A key that this version does not have.
-    #[error("{origin}: `{key}` is no key of this version{}", suggestion(nearest))]
+    /// A key that does not exist.
+    #[error("{origin}: `{key}` is no key of this version{}", suggestion(meant))]
     UnknownKey {
         /// Where it was set.
         origin: String,
         /// The key, or the variable.
         key: String,
-        /// The key, or the variable, that may have been meant.
-        nearest: Option<String>,
+        /// What may have been meant: the nearest, or else all of its section; empty where nothing is like it.
+        meant: Vec<String>,
+    },
+    /// A key that a later version will have.
+    #[error("{origin}: `{key}` is not available in this version: take it out")]
+    NotAvailable {
+        /// Where it was set.
+        origin: String,
+        /// The key, or the variable.
+        key: String,
     },
     /// A value that its key cannot take.
     #[error("{origin}: `{key}`: {why}")]
@@ -90,8 +113,32 @@ pub enum ConfigProblem {
     },
 }
 
-fn suggestion(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|nearest| format!(": did you mean `{nearest}`?")).unwrap_or_default()
+impl ConfigProblem {
+    /// The source that holds the mistake: a path, a variable, a flag, or `environment`.
+    pub fn origin(&self) -> &str {
+        match self {
+            Self::Unreadable { origin, .. }
+            | Self::UnknownKey { origin, .. }
+            | Self::NotAvailable { origin, .. }
+            | Self::BadValue { origin, .. } => origin,
+        }
+    }
+
+    /// The key or variable that it is about, if it is about one.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable { .. } => None,
+            Self::UnknownKey { key, .. } | Self::NotAvailable { key, .. } | Self::BadValue { key, .. } => Some(key),
+        }
+    }
+}
+
+fn suggestion(meant: &[String]) -> String {
+    match meant {
+        [] => String::new(),
+        [one] => format!(": did you mean `{one}`?"),
+        several => format!(": its section has {}", several.join(", ")),
+    }
 }
 
 impl Config {
@@ -118,14 +165,18 @@ impl Config {
                 None if defaults.contains_key(&key) => {
                     origins.insert(key, origin);
                 }
+                None if LATER_KEYS.contains(&key.as_str()) => {
+                    problems.push(ConfigProblem::NotAvailable { origin, key });
+                }
                 None => {
-                    let nearest = nearest(&key, keys_of(&defaults));
-                    problems.push(ConfigProblem::UnknownKey { origin, key, nearest });
+                    let meant = suggest(&key, &keys_of(&defaults));
+                    problems.push(ConfigProblem::UnknownKey { origin, key, meant });
                 }
             }
         }
 
-        let mut layers = environment_values(environment, &defaults, &mut problems);
+        let mut unused = Vec::new();
+        let mut layers = environment_values(environment, &defaults, &mut problems, &mut unused);
         layers.extend(flags.iter().map(|flag| (flag.key.to_owned(), flag.flag.to_owned(), flag.text.clone())));
         let mut figment = Figment::from(Serialized::defaults(Self::default())).merge(Values(from_file));
         for (key, origin, text) in layers {
@@ -134,7 +185,7 @@ impl Config {
         }
 
         match extract(figment, &defaults, &origins, &mut problems) {
-            Some(config) if problems.is_empty() => Ok(Loaded { config, origins }),
+            Some(config) if problems.is_empty() => Ok(Loaded { config, origins, unused }),
             _ => Err(ConfigError { problems }),
         }
     }
@@ -182,6 +233,7 @@ fn environment_values(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     defaults: &Dict,
     problems: &mut Vec<ConfigProblem>,
+    unused: &mut Vec<String>,
 ) -> Vec<(String, String, String)> {
     let variable_of = |key: &str| format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase());
     let keys: BTreeMap<String, String> = keys_of(defaults).into_iter().map(|key| (variable_of(&key), key)).collect();
@@ -191,6 +243,7 @@ fn environment_values(
         if COMMAND_LINE_VARIABLES.contains(&variable) {
             continue;
         }
+        let origin = "environment".to_owned();
         match (keys.get(variable), text.into_string()) {
             (Some(key), Ok(text)) => values.push((key.clone(), variable.to_owned(), text)),
             (Some(key), Err(_)) => problems.push(ConfigProblem::BadValue {
@@ -198,20 +251,34 @@ fn environment_values(
                 key: key.clone(),
                 why: "is not UTF-8".to_owned(),
             }),
-            (None, _) => {
-                // Other programs may have variables with this prefix; what looks like a setting is taken as one.
-                let in_section =
-                    defaults.keys().any(|section| variable.starts_with(&format!("{}_", variable_of(section))));
-                let nearest = nearest(variable, keys.keys().cloned());
-                let close = nearest.as_ref().is_some_and(|nearest| strsim::damerau_levenshtein(nearest, variable) <= 2);
-                if in_section || close {
-                    let origin = "environment".to_owned();
-                    problems.push(ConfigProblem::UnknownKey { origin, key: variable.to_owned(), nearest });
-                }
+            (None, _) if LATER_KEYS.iter().any(|key| variable_of(key) == variable) => {
+                problems.push(ConfigProblem::NotAvailable { origin, key: variable.to_owned() });
             }
+            // Other programs may have variables with this prefix; what looks like one of ours is taken as one.
+            (None, _) => match meant_variables(variable, defaults, &variable_of) {
+                Some(meant) => {
+                    problems.push(ConfigProblem::UnknownKey { origin, key: variable.to_owned(), meant });
+                }
+                None => unused.push(variable.to_owned()),
+            },
         }
     }
     values
+}
+
+/// What may have been meant by an environment variable; `None` if it is none of ours.
+fn meant_variables(variable: &str, defaults: &Dict, variable_of: &impl Fn(&str) -> String) -> Option<Vec<String>> {
+    let of_section = |section: &&String| variable.strip_prefix(&format!("{}_", variable_of(section)));
+    if let Some(section) = defaults.keys().find(|section| of_section(section).is_some()) {
+        let rest = of_section(&section).unwrap_or_default().to_ascii_lowercase();
+        let meant = suggest(&format!("{section}.{rest}"), &keys_of(defaults));
+        return Some(meant.iter().map(|key| variable_of(key)).collect());
+    }
+    let keys = keys_of(defaults);
+    let known = keys.iter().map(|key| variable_of(key)).chain(COMMAND_LINE_VARIABLES.map(str::to_owned));
+    let rest = |variable: &str| variable.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+    let nearest = nearest_word(&rest(variable), known.map(|known| (rest(&known), known)), 6)?;
+    Some(vec![nearest])
 }
 
 /// Turns the merged values into settings. Each bad value is reported and replaced by its default, to find the next.
@@ -267,16 +334,32 @@ fn leaves(values: &Dict, known: &Dict) -> Vec<String> {
     paths
 }
 
-/// The one of `names` that looks most like `name`, or whose last part does; `None` if none looks like it.
-fn nearest(name: &str, names: impl IntoIterator<Item = String>) -> Option<String> {
-    /// Below this Jaro-Winkler similarity a suggestion confuses more than it helps.
-    const ALIKE: f64 = 0.8;
-    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
-    let likeness = |other: &str| {
-        let whole = strsim::jaro_winkler(name, other);
-        // `listn` alone, or under a wrong section, still means some `listen`.
-        whole.max(strsim::jaro_winkler(&last(name), &last(other)) - 0.05)
-    };
-    let scored = names.into_iter().map(|other| (likeness(&other), other));
-    scored.filter(|(score, _)| *score >= ALIKE).max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, name)| name)
+/// What may have been meant by the unknown key `key`: the nearest of its section, else the nearest of all, else all of
+/// its section.
+fn suggest(key: &str, known: &[String]) -> Vec<String> {
+    let (section, name) = key.split_once('.').unwrap_or(("", key));
+    let split = |known: &String| known.split_once('.').map(|(section, name)| (section.to_owned(), name.to_owned()));
+    let of_section: Vec<(String, String)> = known
+        .iter()
+        .filter_map(|known| split(known).filter(|(of, _)| of == section).map(|(_, name)| (name, known.clone())))
+        .collect();
+    if let Some(nearest) = nearest_word(name, of_section.iter().cloned(), 2) {
+        return vec![nearest];
+    }
+    let whole = known.iter().map(|known| (known.clone(), known.clone()));
+    // The name alone, or under a section that has no such key.
+    let names = known.iter().filter_map(|known| split(known).map(|(_, name)| (name, known.clone())));
+    match nearest_word(key, whole, 6).or_else(|| nearest_word(name, names, 5)) {
+        Some(nearest) => vec![nearest],
+        None => of_section.into_iter().map(|(_, known)| known).collect(),
+    }
+}
+
+/// Of `words`, each with what it stands for, the one with the fewest typing errors against `word`; `None` if
+/// all have more than one in every `letters`. Of several the first.
+fn nearest_word(word: &str, words: impl IntoIterator<Item = (String, String)>, letters: usize) -> Option<String> {
+    let errors = |other: &str| strsim::damerau_levenshtein(word, other);
+    let near = words.into_iter().map(|(other, means)| (errors(&other), other.len().max(word.len()), means));
+    let near = near.filter(|(errors, length, _)| *errors <= (length / letters).max(1));
+    near.min_by_key(|(errors, ..)| *errors).map(|(.., means)| means)
 }

@@ -114,10 +114,63 @@ fn every_mistake_of_every_source_is_reported_with_its_origin_and_the_nearest_key
     for line in expected {
         assert!(lines.contains(&line), "missing: {line}\nin: {lines:#?}");
     }
-    for key in ["`quantum.enabled` is no key", "`mining.interval`: `60` is not a duration", "`log.level`:", "`sync`:"] {
+    for key in [
+        "`quantum.enabled` is not available in this version",
+        "`mining.interval`: `60` is not a duration",
+        "`log.level`:",
+        "`sync`:",
+    ] {
         assert!(lines.iter().any(|line| line.contains(key)), "missing: {key}\nin: {lines:#?}");
     }
     assert_eq!(lines.len(), 11, "{lines:#?}");
+}
+
+#[test]
+fn what_may_have_been_meant_is_looked_for_in_the_same_section_first() {
+    let meant = |toml: &str| {
+        let error = Config::load(&Dir::with(toml).file(), NOTHING, &[]).expect_err("wrong").to_string();
+        error.rsplit(" is no key of this version").next().expect("a part").to_owned()
+    };
+    for (toml, expected) in [
+        ("[mining]\nintervall = '1h'", ": did you mean `mining.interval`?"),
+        ("[log]\nlvl = 'info'", ": did you mean `log.level`?"),
+        ("[sync]\nintreval = '1h'", ": did you mean `sync.interval`?"),
+        ("[minning]\ninterval = '1h'", ": did you mean `mining.interval`?"),
+        ("[station]\nlisten = []", ": did you mean `api.listen`?"),
+        ("lisen = []", ": did you mean `api.listen`?"),
+        ("[api]\nport = 4810", ": its section has api.hosts, api.listen"),
+        ("[radio]\nvolume = 11", ""),
+    ] {
+        assert_eq!(meant(toml), expected, "{toml}");
+    }
+}
+
+#[test]
+fn keys_of_later_versions_are_named_as_such_wherever_they_are_set() {
+    let dir = Dir::with("[quantum]\nenabled = true\n[verify]\nfolders = ['/srv']\n[trust]\nsubmit_threshold = 0.4\n");
+    let environment = variables([("QFZZ_QUANTUM_PYTHON", "/usr/bin/python3"), ("QFZZ_NETWORK_MDNS", "true")]);
+    let error = Config::load(&dir.file(), environment, &[]).expect_err("wrong");
+    assert_eq!(error.problems.len(), 5, "{error}");
+    for problem in error.problems {
+        assert!(matches!(problem, ConfigProblem::NotAvailable { .. }), "{problem}");
+    }
+}
+
+#[test]
+fn a_variable_without_use_is_named_as_an_error_if_it_is_nearly_one_of_ours() {
+    let load = |name: &str| Config::load(Path::new("/nonexistent"), variables([(name, "1")]), &[]);
+    for (name, meant) in [
+        ("QFZZ_APIX", "QFZZ_API"),
+        ("QFZZ_DATADIR", "QFZZ_DATA_DIR"),
+        ("QFZZ_STATON_NAME", "QFZZ_STATION_NAME"),
+        ("QFZZ_MINING_ENABLE", "QFZZ_MINING_ENABLED"),
+    ] {
+        let error = load(name).expect_err("wrong").to_string();
+        assert_eq!(error, format!("environment: `{name}` is no key of this version: did you mean `{meant}`?"));
+    }
+    for name in ["QFZZ_BIN", "QFZZ_RATINGS", "QFZZ_ACCEPTANCE_RUN"] {
+        assert_eq!(load(name).expect("of another program").unused, [name]);
+    }
 }
 
 #[test]

@@ -41,8 +41,16 @@ impl SyncView for Local {
         clock::now()
     }
 
+    fn cpu_ms(&self) -> u64 {
+        clock::cpu_ms()
+    }
+
     async fn pause(&self, millis: u64) {
         tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    async fn must_give_way(&self) -> Result<bool, Stopped> {
+        self.service.query(|state| state.must_give_way(clock::now())).await.map_err(|_| Stopped)
     }
 
     async fn here(&self) -> Result<Here, Stopped> {

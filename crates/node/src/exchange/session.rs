@@ -1,32 +1,49 @@
 //! A connected peer as `sync_with` sees it.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use qfzz_ledger_core::codec::encode;
-use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
-use qfzz_sync::message::{Request, Response};
+use qfzz_ledger_core::ids::StationId;
+use qfzz_sync::message::{MAX_RESPONSE_BYTES, Request, Response};
 use qfzz_sync::peer::{PeerSession, SessionError, Traffic};
 
-use crate::network::{NetworkHandle, RequestError};
+use super::{Heads, MAX_HEADS, locked};
+use crate::network::{FrameError, NetworkHandle, RequestError};
+use crate::store::StoreReader;
 
 /// Requests to one peer, counted.
 pub(super) struct Session {
     network: NetworkHandle,
     peer: StationId,
-    heads: Arc<Mutex<HashMap<StationId, (Height, BlockHash)>>>,
+    heads: Heads,
+    /// Where whole blocks may lie that need not be asked for.
+    local: Option<StoreReader>,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
 
 impl Session {
-    pub(super) fn new(
-        network: NetworkHandle,
-        peer: StationId,
-        heads: Arc<Mutex<HashMap<StationId, (Height, BlockHash)>>>,
-    ) -> Self {
-        Self { network, peer, heads, bytes_in: AtomicU64::new(0), bytes_out: AtomicU64::new(0) }
+    pub(super) fn new(network: NetworkHandle, peer: StationId, heads: Heads) -> Self {
+        Self { network, peer, heads, local: None, bytes_in: AtomicU64::new(0), bytes_out: AtomicU64::new(0) }
+    }
+
+    /// Takes blocks that a repair found whole from there, and asks the peer only for others.
+    pub(super) fn with_local(self, local: StoreReader) -> Self {
+        Self { local: Some(local), ..self }
+    }
+
+    /// The first of the blocks asked for, if they are here already.
+    fn found_here(&self, request: &Request) -> Option<Response> {
+        let Request::Blocks { hashes } = request else { return None };
+        let local = self.local.as_ref()?;
+        let mut left = MAX_RESPONSE_BYTES;
+        let mut blocks = Vec::new();
+        for block in hashes.iter().map_while(|hash| local.salvaged(hash)) {
+            let Some(rest) = left.checked_sub(block.header().body_bytes as usize) else { break };
+            left = rest;
+            blocks.push(block.to_signed());
+        }
+        (!blocks.is_empty()).then_some(Response::Blocks(blocks))
     }
 }
 
@@ -36,13 +53,17 @@ impl PeerSession for Session {
     }
 
     async fn request(&self, request: Request) -> Result<Response, SessionError> {
+        if let Some(found) = self.found_here(&request) {
+            return Ok(found);
+        }
         let data = encode(&request);
         self.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
         let answer = self.network.request(self.peer, data).await.map_err(|error| match error {
             RequestError::Timeout => SessionError::Timeout,
+            RequestError::Malformed { error: FrameError::Dribbled } => SessionError::Dribbled,
             RequestError::Malformed { .. } => SessionError::Malformed,
+            RequestError::Unsupported => SessionError::Unsupported,
             RequestError::Disconnected
-            | RequestError::Unsupported
             | RequestError::Refused
             | RequestError::Broken { .. }
             | RequestError::TooLarge { .. }
@@ -51,8 +72,11 @@ impl PeerSession for Session {
         self.bytes_in.fetch_add(answer.len() as u64, Ordering::Relaxed);
         let response = Response::decode(&answer)?;
         if let Response::Status(status) = &response {
-            let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
-            heads.insert(self.peer, (status.height, status.head));
+            let mut heads = locked(&self.heads);
+            // An answer may come in after its peer has gone.
+            if heads.len() < MAX_HEADS || heads.contains_key(&self.peer) {
+                heads.insert(self.peer, (status.height, status.head));
+            }
         }
         Ok(response)
     }

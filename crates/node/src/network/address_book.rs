@@ -64,6 +64,11 @@ pub(super) fn load(path: &Path, federation: FederationId) -> Vec<Entry> {
     book.stations.iter().filter_map(Line::entry).take(MAX_KNOWN).collect()
 }
 
+/// Whether the book at `path` names anybody.
+pub(crate) fn names_others(path: &Path, federation: FederationId) -> bool {
+    !load(path, federation).is_empty()
+}
+
 impl Line {
     fn entry(&self) -> Option<Entry> {
         let station = self.station.parse().ok()?;

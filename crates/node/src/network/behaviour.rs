@@ -5,30 +5,20 @@ use std::time::Duration;
 use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{Swarm, SwarmBuilder, allow_block_list, connection_limits, identify, kad, memory_connection_limits, ping};
-use libp2p::{noise, tcp, yamux};
-use qfzz_ledger_core::ids::{FederationId, Name};
+use libp2p::{Swarm, allow_block_list, identify, kad, memory_connection_limits, noise, ping, swarm};
 
+use super::gate::Gate;
 use super::names::{self, Names};
-use super::{CONNECT_TIMEOUT, gossip, session};
-
-/// Connections whose handshake is under way, at most, each way.
-const MAX_PENDING: u32 = 64;
-
-/// Connections in all, at most: federations have 3 to 50 stations, newcomers and strangers come on top.
-const MAX_ESTABLISHED: u32 = 256;
-
-/// Connections that others opened, at most, so that we can always dial.
-const MAX_INCOMING: u32 = 192;
-
-/// Connections to one peer, at most: two, because both sides may dial at once.
-const MAX_PER_PEER: u32 = 2;
+use super::{NetworkConfig, gossip, session, transport, watch};
 
 /// Part of the machine's memory above which no connection is accepted any more.
 const MAX_MEMORY_SHARE: f64 = 0.9;
 
 /// How long a connection that nothing uses stays open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Streams of one connection whose protocol is being negotiated, at most; others wait. Each has 10 s for it.
+const MAX_NEGOTIATING: usize = 32;
 
 /// How often a connection is tested, and how long an answer may take before it counts as dead.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -41,12 +31,12 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Behaviour {
     // The limits come first: what they refuse must not reach the others.
     pub(super) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
-    pub(super) limits: connection_limits::Behaviour,
+    pub(super) gate: Gate,
     pub(super) memory: memory_connection_limits::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
-    pub(super) gossip: gossip::Behaviour,
+    pub(super) gossip: watch::Behaviour,
     pub(super) sync: session::Behaviour,
     pub(super) genesis: session::Behaviour,
 }
@@ -81,25 +71,16 @@ pub(super) fn keypair(seed: [u8; 32]) -> Keypair {
 
 /// A swarm over TCP + Noise + Yamux and QUIC, by IP address or DNS name. Needs a tokio runtime.
 pub(super) fn swarm<B: NetworkBehaviour>(keypair: Keypair, behaviour: B) -> Result<Swarm<B>, BuildError> {
-    let builder = SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
-        .map_err(|source| BuildError::Encryption { source })?
-        .with_quic()
-        .with_dns()
-        .map_err(|source| BuildError::Dns { source })?
-        .with_behaviour(|_| behaviour);
-    let Ok(builder) = builder;
-    Ok(builder
-        .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_TIMEOUT))
-        .with_connection_timeout(CONNECT_TIMEOUT)
-        .build())
+    let config = swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(IDLE_TIMEOUT)
+        .with_max_negotiating_inbound_streams(MAX_NEGOTIATING);
+    Ok(Swarm::new(transport::transport(&keypair)?, behaviour, keypair.public().to_peer_id(), config))
 }
 
-/// Identify with the given protocol version.
-pub(super) fn identify(keypair: &Keypair, protocol_version: String) -> identify::Behaviour {
+/// Identify with the given protocol and agent version.
+pub(super) fn identify(keypair: &Keypair, protocol_version: String, agent: String) -> identify::Behaviour {
     let config = identify::Config::new(protocol_version, keypair.public())
-        .with_agent_version(concat!("qfzz/", env!("CARGO_PKG_VERSION")).to_owned())
+        .with_agent_version(agent)
         .with_push_listen_addr_updates(true)
         // The peer table keeps the addresses that may be dialled; strangers' have no place here.
         .with_cache_size(0);
@@ -109,17 +90,6 @@ pub(super) fn identify(keypair: &Keypair, protocol_version: String) -> identify:
 /// Ping.
 pub(super) fn ping() -> ping::Behaviour {
     ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_INTERVAL))
-}
-
-fn limits() -> connection_limits::Behaviour {
-    connection_limits::Behaviour::new(
-        connection_limits::ConnectionLimits::default()
-            .with_max_pending_incoming(Some(MAX_PENDING))
-            .with_max_pending_outgoing(Some(MAX_PENDING))
-            .with_max_established_incoming(Some(MAX_INCOMING))
-            .with_max_established(Some(MAX_ESTABLISHED))
-            .with_max_established_per_peer(Some(MAX_PER_PEER)),
-    )
 }
 
 /// Kademlia, for finding stations only: nobody can store anything in it.
@@ -135,18 +105,17 @@ fn kad(keypair: &Keypair, names: &Names) -> kad::Behaviour<MemoryStore> {
     kad
 }
 
-/// What a station of `federation` speaks.
-pub(super) fn behaviour(
-    keypair: &Keypair,
-    federation: FederationId,
-    name: &Name,
-    names: &Names,
-) -> Result<Behaviour, BuildError> {
+/// What a station of a federation speaks.
+pub(super) fn behaviour(keypair: &Keypair, config: &NetworkConfig, names: &Names) -> Result<Behaviour, BuildError> {
     Ok(Behaviour {
         blocked: allow_block_list::Behaviour::default(),
-        limits: limits(),
+        gate: Gate::new(),
         memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE),
-        identify: identify(keypair, names::introduce(federation, name)),
+        identify: identify(
+            keypair,
+            names::introduce(config.federation, &config.federation_name),
+            names::agent(&config.name),
+        ),
         ping: ping(),
         kad: kad(keypair, names),
         gossip: gossip::behaviour(names).map_err(|reason| BuildError::Gossip { reason })?,

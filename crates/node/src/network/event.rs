@@ -1,6 +1,7 @@
 //! What the network reports to its owner, and the bounded queue in which it waits.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libp2p::Multiaddr;
 use libp2p::PeerId;
@@ -39,18 +40,120 @@ pub struct MessageRef {
     pub(super) from: PeerId,
 }
 
+/// Bytes of answers that one peer has not taken yet, at most: four of the largest, as many as a sync asks for at once.
+const MAX_UNTAKEN: usize = 8 * 1024 * 1024 + 4 * 1024;
+
+/// Bytes of answers that all peers together have not taken yet, at most. Of peers that read a byte a second, four
+/// fill it until their time is up; the others are told that we are busy, and get small answers meanwhile.
+const MAX_UNTAKEN_IN_ALL: usize = 32 * 1024 * 1024;
+
+/// Bytes of an answer that is given whatever else is under way.
+const SMALL_ANSWER: usize = 8 * 1024;
+
+/// The bytes of answers under way, by peer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Untaken(Arc<Mutex<HashMap<StationId, usize>>>);
+
+/// Room for an answer under way, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    untaken: Untaken,
+    peer: StationId,
+    bytes: usize,
+}
+
+impl Untaken {
+    fn room(&self, peer: StationId, bytes: usize) -> Option<Room> {
+        let mut by_peer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (in_all, own) = (by_peer.values().sum::<usize>(), by_peer.get(&peer).copied().unwrap_or(0));
+        let fits = bytes <= SMALL_ANSWER || (own + bytes <= MAX_UNTAKEN && in_all + bytes <= MAX_UNTAKEN_IN_ALL);
+        fits.then(|| {
+            *by_peer.entry(peer).or_default() += bytes;
+            Room { untaken: self.clone(), peer, bytes }
+        })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut by_peer = self.untaken.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = by_peer.get_mut(&self.peer) {
+            *own = own.saturating_sub(self.bytes);
+            if *own == 0 {
+                by_peer.remove(&self.peer);
+            }
+        }
+    }
+}
+
 /// Takes the answer to one request.
 ///
 /// Dropped unused, it closes the stream: the peer sees [`RequestError::Refused`](super::RequestError::Refused).
 #[derive(Debug)]
-pub struct Responder(pub(super) oneshot::Sender<Vec<u8>>);
+pub struct Responder {
+    pub(super) answer: oneshot::Sender<(Vec<u8>, Option<Room>)>,
+    pub(super) peer: StationId,
+    pub(super) untaken: Untaken,
+}
 
 impl Responder {
     /// Answers with at most [`MAX_RESPONSE_BYTES`](super::MAX_RESPONSE_BYTES); more closes the stream unanswered.
-    /// Does nothing when the peer has given up.
+    /// Where this peer, or all together, have not yet taken too much of what was answered before, it is answered with
+    /// `busy` instead, which should be short. Does nothing when the peer has given up. Returns whether `answer` was sent.
+    pub fn send_or(self, answer: Vec<u8>, busy: Vec<u8>) -> bool {
+        match self.untaken.room(self.peer, answer.len()) {
+            Some(room) => self.answer.send((answer, Some(room))).is_ok(),
+            None => {
+                self.send(busy);
+                false
+            }
+        }
+    }
+
+    /// Answers with something short, whatever is under way.
     pub fn send(self, answer: Vec<u8>) {
         // An error means that the peer or the network is gone, and then nobody waits for the answer.
-        let _ = self.0.send(answer);
+        let _ = self.answer.send((answer, None));
+    }
+}
+
+/// What a peer did that no honest station of this version does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misconduct {
+    /// A request that was no frame, or too large. It was refused.
+    #[error("sent a malformed request: it {0}")]
+    MalformedRequest(FrameError),
+    /// A message on a topic that is not ours, or longer than messages may be.
+    #[error("gossiped what nobody subscribed to")]
+    ForeignGossip,
+    /// What came on its gossip streams could not be read.
+    #[error("gossiped what cannot be read")]
+    BrokenGossip,
+    /// Messages that were rejected, or rules of gossip broken again and again.
+    #[error("broke the rules of gossip")]
+    GossipScore,
+    /// More gossip than can be read, for seconds.
+    #[error("gossiped without measure")]
+    GossipFlood,
+    /// Gossip of which hardly anything was of use.
+    #[error("gossiped what is of no use")]
+    UselessGossip,
+    /// More streams than there is use for.
+    #[error("opened streams without measure")]
+    StreamFlood,
+    /// The genesis, again and again.
+    #[error("asked for the genesis again and again")]
+    GenesisFlood,
+}
+
+impl Misconduct {
+    /// Whether an honest station in trouble might do it, too: then it may come back soon.
+    pub const fn may_be_trouble(self) -> bool {
+        match self {
+            Self::MalformedRequest(error) => matches!(error, FrameError::Dribbled),
+            Self::ForeignGossip | Self::BrokenGossip | Self::GossipScore => false,
+            Self::GossipFlood | Self::UselessGossip | Self::StreamFlood | Self::GenesisFlood => true,
+        }
     }
 }
 
@@ -98,12 +201,13 @@ pub enum NetworkEvent {
         /// Takes the answer.
         respond: Responder,
     },
-    /// A request that was no frame, or too large. It was refused; the peer is to blame.
-    MalformedRequest {
-        /// Who sent it.
+    /// A peer does what no honest station does. It is being disconnected; whether it may come back is for the owner
+    /// to say. Once a connection.
+    Misconduct {
+        /// Who.
         peer: StationId,
-        /// What was wrong.
-        error: FrameError,
+        /// What.
+        what: Misconduct,
     },
     /// A peer belongs to another federation, or to none. It is disconnected and not dialled again. Once a peer.
     OtherFederation {
@@ -120,6 +224,9 @@ impl NetworkEvent {
         matches!(self, Self::Connected { peer, .. } | Self::Subscribed { peer } if *peer == station)
     }
 }
+
+/// Events that wait here, from which on those about misconduct are lost.
+const MAX_WAITING: usize = 1_024;
 
 /// The events on their way to the owner. Never waits: what the channel cannot take is kept here.
 ///
@@ -149,6 +256,15 @@ impl Outbox {
     #[must_use]
     pub(super) fn offer(&mut self, event: NetworkEvent) -> bool {
         self.waiting.is_empty() && self.channel.try_send(event).is_ok()
+    }
+
+    /// Sends the event now, or later unless many wait already; `false` if it is lost.
+    pub(super) fn push_if_few(&mut self, event: NetworkEvent) -> bool {
+        let are_few = self.waiting.len() < MAX_WAITING;
+        if are_few {
+            self.push(event);
+        }
+        are_few
     }
 
     /// Sends the event now, or later.

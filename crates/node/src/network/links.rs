@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use libp2p::swarm::ConnectionId;
-use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::ids::{Name, StationId};
 use qfzz_ledger_core::time::Timestamp;
 
+use super::conduct::Conduct;
 use super::event::Topic;
 use super::handle::{Direction, PeerInfo};
 
 /// How long a peer may stay connected without having said that it is of our federation. Newcomers that fetch the
 /// genesis need a moment of it.
-const CONFIRM_WITHIN: Duration = Duration::from_secs(20);
+const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a peer of another federation stays connected, so that it hears who we are as well.
 const FOREIGN_GRACE: Duration = Duration::from_secs(2);
@@ -32,6 +33,10 @@ pub(super) struct Link {
     topics: Vec<Topic>,
     subscription_told: bool,
     ping: Option<Duration>,
+    conduct: Conduct,
+    name: Option<Name>,
+    /// Where it says that it can be dialled.
+    listens_at: Vec<Multiaddr>,
 }
 
 #[derive(Debug)]
@@ -91,8 +96,32 @@ impl Link {
         tell
     }
 
+    /// Whether it is being disconnected for what it did.
+    pub(super) fn is_left(&self) -> bool {
+        self.conduct.is_left
+    }
+
+    /// What it did, as far as that is counted.
+    pub(super) fn conduct(&mut self) -> &mut Conduct {
+        &mut self.conduct
+    }
+
     pub(super) fn pinged(&mut self, round_trip: Duration) {
         self.ping = Some(round_trip);
+    }
+
+    /// What it told of itself: its name, and where it can be dialled.
+    pub(super) fn told(&mut self, name: Option<Name>, listens_at: Vec<Multiaddr>) {
+        self.name = name;
+        self.listens_at = listens_at;
+    }
+
+    /// The address that it told which fits the one that it is connected by: the same host, else any.
+    fn listens_at(&self) -> Option<Multiaddr> {
+        let host = |address: &Multiaddr| address.iter().next().map(|part| part.to_string());
+        let here = host(self.address());
+        let same = self.listens_at.iter().find(|told| host(told) == here);
+        same.or(self.listens_at.first()).cloned()
     }
 
     fn is_overdue(&self, now: Instant) -> bool {
@@ -151,6 +180,9 @@ impl Links {
             topics: Vec::new(),
             subscription_told: false,
             ping: None,
+            conduct: Conduct::new(now),
+            name: None,
+            listens_at: Vec::new(),
         });
         link.connections.push(connection);
     }
@@ -193,6 +225,8 @@ impl Links {
                     connected_since,
                     direction: first.direction,
                     ping: link.ping,
+                    name: link.name.clone(),
+                    listens_at: link.listens_at(),
                 })
             })
             .collect();

@@ -9,14 +9,19 @@
 
 mod address_book;
 mod behaviour;
+mod conduct;
 mod event;
+mod gate;
 pub mod genesis;
 mod gossip;
 mod handle;
 mod links;
+mod muxer;
 pub(crate) mod names;
 mod peers;
 mod session;
+mod transport;
+mod watch;
 mod worker;
 
 use std::io;
@@ -29,9 +34,10 @@ use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::ids::{FederationId, Name};
 use tokio::sync::mpsc;
 
+pub(crate) use address_book::names_others;
 pub use behaviour::BuildError;
-pub use event::{MessageRef, NetworkEvent, Responder, Topic, Verdict};
-pub use handle::{DialError, Direction, NetworkHandle, PeerInfo, PublishError, RequestError};
+pub use event::{MessageRef, Misconduct, NetworkEvent, Responder, Topic, Verdict};
+pub use handle::{DialError, Direction, JoinTrouble, NetworkHandle, PeerInfo, PublishError, RequestError};
 pub use session::FrameError;
 
 use session::MAX_GENESIS_BYTES;
@@ -45,7 +51,7 @@ pub const MAX_RESPONSE_BYTES: usize = 2 * 1024 * 1024 + 1024;
 /// How long a request may take, from sending it to the last byte of its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a connection attempt may take, handshakes included.
+/// How long a connection attempt of ours may take, handshakes included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Events that may wait for their reader before gossip is left out.
@@ -69,7 +75,9 @@ pub struct NetworkConfig {
     pub seed: [u8; 32],
     /// The federation whose stations we talk to.
     pub federation: FederationId,
-    /// Its name, told to stations of other federations.
+    /// What the station calls itself, told to its peers.
+    pub name: Name,
+    /// The federation's name, told to stations of other federations.
     pub federation_name: Name,
     /// The answer of `/qfzz/genesis/1`: encoded parameters and nonce, at most 64 KiB and 8 bytes.
     pub genesis: Vec<u8>,
@@ -94,7 +102,10 @@ pub enum StartError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error(
+        "cannot listen on {address}: {source}; give another with --listen or network.listen{}",
+        who_listens(source, port_of(address))
+    )]
     Listen {
         /// As given.
         address: Multiaddr,
@@ -113,7 +124,7 @@ pub fn start(config: NetworkConfig) -> Result<(NetworkHandle, mpsc::Receiver<Net
     }
     let keypair = behaviour::keypair(config.seed);
     let names = names::Names::of(config.federation);
-    let behaviour = behaviour::behaviour(&keypair, config.federation, &config.federation_name, &names)?;
+    let behaviour = behaviour::behaviour(&keypair, &config, &names)?;
     let mut swarm = behaviour::swarm(keypair, behaviour)?;
     let cannot_listen = |address: &Multiaddr, source| StartError::Listen { address: address.clone(), source };
     // All ports before the first is ours: a test of `::` would find our own `0.0.0.0`.
@@ -124,6 +135,24 @@ pub fn start(config: NetworkConfig) -> Result<(NetworkHandle, mpsc::Receiver<Net
         swarm.listen_on(address.clone()).map_err(|error| cannot_listen(address, transport_cause(error)))?;
     }
     Ok(worker::spawn(swarm, names, config))
+}
+
+fn port_of(address: &Multiaddr) -> u16 {
+    let port = address.iter().find_map(|part| match part {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
+        _ => None,
+    });
+    port.unwrap_or(0)
+}
+
+/// How to find the program that has `port`, where the trouble is that one has it; else nothing.
+pub(crate) fn who_listens(trouble: &io::Error, port: u16) -> String {
+    match trouble.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(", or stop the program that has this port: `ss -lntup | grep :{port}` names it")
+        }
+        _ => String::new(),
+    }
 }
 
 /// Fails if somebody listens on this TCP port already.
@@ -149,6 +178,15 @@ fn transport_cause(error: libp2p::TransportError<io::Error>) -> io::Error {
     }
 }
 
+/// A cause for people: the resolver dumps its query where a name has no address.
+fn in_words(cause: String) -> String {
+    if cause.starts_with("no records found for Query") {
+        "the name does not exist, or has no address".to_owned()
+    } else {
+        cause
+    }
+}
+
 /// The operating system's error inside `error`, or the innermost one.
 fn root_cause(error: io::Error) -> io::Error {
     fn inner(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
@@ -161,7 +199,7 @@ fn root_cause(error: io::Error) -> io::Error {
         };
         match below {
             Some(below) => inner(below),
-            None => Some(io::Error::other(error.to_string())),
+            None => Some(io::Error::other(in_words(error.to_string()))),
         }
     }
     inner(&error).unwrap_or(error)

@@ -4,6 +4,7 @@
 //! what tells an empty answer from a stream that was closed without one.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
@@ -32,6 +33,9 @@ pub enum FrameError {
     /// It closed the stream within the frame.
     #[error("stopped within the message")]
     Truncated,
+    /// It sent on and on, but less than a kilobyte a second.
+    #[error("came a few bytes at a time")]
+    Dribbled,
 }
 
 /// A request as the codec sees it. A bad one must come out as a value, or nobody would hear of it.
@@ -72,21 +76,65 @@ pub(super) fn behaviour(protocol: StreamProtocol, max_request: usize, max_respon
     )
 }
 
+/// How long the pace of a frame does not matter.
+const ANY_PACE_FOR: Duration = Duration::from_secs(8);
+
+/// Bytes a second that a frame must come with after that, on average. A link that stands still is no offence, and ends with
+/// the request's time; bytes that come one by one hold a stream, and come from a program that means to.
+const LEAST_PACE: u64 = 1024;
+
+/// Bytes read at once.
+const CHUNK: usize = 16 * 1024;
+
+/// What has come of a frame.
+struct Incoming<'a, T> {
+    io: &'a mut T,
+    begun: Option<Instant>,
+    bytes: u64,
+}
+
+impl<T: AsyncRead + Unpin + Send> Incoming<'_, T> {
+    /// Appends up to `count` bytes to `data`, fewer where the stream ends.
+    async fn read(&mut self, count: usize, data: &mut Vec<u8>) -> io::Result<Result<(), FrameError>> {
+        let end = data.len() + count;
+        let mut chunk = [0; CHUNK];
+        while data.len() < end {
+            let wanted = CHUNK.min(end - data.len());
+            let read = self.io.read(&mut chunk[..wanted]).await?;
+            if read == 0 {
+                return Ok(Err(FrameError::Truncated));
+            }
+            // Grows with what arrives, so a length that was only claimed allocates nothing.
+            data.extend_from_slice(&chunk[..read]);
+            self.bytes += read as u64;
+            let begun = *self.begun.get_or_insert_with(Instant::now);
+            if is_dribbling(self.bytes, begun.elapsed()) {
+                return Ok(Err(FrameError::Dribbled));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Whether `bytes` within `elapsed` of the first are too few.
+fn is_dribbling(bytes: u64, elapsed: Duration) -> bool {
+    bytes < elapsed.saturating_sub(ANY_PACE_FOR).as_secs() * LEAST_PACE
+}
+
 /// Reads one frame; `Ok(None)` if the stream ends before it begins.
 async fn read_frame<T: AsyncRead + Unpin + Send>(io: &mut T, limit: usize) -> io::Result<Option<RequestFrame>> {
+    let mut incoming = Incoming { io, begun: None, bytes: 0 };
     let mut prefix = Vec::with_capacity(4);
-    io.take(4).read_to_end(&mut prefix).await?;
-    let Ok(prefix) = <[u8; 4]>::try_from(prefix.as_slice()) else {
-        return Ok(if prefix.is_empty() { None } else { Some(Err(FrameError::Truncated)) });
-    };
-    let bytes = u32::from_le_bytes(prefix) as usize;
+    if let Err(error) = incoming.read(4, &mut prefix).await? {
+        return Ok(if prefix.is_empty() { None } else { Some(Err(error)) });
+    }
+    let bytes = <[u8; 4]>::try_from(prefix.as_slice()).map_or(usize::MAX, |prefix| u32::from_le_bytes(prefix) as usize);
     if bytes > limit {
         return Ok(Some(Err(FrameError::Oversized { bytes, limit })));
     }
-    // Grows with what arrives, so a length that was only claimed allocates nothing.
     let mut data = Vec::new();
-    io.take(bytes as u64).read_to_end(&mut data).await?;
-    Ok(Some(if data.len() == bytes { Ok(data) } else { Err(FrameError::Truncated) }))
+    let read = incoming.read(bytes, &mut data).await?;
+    Ok(Some(read.map(|()| data)))
 }
 
 async fn write_frame<T: AsyncWrite + Unpin + Send>(io: &mut T, data: &[u8], limit: usize) -> io::Result<()> {
@@ -170,6 +218,15 @@ mod tests {
         }
         let error = write_frame(&mut Cursor::new(Vec::new()), &[0; 101], 100).await.expect_err("over the limit");
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_frame_may_come_slowly_but_not_byte_by_byte() {
+        let after = Duration::from_secs;
+        assert!(!is_dribbling(1, after(8)));
+        assert!(is_dribbling(9, after(9)));
+        assert!(!is_dribbling(1024, after(9)));
+        assert!(is_dribbling(1025, after(10)));
     }
 
     #[tokio::test]

@@ -1,9 +1,10 @@
 //! The task that owns the swarm: carries out commands, and turns what libp2p reports into events.
 
 mod dials;
+mod judging;
 mod swarm_events;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,14 +22,15 @@ use tokio::time::MissedTickBehavior;
 
 use super::address_book::AddressBook;
 use super::behaviour::Behaviour;
-use super::event::{MessageRef, NetworkEvent, Outbox, Topic, Verdict};
+use super::event::{Misconduct, NetworkEvent, Outbox, Room, Topic, Untaken};
 use super::handle::{Command, NetworkHandle, RequestError};
 use super::links::Links;
 use super::names::{Names, peer_of, station_of};
 use super::peers::Peers;
-use super::{COMMAND_CAPACITY, EVENT_CAPACITY, NetworkConfig, gossip};
+use super::{COMMAND_CAPACITY, EVENT_CAPACITY, NetworkConfig};
 
 use dials::{Dial, Waiter};
+use judging::Unjudged;
 
 /// How often it is seen to what is due: dials, overdue peers, the address book.
 const TICK: Duration = Duration::from_millis(200);
@@ -40,8 +42,8 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// with the connection, unread.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// An answer, or that there will be none, and the stream that it belongs to.
-type Answer = (InboundRequestId, ResponseChannel<Vec<u8>>, Option<Vec<u8>>);
+/// An answer with the room that it takes, or that there will be none; who asked, and the stream.
+type Answer = (StationId, InboundRequestId, ResponseChannel<Vec<u8>>, Option<(Vec<u8>, Option<Room>)>);
 
 struct Worker {
     swarm: Swarm<Behaviour>,
@@ -60,10 +62,14 @@ struct Worker {
     requests: HashMap<OutboundRequestId, oneshot::Sender<Result<Vec<u8>, RequestError>>>,
     /// Requests of peers that the owner has yet to answer.
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
-    /// Requests of peers whose answer has yet to leave.
-    answering: HashSet<InboundRequestId>,
+    /// Requests of peers whose answer has yet to leave, with the room that it takes.
+    answering: HashMap<InboundRequestId, Option<Room>>,
+    untaken: Untaken,
+    unjudged: Unjudged,
     /// New stations came, so others may be found through them.
     discovery_due: bool,
+    /// Connections end because we do.
+    is_ending: bool,
     book: AddressBook,
 }
 
@@ -93,8 +99,11 @@ pub(super) fn spawn(
         waiters: HashMap::new(),
         requests: HashMap::new(),
         answers: FuturesUnordered::new(),
-        answering: HashSet::new(),
+        answering: HashMap::new(),
+        untaken: Untaken::default(),
+        unjudged: Unjudged::default(),
         discovery_due: false,
+        is_ending: false,
         book,
     };
     tokio::spawn(worker.run());
@@ -158,6 +167,9 @@ impl Worker {
             Command::Peers { respond_to } => {
                 let _ = respond_to.send(self.links.peers());
             }
+            Command::JoinTroubles { respond_to } => {
+                let _ = respond_to.send(self.peers.join_troubles());
+            }
             Command::Listeners { respond_to } => {
                 let _ = respond_to.send(self.swarm.listeners().cloned().collect());
             }
@@ -167,19 +179,11 @@ impl Worker {
 
     fn on_publish(&mut self, topic: Topic, data: Vec<u8>) {
         let topic = self.names.topic(topic).clone();
-        match self.swarm.behaviour_mut().gossip.publish(topic, data) {
+        match self.swarm.behaviour_mut().gossip.router.publish(topic, data) {
             Ok(_)
             | Err(gossipsub::PublishError::NoPeersSubscribedToTopic)
             | Err(gossipsub::PublishError::Duplicate) => {}
             Err(error) => tracing::warn!(%error, "a message was not published; sync will carry it"),
-        }
-    }
-
-    fn on_verdict(&mut self, message: &MessageRef, verdict: Verdict) {
-        let acceptance = gossip::acceptance(verdict);
-        let gossip = &mut self.swarm.behaviour_mut().gossip;
-        if !gossip.report_message_validation_result(&message.id, &message.from, acceptance) {
-            tracing::debug!(id = %message.id, "a verdict came too late to forward the message");
         }
     }
 
@@ -198,15 +202,22 @@ impl Worker {
         self.requests.insert(id, respond_to);
     }
 
-    fn on_answer(&mut self, (id, channel, answer): Answer) {
+    fn on_answer(&mut self, (station, id, channel, answer): Answer) {
+        if let Some(link) = self.links.get_mut(station) {
+            link.conduct().answered();
+        }
         match answer {
-            Some(answer) => {
+            Some((answer, room)) => {
+                self.answering.insert(id, room);
                 if self.swarm.behaviour_mut().sync.send_response(channel, answer).is_err() {
                     self.answering.remove(&id);
                 }
             }
             // Dropping the channel closes the stream.
-            None => drop(channel),
+            None => {
+                self.answering.remove(&id);
+                drop(channel);
+            }
         }
     }
 
@@ -219,6 +230,20 @@ impl Worker {
         if let Some(oldest) = oldest {
             behaviour.blocked.unblock_peer(peer_of(oldest));
         }
+    }
+
+    /// Parts with a peer for what it did, once.
+    fn leave(&mut self, station: StationId, what: Misconduct) {
+        let Some(link) = self.links.get_mut(station) else { return };
+        if std::mem::replace(&mut link.conduct().is_left, true) {
+            return;
+        }
+        tracing::debug!(peer = %station, "parting with a peer: it {what}");
+        if !self.outbox.push_if_few(NetworkEvent::Misconduct { peer: station, what }) {
+            tracing::debug!(peer = %station, "nobody has time to hear of it");
+        }
+        self.peers.pause(station, Instant::now());
+        self.disconnect(station);
     }
 
     fn disconnect(&mut self, station: StationId) {
@@ -236,6 +261,8 @@ impl Worker {
             tracing::debug!(peer = %station, "disconnecting a peer that is not of our federation");
             self.disconnect(station);
         }
+        self.leave_low_scores(now);
+        self.unjudged.expire(now, &mut self.links);
         self.give_up_on_silent_peers(now);
         self.dial_what_is_due(now);
         if std::mem::take(&mut self.discovery_due)
@@ -248,6 +275,7 @@ impl Worker {
 
     /// Lets answers and messages under way leave, then closes all connections.
     async fn drain(&mut self) {
+        self.is_ending = true;
         self.serve_until(DRAIN, |worker| worker.answering.is_empty()).await;
         if !self.links.is_empty() {
             self.serve_until(LINGER, |_| false).await;

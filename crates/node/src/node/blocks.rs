@@ -1,5 +1,7 @@
 //! Blocks for the API, read from the store.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
@@ -9,7 +11,7 @@ use qfzz_ledger_core::state::{ReadError, StateRead, chain_state};
 use qfzz_ledger_core::verify::Verifier;
 
 use crate::api::block::{Block, SeenBatch};
-use crate::api::dto::Verification;
+use crate::api::dto::{Checking, Verification};
 use crate::api::port::PortError;
 use crate::store::{StoreError, StoreRead, StoreReader};
 
@@ -79,20 +81,64 @@ impl Reading {
     }
 }
 
+/// The one connected block within two hashes, genesis too; `None` if there is none.
+pub(super) fn block_within(
+    reader: &StoreReader,
+    first: &BlockHash,
+    last: &BlockHash,
+) -> Result<Option<BlockHash>, PortError> {
+    let genesis = reader.rules().genesis_hash();
+    // Two are as good as many.
+    let mut found = reader.connected_within(first, last, 2)?;
+    found.extend((first..=last).contains(&&genesis).then_some(genesis));
+    match found[..] {
+        [] => Ok(None),
+        [hash] => Ok(Some(hash)),
+        _ => Err(PortError::SeveralBlocks),
+    }
+}
+
+/// How far a check of the whole chain is; nothing is checked while `of` is 0.
+#[derive(Default)]
+pub(crate) struct CheckProgress {
+    done: AtomicU64,
+    of: AtomicU64,
+}
+
+impl CheckProgress {
+    /// How far it is; `None` while nothing is checked.
+    pub(super) fn read(&self) -> Option<Checking> {
+        let (done, of) = (self.done.load(Ordering::Relaxed), self.of.load(Ordering::Relaxed));
+        (of > 0).then_some(Checking { done, of })
+    }
+
+    fn set(&self, done: u64, of: u64) {
+        self.done.store(done, Ordering::Relaxed);
+        self.of.store(of, Ordering::Relaxed);
+    }
+}
+
 /// Verifies the whole stored chain again, from genesis, and that the stored trust state is what follows from it.
-pub(super) fn verify(reader: &StoreReader) -> Result<Verification, PortError> {
+pub(super) fn verify(reader: &StoreReader, progress: &CheckProgress) -> Result<Verification, PortError> {
+    let verified = verify_all(reader, progress);
+    progress.set(0, 0);
+    verified
+}
+
+fn verify_all(reader: &StoreReader, progress: &CheckProgress) -> Result<Verification, PortError> {
     let mut verifier = Verifier::from_genesis(reader.rules());
     let chain = chain_state(reader, reader.rules())?;
     let end = chain.height.get();
     for height in 1..=end {
+        progress.set(height, end + 1);
         let at = |problem| Ok(Verification { valid: false, blocks: height, problem: Some(problem) });
         let Some((hash, _)) = reader.header_at(Height::new(height))? else {
             return at(format!("block {height} is missing"));
         };
-        let Some(block) = LedgerRead::block(reader, &hash)? else {
+        let Some(block) = reader.signed_block(&hash)? else {
             return at(format!("the body of block {height} is missing"));
         };
-        if let Err(fault) = verifier.next(block.to_signed()) {
+        if let Err(fault) = verifier.next(block) {
             return at(fault.to_string());
         }
     }

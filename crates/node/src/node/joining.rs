@@ -1,14 +1,14 @@
 //! Joining a federation: by a peer's address or a ticket.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use qfzz_ledger_core::federation::{Genesis, GenesisError};
 use qfzz_ledger_core::ids::StationId;
 use tokio::time::sleep;
 
-use super::member::{Member, addresses_of};
+use super::member::{Duty, Member, addresses_of};
 use super::{NodeError, Shared};
 use crate::network::DialError;
 use crate::network::genesis::{FetchError, fetch_genesis};
@@ -65,7 +65,10 @@ pub(super) async fn join_targets(shared: Arc<Shared>, targets: Vec<JoinTarget>) 
         for target in &targets {
             match join(&shared, target).await {
                 Ok(_) => return,
-                Err(error) => tracing::warn!("cannot join by {target} yet: {error}"),
+                Err(error) if shared.failing.note(target, &error, Instant::now()) => {
+                    tracing::warn!("cannot join by {target} yet, it is tried again by itself: {error}");
+                }
+                Err(error) => tracing::debug!("cannot join by {target} yet: {error}"),
             }
         }
         sleep(pause).await;
@@ -87,7 +90,11 @@ async fn join_to_the_end(shared: &Arc<Shared>, target: &JoinTarget) -> Result<Jo
     let mut last = None;
     for address in addresses_of(std::slice::from_ref(target)) {
         match join_by(shared, target, address).await {
-            Ok(joined) => return Ok(joined),
+            Ok(joined) => {
+                // Whatever failed before is of no interest any more.
+                shared.failing.clear();
+                return Ok(joined);
+            }
             Err(error) => last = Some(error),
         }
     }
@@ -140,7 +147,7 @@ async fn leave(shared: &Arc<Shared>, member: Arc<Member>) -> Result<Option<Arc<M
         shared.dir.forget_federation()?;
         return Ok(None);
     }
-    let member = Member::start(shared, genesis).await?;
+    let member = Member::start(shared, genesis, Duty::Everything).await?;
     shared.set_member(Some(Arc::clone(&member)));
     Ok(Some(member))
 }
@@ -154,7 +161,7 @@ async fn dial(member: &Arc<Member>, address: Multiaddr, is_new: bool) -> Result<
 async fn enter(shared: &Arc<Shared>, genesis: Genesis, address: Multiaddr) -> Result<Joined, JoinError> {
     tracing::info!(federation = %genesis.parameters.name, id = %genesis.id(), "joining a federation");
     let encoded = genesis.encode();
-    let member = Member::start(shared, genesis).await?;
+    let member = Member::start(shared, genesis, Duty::Everything).await?;
     // Written last: a genesis that cannot be used is not remembered.
     if let Err(error) = shared.dir.write_genesis(&encoded) {
         member.stop().await;

@@ -12,13 +12,16 @@ use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::own_log::OwnLog;
 use qfzz_ledger_core::reveal::{DEFAULT_REVEALS, RevealChain};
 use qfzz_ledger_core::state::{chain_state, station_state};
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::{NodeError, Shared};
 use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
-use crate::exchange::{Exchange, Tasks};
+use crate::disk_space::Watch;
+use crate::events::Observers;
+use crate::exchange::Exchange;
 use crate::network::{self, NetworkConfig, NetworkHandle};
 use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
 use crate::service::{ServiceHandle, worker};
@@ -34,6 +37,15 @@ const HEADERS_AT_ONCE: usize = 10_000;
 /// Bytes of the file that keeps the reveal chain's checkpoints, at most.
 const MAX_REVEAL_CACHE: usize = 1024 * 1024;
 
+/// What a member does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// All that a station does.
+    Everything,
+    /// It takes over what others have, and signs nothing: its store is being repaired.
+    CatchUp,
+}
+
 /// A running part. Stops when it is told to.
 pub(crate) struct Member {
     pub(crate) rules: Arc<Rules>,
@@ -42,7 +54,6 @@ pub(crate) struct Member {
     pub(crate) exchange: Exchange,
     pub(crate) reader: StoreReader,
     station: StationId,
-    tasks: Tasks,
     failure: watch::Receiver<Option<String>>,
     /// Ends the task that passes a failure on.
     watcher: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -50,13 +61,13 @@ pub(crate) struct Member {
 
 impl Member {
     /// Opens the store and starts everything; libp2p listens when this returns.
-    pub(super) async fn start(shared: &Arc<Shared>, genesis: Genesis) -> Result<Arc<Self>, NodeError> {
+    pub(super) async fn start(shared: &Arc<Shared>, genesis: Genesis, duty: Duty) -> Result<Arc<Self>, NodeError> {
         let encoded_genesis = genesis.encode();
         let rules = Arc::new(Rules::new(genesis)?);
         let station = shared.identity.station_id();
         let opening = {
             let (shared, rules) = (Arc::clone(shared), Arc::clone(&rules));
-            tokio::task::spawn_blocking(move || open(&shared, &rules))
+            tokio::task::spawn_blocking(move || open(&shared, &rules, duty))
         };
         let (state, store, reader) =
             opening.await.map_err(|error| NodeError::Thread(std::io::Error::other(error)))??;
@@ -66,10 +77,14 @@ impl Member {
                 tracing::warn!(%error, "it is not noted that this station's log is known: the next start waits for a peer");
             }
         });
-        let service = worker::start(state, store, shared.events.clone(), on_log_known).map_err(NodeError::Thread)?;
+        let observers = Observers { events: shared.events.clone(), metrics: Arc::clone(&shared.metrics) };
+        let service =
+            worker::start(state, store, observers.clone(), on_log_known, Watch::new(shared.dir.path().to_owned()));
+        let service = service.map_err(NodeError::Thread)?;
         let started = network::start(NetworkConfig {
             seed: *shared.identity.seed(),
             federation: rules.federation(),
+            name: shared.config.station.name.clone(),
             federation_name: rules.parameters().name.clone(),
             genesis: encoded_genesis,
             listen: shared.config.network.listen.clone(),
@@ -85,13 +100,13 @@ impl Member {
         };
         let verifiers = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("qfzz-verify-{number}")).build();
         let verifiers = Arc::new(verifiers.map_err(|error| NodeError::Thread(std::io::Error::other(error)))?);
-        let (exchange, tasks) = Exchange::start(
+        let exchange = Exchange::start(
             network.clone(),
             network_events,
             service.handle.clone(),
             service.orders,
             reader.clone(),
-            shared.events.clone(),
+            observers,
             verifiers,
         );
         let member = Arc::new(Self {
@@ -101,7 +116,6 @@ impl Member {
             exchange,
             reader,
             station,
-            tasks,
             failure: service.failure,
             watcher: Mutex::new(None),
         });
@@ -158,7 +172,7 @@ impl Member {
         // The service first, so that what it announces still leaves.
         self.service.stop().await;
         self.network.stop().await;
-        self.tasks.abort();
+        self.exchange.stop().await;
     }
 }
 
@@ -172,7 +186,11 @@ pub(super) fn addresses_of(targets: &[JoinTarget]) -> Vec<Multiaddr> {
 }
 
 /// Opens the store and takes up the ledger.
-fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, DiskStore, StoreReader), NodeError> {
+fn open(
+    shared: &Shared,
+    rules: &Arc<Rules>,
+    duty: Duty,
+) -> Result<(State<StoreReader>, DiskStore, StoreReader), NodeError> {
     let (dir, station, now) = (&shared.dir, shared.identity.station_id(), clock::now());
     let has_met_others = dir.peers_file().exists();
     if !dir.journal_dir().exists() && (has_met_others || !rules.is_founder(&station)) {
@@ -212,7 +230,9 @@ fn open(shared: &Shared, rules: &Arc<Rules>) -> Result<(State<StoreReader>, Disk
     } else {
         Hold::No
     };
-    Ok((State::new(ledger, state_config(&shared.config, hold)), store, reader))
+    let mut config = state_config(&shared.config, hold);
+    config.mining.enabled &= duty == Duty::Everything;
+    Ok((State::new(ledger, config), store, reader))
 }
 
 fn report(opened: &Opened) {
@@ -221,6 +241,9 @@ fn report(opened: &Opened) {
     }
     if let Some((path, problem)) = &opened.set_aside {
         tracing::warn!(path = %path.display(), %problem, "the view was damaged: set aside, and rebuilt from the journal");
+    }
+    for file in &opened.mended {
+        tracing::warn!(file, "the header of a journal's file was damaged: written again from its copy");
     }
     if opened.replayed > 0 {
         tracing::info!(blocks = opened.replayed, "the view lagged: replayed from the journal");
@@ -243,18 +266,24 @@ fn state_config(config: &Config, hold: Hold) -> StateConfig {
 
 /// The station's reveal chain, from its checkpoints where they are kept: walking it takes about half a second.
 fn reveal_chain(shared: &Shared, rules: &Rules, key: &StationKey) -> Result<RevealChain, NodeError> {
-    type Cache = ([u8; 32], Vec<[u8; 32]>);
+    /// Commitment, checkpoints, and the SHA-256 of both: a wrong checkpoint would show only when its turn comes.
+    type Cache = ([u8; 32], Vec<[u8; 32]>, [u8; 32]);
+    let sum = |commitment: &[u8; 32], checkpoints: &Vec<[u8; 32]>| -> [u8; 32] {
+        Sha256::digest(encode(&(commitment, checkpoints))).into()
+    };
     let (path, federation) = (shared.dir.reveal_cache_file(), rules.federation());
     let (station, secret) = (key.station(), key.reveal_secret(&federation));
     let kept = data_dir::read_small(&path)?.and_then(|bytes| decode::<Cache>(&bytes, MAX_REVEAL_CACHE).ok());
-    let resumed = kept.and_then(|(commitment, checkpoints)| {
+    let whole = kept.filter(|(commitment, checkpoints, found)| sum(commitment, checkpoints) == *found);
+    let resumed = whole.and_then(|(commitment, checkpoints, _)| {
         RevealChain::resume(&federation, &station, secret, DEFAULT_REVEALS, checkpoints, commitment)
     });
     if let Some(chain) = resumed {
         return Ok(chain);
     }
     let chain = RevealChain::new(&federation, &station, secret, DEFAULT_REVEALS);
-    let cache: Cache = (chain.commitment(), chain.checkpoints().to_vec());
+    let (commitment, checkpoints) = (chain.commitment(), chain.checkpoints().to_vec());
+    let cache: Cache = (commitment, checkpoints.clone(), sum(&commitment, &checkpoints));
     data_dir::write_private(&path, &encode(&cache))?;
     Ok(chain)
 }

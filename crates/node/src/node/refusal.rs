@@ -12,6 +12,7 @@ impl From<ServiceError> for PortError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Overloaded => Self::Busy,
+            ServiceError::DiskFull => Self::DiskFull,
             ServiceError::NotMined(_) => Self::NotReady { reason: error.to_string() },
             ServiceError::Stopped => Self::Stopping,
             ServiceError::Read(error) => error.into(),

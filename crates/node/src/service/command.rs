@@ -46,6 +46,9 @@ pub enum ServiceError {
     /// Too much waits to be signed.
     #[error("too many records wait to be signed: try again in a moment")]
     Overloaded,
+    /// The disk is full.
+    #[error("the disk is full: free some space where the data directory lies")]
+    DiskFull,
     /// There is no block to mine, though something may be pending.
     #[error(transparent)]
     NotMined(#[from] NoBlock),
@@ -79,6 +82,7 @@ impl ServiceHandle {
         match self.ask(Request::Submit(records)).await? {
             Reply::Submitted(receipts) => Ok(receipts),
             Reply::Overloaded => Err(ServiceError::Overloaded),
+            Reply::DiskFull => Err(ServiceError::DiskFull),
             Reply::Mined(_) | Reply::NotMined(_) | Reply::Taken(_) => Err(ServiceError::Stopped),
         }
     }
@@ -91,6 +95,7 @@ impl ServiceHandle {
         match self.ask(Request::Mine).await? {
             Reply::Mined(block) => Ok(block),
             Reply::NotMined(reason) => Err(reason.into()),
+            Reply::DiskFull => Err(ServiceError::DiskFull),
             Reply::Submitted(_) | Reply::Overloaded | Reply::Taken(_) => Err(ServiceError::Stopped),
         }
     }
@@ -98,9 +103,8 @@ impl ServiceHandle {
     async fn take(&self, request: Request) -> Result<Taken, Fault> {
         match self.ask(request).await {
             Ok(Reply::Taken(taken)) => taken,
-            Ok(Reply::Submitted(_) | Reply::Mined(_) | Reply::Overloaded | Reply::NotMined(_)) | Err(_) => {
-                Err(Fault::Here)
-            }
+            Ok(Reply::Submitted(_) | Reply::Mined(_) | Reply::Overloaded | Reply::DiskFull | Reply::NotMined(_))
+            | Err(_) => Err(Fault::Here),
         }
     }
 

@@ -7,6 +7,7 @@ use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, Se
 use qfzz_ledger_core::ledger::{NoBlock, Template, Transition};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::session::Taken;
 
@@ -93,6 +94,11 @@ pub enum Input {
     Mined(BlockHeader),
     /// The store holds every transition up to this number.
     Committed(u64),
+    /// The disk has no room left, or has room again.
+    Disk {
+        /// Whether it is full.
+        full: bool,
+    },
 }
 
 /// What becomes of a gossiped message.
@@ -149,8 +155,10 @@ pub enum Effect {
     Ban {
         /// Whom.
         peer: StationId,
-        /// What it did.
+        /// What it did, in the past tense.
         reason: String,
+        /// When it may come back.
+        until: Timestamp,
     },
     /// Stop the node.
     Fatal(ReadError),
@@ -174,6 +182,8 @@ pub enum Reply {
     Submitted(Vec<Receipt>),
     /// Too much waits to be signed: try again later.
     Overloaded,
+    /// The disk is full: nothing was taken in.
+    DiskFull,
     /// The block is on disk and announced; none if nothing is pending.
     Mined(Option<VerifiedBlock>),
     /// There is no block to mine, though something may be pending.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use qfzz_ledger_core::ledger::Transition;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use crate::metrics::Metrics;
 use crate::store::{DiskStore, LedgerStore, StoreError};
 
 /// Transitions that may wait for the writer; the worker waits when there are more.
@@ -46,10 +48,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread. The receiver tells how far it is.
-    pub(super) fn start(store: DiskStore) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
+    pub(super) fn start(store: DiskStore, metrics: Arc<Metrics>) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
         let (transitions, queue) = mpsc::channel(CAPACITY);
         let (progress, watched) = watch::channel(Progress::default());
-        let thread = Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, queue, &progress))?;
+        let thread =
+            Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, queue, &progress, &metrics))?;
         let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
         Ok((Self { transitions: Some(transitions), room, thread: Some(thread) }, watched))
     }
@@ -62,7 +65,7 @@ impl Writer {
         else {
             return false;
         };
-        queue.send(Waiting { transition, bytes, share: share }).await.is_ok()
+        queue.send(Waiting { transition, bytes, share }).await.is_ok()
     }
 
     /// Waits until everything that was handed over is on disk, and closes the store.
@@ -76,7 +79,12 @@ impl Writer {
     }
 }
 
-fn write(mut store: DiskStore, mut queue: mpsc::Receiver<Waiting>, progress: &watch::Sender<Progress>) {
+fn write(
+    mut store: DiskStore,
+    mut queue: mpsc::Receiver<Waiting>,
+    progress: &watch::Sender<Progress>,
+    metrics: &Metrics,
+) {
     while let Some(first) = queue.blocking_recv() {
         let mut bytes = first.bytes;
         let (mut transitions, mut shares) = (vec![first.transition], vec![first.share]);
@@ -88,8 +96,10 @@ fn write(mut store: DiskStore, mut queue: mpsc::Receiver<Waiting>, progress: &wa
             shares.push(next.share);
         }
         let last = transitions.last().map_or(0, |transition| transition.number);
+        let started = Instant::now();
         match store.commit(&transitions) {
             Ok(()) => {
+                metrics.committed(started.elapsed(), store.last_sync());
                 // Gone before anybody hears of it and hands over more.
                 drop(transitions);
                 drop(shares);
@@ -105,7 +115,8 @@ fn write(mut store: DiskStore, mut queue: mpsc::Receiver<Waiting>, progress: &wa
 }
 
 fn report(error: &StoreError) {
-    tracing::error!(%error, "the store cannot be written: the node stops, and a restart reads the disk");
+    let remedy = if error.is_full() { "free some space, and start again" } else { "look at the disk" };
+    tracing::error!(%error, "the store cannot be written: the node stops, and a restart reads the disk; {remedy}");
 }
 
 fn size_of_transition(transition: &Transition) -> usize {

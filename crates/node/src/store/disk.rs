@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::codec::encode;
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BatchId, StationId};
+use qfzz_ledger_core::ids::{BatchId, Height, Sequence, StationId};
 use qfzz_ledger_core::ledger::Transition;
 use qfzz_ledger_core::state::Undo;
 
@@ -16,9 +17,11 @@ use super::draft::Draft;
 use super::entries::Entries;
 use super::journal::{Cut, Group, Journal, Place, Position};
 use super::lookup::Lookup;
+use super::mark::{Mark, Note, Reach};
 use super::reader::StoreReader;
+use super::repair::{finish_swap, mark_file, reach_of, salvaged_dir};
 use super::schema::{BATCH_ENTRY, BLOCK_ENTRY, BlockEntry, OWN_BATCH_ENTRY, Own};
-use super::side::Side;
+use super::side::{Side, SideReader};
 use super::view::{self, View, ViewError, ViewReader};
 use super::{LedgerStore, StoreError, replay};
 
@@ -31,6 +34,8 @@ pub struct Opened {
     pub set_aside: Option<(PathBuf, String)>,
     /// Blocks that the view lacked and were connected again.
     pub replayed: u64,
+    /// Files of the journal whose damaged header was written again from its copy.
+    pub mended: Vec<u32>,
 }
 
 /// Journal, view and side blocks of one data directory.
@@ -40,6 +45,12 @@ pub struct DiskStore {
     journal: Journal,
     view: View,
     side: Side,
+    /// Blocks that a repair found whole above something that is missing.
+    salvaged: Option<SideReader>,
+    mark: Mark,
+    reach: Reach,
+    mark_path: PathBuf,
+    last_sync: Duration,
     /// Held as long as the store is open, so that nobody else writes to it.
     _lock: File,
 }
@@ -54,6 +65,9 @@ impl DiskStore {
     pub fn open(dir: &Path, rules: Arc<Rules>, station: StationId) -> Result<(Self, Opened), StoreError> {
         std::fs::create_dir_all(dir).map_err(at(dir))?;
         let lock = lock(dir)?;
+        finish_swap(dir)?;
+        let mark_path = mark_file(dir);
+        let note = Mark::read(&mark_path).map_err(at(&mark_path))?;
         let view_dir = dir.join("view");
         let mut opened = Opened::default();
         let mut view = match View::open(&view_dir) {
@@ -63,8 +77,10 @@ impl DiskStore {
             }
             view => view?,
         };
-        let (mut journal, cut) = Journal::open(&dir.join("journal"), view.position())?;
+        let known = note.map_or(Position::START, |note| note.position).max(view.position());
+        let (mut journal, cut) = Journal::open(&dir.join("journal"), known)?;
         opened.cut = cut;
+        opened.mended = journal.mended().to_vec();
         let entries = Entries { rules, journal: journal.reader() };
         replay::found(&mut journal, &entries)?;
         let filled = view.position() != Position::START;
@@ -79,12 +95,52 @@ impl DiskStore {
         };
         opened.replayed = replayed;
         let side = open_side(dir, &entries.rules, &view.reader())?;
-        Ok((Self { station, entries, journal, view, side, _lock: lock }, opened))
+        let salvaged = Some(SideReader::of(&salvaged_dir(dir))).filter(|_| salvaged_dir(dir).exists());
+        let nothing = Reach { height: Height::ZERO, head: entries.rules.genesis_hash(), own_next: Sequence::ZERO };
+        let reach = reach_of(&view.reader(), station)?.unwrap_or(nothing);
+        let mark = Mark::open(&mark_path).map_err(at(&mark_path))?;
+        let mut store = Self {
+            station,
+            entries,
+            journal,
+            view,
+            side,
+            salvaged,
+            mark,
+            reach,
+            mark_path,
+            last_sync: Duration::ZERO,
+            _lock: lock,
+        };
+        store.note()?;
+        Ok((store, opened))
+    }
+
+    /// Notes how far the journal is synced.
+    fn note(&mut self) -> Result<(), StoreError> {
+        let note = Note { position: self.journal.end(), reach: self.reach };
+        self.mark.write(&note).map_err(at(&self.mark_path))
+    }
+
+    /// Takes note of what a transition reaches.
+    fn reach(&mut self, transition: &Transition) {
+        (self.reach.height, self.reach.head) = (transition.height, transition.head);
+        let station = self.station;
+        let on_chain = transition.connected.iter().flat_map(|(block, _)| block.batches());
+        let own = transition.own_batches.iter().chain(on_chain.filter(|batch| batch.station() == station));
+        for next in own.filter_map(|batch| batch.sequence().next()) {
+            self.reach.own_next = self.reach.own_next.max(next);
+        }
     }
 
     /// How often the journal was synced since the store was opened.
     pub fn syncs(&self) -> u64 {
         self.journal.syncs()
+    }
+
+    /// How long the last commit waited for the disk.
+    pub const fn last_sync(&self) -> Duration {
+        self.last_sync
     }
 
     /// Writes a transition to the journal, not synced, and adds what follows from it to `draft`.
@@ -162,8 +218,14 @@ impl LedgerStore for DiskStore {
                 self.side.keep(block)?;
             }
             self.write(transition, &mut draft)?;
+            self.reach(transition);
         }
+        let (before, started) = (self.journal.syncs(), Instant::now());
         self.journal.sync()?;
+        self.last_sync = started.elapsed();
+        if self.journal.syncs() > before {
+            self.note()?;
+        }
         if !draft.writes().is_empty() {
             self.view.apply(draft.writes(), self.journal.end())?;
         }
@@ -174,7 +236,8 @@ impl LedgerStore for DiskStore {
     }
 
     fn reader(&self) -> StoreReader {
-        StoreReader::new(self.entries.clone(), self.view.reader(), self.side.reader(), self.station)
+        let side = self.side.reader();
+        StoreReader::new(self.entries.clone(), self.view.reader(), side, self.salvaged.clone(), self.station)
     }
 }
 
@@ -198,7 +261,7 @@ fn open_side(dir: &Path, rules: &Rules, view: &ViewReader) -> Result<Side, Store
     Ok(side)
 }
 
-fn lock(dir: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("store.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
     match file.try_lock() {
@@ -208,11 +271,11 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn set_aside(view: &Path) -> Result<PathBuf, StoreError> {
+pub(super) fn set_aside(view: &Path) -> Result<PathBuf, StoreError> {
     view::set_aside(view).map_err(at(view))
 }
 
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+pub(super) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
     let path = path.to_path_buf();
     |source| StoreError::Io { path, source }
 }

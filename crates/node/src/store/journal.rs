@@ -116,6 +116,7 @@ pub(super) struct Journal {
     file_bytes: u32,
     syncs: u64,
     failed: bool,
+    mended: Vec<u32>,
 }
 
 impl Journal {
@@ -152,6 +153,8 @@ impl Journal {
             let length = std::fs::metadata(&path).map_err(at(&path))?.len();
             let unmade = length < u64::from(FILE_HEADER_BYTES)
                 || (length == u64::from(FILE_HEADER_BYTES) && read_header(&path, last)?.is_none());
+            // The copy of the header is written when all of it is on disk.
+            let unmade = unmade && files.header_copy(last)?.is_none();
             if unmade && known <= (Position { file: last, offset: FILE_HEADER_BYTES }) {
                 std::fs::remove_file(&path).map_err(at(&path))?;
                 last -= 1;
@@ -168,6 +171,12 @@ impl Journal {
         if known.file > last {
             return Err(JournalError::Missing { file: known.file });
         }
+        let mut mended = Vec::new();
+        for number in 1..=last {
+            if files.mend_header(number)? {
+                mended.push(number);
+            }
+        }
         let file = files.get(last)?;
         let path = files.path(last);
         let length = file.length(&path)?;
@@ -179,11 +188,11 @@ impl Journal {
         }
         // A process may have died between write and sync: what is served from here on must outlive a power cut.
         file.file.sync_all().map_err(at(&path))?;
-        Ok((Self::at_end(files, file, last, whole, file_bytes), cut))
+        Ok((Self { mended, ..Self::at_end(files, file, last, whole, file_bytes) }, cut))
     }
 
     fn at_end(files: Arc<Files>, file: Arc<OpenFile>, number: u32, length: u32, file_bytes: u32) -> Self {
-        Self { files, file, number, length, synced: length, file_bytes, syncs: 0, failed: false }
+        Self { files, file, number, length, synced: length, file_bytes, syncs: 0, failed: false, mended: Vec::new() }
     }
 
     /// The end of what was written.
@@ -194,6 +203,11 @@ impl Journal {
     /// How often this journal was synced since it was opened: once a commit, and once more for each new file.
     pub(super) fn syncs(&self) -> u64 {
         self.syncs
+    }
+
+    /// The files whose damaged header was written again from its copy when the journal was opened.
+    pub(super) fn mended(&self) -> &[u32] {
+        &self.mended
     }
 
     /// For readers, which need no lock and don't wait for the writer.
@@ -304,6 +318,40 @@ pub(super) struct JournalReader {
 }
 
 impl JournalReader {
+    /// Reads the journal in `dir` as it is, opened or not.
+    pub(super) fn of(dir: &Path) -> Self {
+        Self { files: Arc::new(Files::new(dir)) }
+    }
+
+    /// The number of the last file; 0 without any.
+    pub(super) fn last_file(&self) -> Result<u32, JournalError> {
+        match file_numbers(&self.files.dir) {
+            Ok(numbers) => Ok(numbers.last().copied().unwrap_or(0)),
+            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Bytes of a file; `None` if it is not there.
+    pub(super) fn length(&self, number: u32) -> Result<Option<u64>, JournalError> {
+        let path = self.files.path(number);
+        match std::fs::metadata(&path) {
+            Ok(data) => Ok(Some(data.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(JournalError::Io { path, source }),
+        }
+    }
+
+    /// A file's header, or the copy of it, and all its bytes; `None` if it is not there.
+    pub(super) fn raw(&self, number: u32) -> Result<Option<(Option<FileHeader>, Vec<u8>)>, JournalError> {
+        if self.length(number)?.is_none() {
+            return Ok(None);
+        }
+        let path = self.files.path(number);
+        let bytes = std::fs::read(&path).map_err(at(&path))?;
+        Ok(Some((self.files.header(number)?, bytes)))
+    }
+
     /// The entry at `place`.
     ///
     /// # Errors

@@ -15,10 +15,13 @@ mod entries;
 mod frame;
 pub mod journal;
 mod lookup;
+mod mark;
 mod memory;
 mod reader;
 mod redo;
+pub mod repair;
 mod replay;
+mod salvage;
 mod scan;
 mod schema;
 mod side;
@@ -38,8 +41,10 @@ use qfzz_ledger_core::state::{ConnectError, ReadError};
 
 pub use blocks::Blocks;
 pub use disk::{DiskStore, Opened};
+pub use mark::Reach;
 pub use memory::{MemoryReader, MemoryStore};
 pub use reader::StoreReader;
+pub use salvage::{Hole, Salvage};
 pub use side::SideError;
 
 use journal::JournalError;
@@ -185,6 +190,12 @@ pub enum StoreError {
         /// Why not.
         error: ConnectError,
     },
+    /// The note that a repair left cannot be read, so nobody knows what is still missing.
+    #[error("store: {path} is damaged", path = path.display())]
+    Goal {
+        /// The note.
+        path: PathBuf,
+    },
     /// A transition that does not start from the head: a mistake in this program, nothing was written of it.
     #[error("store: block {block} is not the next one")]
     NotNext {
@@ -194,6 +205,28 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether something in the journal is not there any more as it was written: what [`repair`](repair::repair) is for.
+    pub const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Journal(JournalError::Damaged { .. } | JournalError::Missing { .. })
+                | Self::Mismatch { .. }
+                | Self::Goal { .. }
+        )
+    }
+
+    /// Whether it cannot be written because the disk is full.
+    pub fn is_full(&self) -> bool {
+        let source = match self {
+            Self::Io { source, .. }
+            | Self::Journal(JournalError::Io { source, .. })
+            | Self::View(ViewError::Io { source })
+            | Self::Side(SideError { source, .. }) => source,
+            _ => return false,
+        };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
     /// Whether view and journal do not fit together, so that filling an empty view may help.
     const fn is_disagreement(&self) -> bool {
         matches!(self, Self::View(ViewError::Damaged { .. }) | Self::Replay { .. } | Self::NotNext { .. })
@@ -215,6 +248,7 @@ impl From<StoreError> for ReadError {
             StoreError::Journal(_)
             | StoreError::Mismatch { .. }
             | StoreError::UnknownKind { .. }
+            | StoreError::Goal { .. }
             | StoreError::Replay { .. }
             | StoreError::NotNext { .. }
             | StoreError::OtherFederation { .. } => Self::Damaged { what: "the journal" },

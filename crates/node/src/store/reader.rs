@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
+use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::overlay::LedgerRead;
@@ -22,19 +22,40 @@ pub struct StoreReader {
     entries: Entries,
     view: ViewReader,
     side: SideReader,
+    salvaged: Option<SideReader>,
     station: StationId,
     /// Inside a consistent reading, where another one has nothing to add.
     within: bool,
 }
 
 impl StoreReader {
-    pub(super) fn new(entries: Entries, view: ViewReader, side: SideReader, station: StationId) -> Self {
-        Self { entries, view, side, station, within: false }
+    pub(super) fn new(
+        entries: Entries,
+        view: ViewReader,
+        side: SideReader,
+        salvaged: Option<SideReader>,
+        station: StationId,
+    ) -> Self {
+        Self { entries, view, side, salvaged, station, within: false }
+    }
+
+    /// A block that a repair found whole above something that is missing: a sync need not ask a peer for it.
+    pub fn salvaged(&self, hash: &BlockHash) -> Option<VerifiedBlock> {
+        // What cannot be read there is fetched.
+        self.salvaged.as_ref()?.block(&self.entries.rules, hash).ok().flatten()
     }
 
     /// The federation's rules.
     pub const fn rules(&self) -> &Arc<Rules> {
         &self.entries.rules
+    }
+
+    /// How many entries the view has.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is fatal to the node.
+    pub fn view_entries(&self) -> Result<u64, StoreError> {
+        Ok(self.view.entries()?)
     }
 
     /// A block that was connected is found through the view, one that was kept in its file. A block that is being
@@ -50,6 +71,41 @@ impl StoreReader {
             Some(at) => Ok(Some(self.entries.block(at.place, hash)?.0)),
             None => Ok(None),
         }
+    }
+
+    /// At most `limit` blocks that were connected at some time, from the hash `first` to `last`, by rising hash.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is fatal to the node.
+    pub fn connected_within(
+        &self,
+        first: &BlockHash,
+        last: &BlockHash,
+        limit: usize,
+    ) -> Result<Vec<BlockHash>, StoreError> {
+        let end = schema::after(&[schema::BLOCK]);
+        self.consistent(|store| {
+            let mut hashes = Vec::new();
+            for entry in store.view.range(&schema::block_key(first), &end).take(limit) {
+                let wrong = || ViewError::damaged(Damage::Meaning);
+                let hash = schema::hash_of_block_key(&entry?.0).ok_or_else(wrong)?;
+                if hash > *last {
+                    break;
+                }
+                hashes.push(hash);
+            }
+            Ok(hashes)
+        })
+    }
+
+    /// A block that was connected, as it lies on the disk and to be verified by whoever asks; `None` if it is not known,
+    /// or was only kept.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is fatal to the node.
+    pub(crate) fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError> {
+        let at = self.view.block_at(hash)?;
+        at.map(|at| self.entries.signed_block(at.place, hash)).transpose()
     }
 
     fn find_undo(&self, hash: &BlockHash) -> Result<Option<Undo>, StoreError> {

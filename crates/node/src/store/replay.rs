@@ -6,9 +6,11 @@
 //! that is interrupted goes on where it was.
 
 use std::collections::HashMap;
+use std::path::Path as FsPath;
 
 use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::block::SealedHeader;
+use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Sequence, StationId};
 use qfzz_ledger_core::limits::MAX_UNDO_BLOCKS;
 use qfzz_ledger_core::state::{ConnectError, Key, Value, connect};
@@ -16,9 +18,11 @@ use qfzz_ledger_core::state::{ConnectError, Key, Value, connect};
 use super::StoreError;
 use super::draft::Draft;
 use super::entries::Entries;
-use super::journal::{Entry, Journal, Place, Position};
+use super::journal::{Entry, Journal, JournalReader, Place, Position};
 use super::lookup::Lookup;
-use super::schema::{BATCH_ENTRY, BLOCK_ENTRY, BlockAt, BlockEntry, FEDERATION_ENTRY, Link, OWN_BATCH_ENTRY, Own};
+use super::schema::{
+    BATCH_ENTRY, BLOCK_ENTRY, BlockAt, BlockEntry, FEDERATION_ENTRY, GENESIS_ENTRY, Link, OWN_BATCH_ENTRY, Own,
+};
 use super::view::{Damage, View, ViewError};
 
 /// Bytes of changes that a replay collects before they are written to the view.
@@ -28,9 +32,7 @@ const DRAFT_BYTES: usize = 4 * 1024 * 1024;
 pub(super) fn found(journal: &mut Journal, entries: &Entries) -> Result<(), StoreError> {
     let expected = entries.rules.federation();
     if journal.end() == Position::START {
-        let mut group = journal.begin()?;
-        group.push(FEDERATION_ENTRY, expected.as_bytes())?;
-        group.finish()?;
+        write_founding(journal, &entries.rules)?;
         return Ok(journal.sync()?);
     }
     let Some(first) = journal.reader().replay(Position::START, journal.end()).next() else {
@@ -43,6 +45,23 @@ pub(super) fn found(journal: &mut Journal, entries: &Entries) -> Result<(), Stor
         Some(found) => Err(StoreError::OtherFederation { found, expected }),
         None => Err(StoreError::Mismatch { file: place.file, offset: place.offset }),
     }
+}
+
+/// Writes the journal's first entries: which federation it is about.
+pub(super) fn write_founding(journal: &mut Journal, rules: &Rules) -> Result<(), StoreError> {
+    let mut group = journal.begin()?;
+    group.push(FEDERATION_ENTRY, rules.federation().as_bytes())?;
+    group.push(GENESIS_ENTRY, &rules.genesis().encode())?;
+    Ok(group.finish()?)
+}
+
+/// The encoded genesis that the journal in `dir` holds, if that part of it is whole.
+pub(super) fn founding(dir: &FsPath) -> Option<Vec<u8>> {
+    let reader = JournalReader::of(dir);
+    // The second entry is at most this far into the file.
+    let end = Position { file: 1, offset: u32::MAX };
+    let first = reader.replay(Position::START, end).take(2).map_while(Result::ok);
+    first.map(|(_, entry)| entry).find(|entry| entry.kind == GENESIS_ENTRY).map(|entry| entry.bytes)
 }
 
 /// What the journal has beyond the view's position.
@@ -62,7 +81,7 @@ impl Beyond {
     fn add(&mut self, place: Place, entry: &Entry, entries: &Entries) -> Result<(), StoreError> {
         let mismatch = |_| StoreError::Mismatch { file: place.file, offset: place.offset };
         match entry.kind {
-            FEDERATION_ENTRY | BATCH_ENTRY => {}
+            FEDERATION_ENTRY | GENESIS_ENTRY | BATCH_ENTRY => {}
             OWN_BATCH_ENTRY => {
                 let batch = SignedBatch::decode(&entry.bytes).map_err(|_| mismatch(()))?;
                 self.own.push((batch.header.sequence, Own { place, id: batch.id(&entries.rules) }));

@@ -20,6 +20,9 @@ pub(super) const BATCH_ENTRY: u8 = 3;
 /// A block that was connected: a [`BlockEntry`].
 pub(super) const BLOCK_ENTRY: u8 = 4;
 
+/// The federation's encoded genesis: the journal's second entry, so that the file beside it may be lost.
+pub(super) const GENESIS_ENTRY: u8 = 5;
+
 /// The block of the best chain at a height: a [`Link`].
 pub(super) const HEIGHT: u8 = 1;
 /// A block that was connected at some time, by hash: a [`BlockAt`]. Those off the best chain stay until dropped.
@@ -192,6 +195,11 @@ pub(super) fn log_index(sequence: Sequence) -> usize {
 
 pub(super) fn own_key(sequence: Sequence) -> Vec<u8> {
     key(OWN, &[&sequence.get().to_be_bytes()])
+}
+
+/// The sequence in a key made by [`own_key`].
+pub(super) fn sequence_of_own_key(key: &[u8]) -> Option<Sequence> {
+    key.split_first().and_then(|(_, sequence)| sequence.try_into().ok()).map(u64::from_be_bytes).map(Sequence::new)
 }
 
 pub(super) fn undo_prefix(height: Height) -> Vec<u8> {

@@ -90,6 +90,24 @@ pub(super) struct SideReader {
 }
 
 impl SideReader {
+    /// Reads the blocks in `dir`.
+    pub(super) fn of(dir: &Path) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Blocks that are whole, and files that are not.
+    pub(super) fn count(&self, rules: &Rules) -> Result<(usize, usize), SideError> {
+        let (mut whole, mut damaged) = (0, 0);
+        for entry in std::fs::read_dir(&self.dir).map_err(at(&self.dir))? {
+            let hash = hash_of(&entry.map_err(at(&self.dir))?.file_name());
+            match hash.map(|hash| self.block(rules, &hash)).transpose()?.flatten() {
+                Some(_) => whole += 1,
+                None => damaged += 1,
+            }
+        }
+        Ok((whole, damaged))
+    }
+
     fn path(&self, hash: &BlockHash) -> PathBuf {
         self.dir.join(format!("{hash}.block"))
     }

@@ -310,6 +310,12 @@ impl ViewReader {
         Range(self.shared.tree.range(from..to))
     }
 
+    /// How many entries it has.
+    pub(super) fn entries(&self) -> Result<u64, ViewError> {
+        let standing = self.get(&STANDING)?.and_then(|bytes| Standing::decode(&bytes));
+        Ok(standing.map_or(0, |standing| standing.entries))
+    }
+
     /// What `read` makes of the view between two commits, never of half a commit.
     ///
     /// `read` may run several times and should be short: in the last resort the writer waits for it. It must not ask

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
@@ -60,6 +60,7 @@ pub(crate) struct Station {
     ledger: Arc<Mutex<Ledger<MemoryStore>>>,
     store: MemoryStore,
     allowances: Arc<Mutex<Allowances>>,
+    others_wait: Arc<AtomicBool>,
 }
 
 impl Station {
@@ -76,6 +77,7 @@ impl Station {
             ledger: Arc::new(Mutex::new(ledger)),
             store,
             allowances: Arc::default(),
+            others_wait: Arc::default(),
         }
     }
 
@@ -237,8 +239,17 @@ impl SyncView for Station {
         self.clock.now()
     }
 
+    fn cpu_ms(&self) -> u64 {
+        // Its clock moves only when a test says so.
+        0
+    }
+
     async fn pause(&self, millis: u64) {
         self.clock.advance(i64::try_from(millis).expect("a pause is short"));
+    }
+
+    async fn must_give_way(&self) -> Result<bool, Stopped> {
+        Ok(self.others_wait.load(Ordering::Relaxed))
     }
 
     async fn here(&self) -> Result<Here, Stopped> {

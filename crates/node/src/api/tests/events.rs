@@ -55,10 +55,17 @@ async fn each_kind_of_event_is_told_with_its_number() {
             format!("event: reorganisation\ndata: {{\"depth\":2,\"from\":\"{hex}\",\"to\":\"{}\"}}", "0".repeat(64)),
         ),
         (Event::Record { record_id }, format!("event: record\ndata: {{\"record_id\":\"{station}.17.3\"}}")),
-        (Event::Peer { station, connected: false }, format!("event: peer\ndata: {{\"peer_id\":\"{station}\",\"connected\":false}}")),
+        (
+            Event::Peer { station, connected: false, reason: None },
+            format!("event: peer\ndata: {{\"peer_id\":\"{station}\",\"connected\":false}}"),
+        ),
+        (
+            Event::Peer { station, connected: false, reason: Some("sent \"x\"".to_owned()) },
+            format!("event: peer\ndata: {{\"peer_id\":\"{station}\",\"connected\":false,\"reason\":\"sent \\\"x\\\"\"}}"),
+        ),
         (
             Event::Sync(SyncReport { fault: Some(Fault::Withheld), ..report() }),
-            format!("event: sync\ndata: {{\"peer\":\"{station}\",\"blocks\":1,\"batches\":2,\"records\":3,\"bytes_in\":4,\"bytes_out\":5,\"reorg_depth\":6,\"elapsed_ms\":7,\"fault\":\"does not give what it says it has\"}}"),
+            format!("event: sync\ndata: {{\"peer\":\"{station}\",\"blocks\":1,\"batches\":2,\"records\":3,\"bytes_in\":4,\"bytes_out\":5,\"round_trips\":8,\"reorg_depth\":6,\"elapsed_ms\":7,\"cpu_ms\":10,\"fault\":\"does not give what it says it has\"}}"),
         ),
     ]) {
         api.fake.0.events.publish(event);
@@ -72,7 +79,11 @@ async fn a_listener_that_was_too_slow_is_told_what_it_missed() {
     let mut reader = Reader::open(&api).await;
     // The fake keeps 8 events; nothing runs between these.
     for _ in 0..11 {
-        api.fake.0.events.publish(Event::Peer { station: StationId::from_bytes([9; 32]), connected: true });
+        api.fake.0.events.publish(Event::Peer {
+            station: StationId::from_bytes([9; 32]),
+            connected: true,
+            reason: None,
+        });
     }
     assert_eq!(reader.next().await.as_deref(), Some("event: lagged\ndata: {\"missed\":3}"));
     assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 4\n")));
@@ -82,12 +93,16 @@ async fn a_listener_that_was_too_slow_is_told_what_it_missed() {
 async fn one_that_comes_back_is_told_what_it_missed() {
     let api = Api::start().await;
     for _ in 0..11 {
-        api.fake.0.events.publish(Event::Peer { station: StationId::from_bytes([9; 32]), connected: true });
+        api.fake.0.events.publish(Event::Peer {
+            station: StationId::from_bytes([9; 32]),
+            connected: true,
+            reason: None,
+        });
     }
     let resume = |last: &str| api.request(Method::GET, "/v1/events").header("last-event-id", last);
     let mut reader = Reader::read(resume("10")).await;
     assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 11\n")));
-    api.fake.0.events.publish(Event::Peer { station: StationId::from_bytes([9; 32]), connected: false });
+    api.fake.0.events.publish(Event::Peer { station: StationId::from_bytes([9; 32]), connected: false, reason: None });
     assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 12\n")));
 
     // The fake keeps 8 events: 5 to 12.
@@ -95,6 +110,10 @@ async fn one_that_comes_back_is_told_what_it_missed() {
     assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 5\n")));
     let mut reader = Reader::read(resume("2")).await;
     assert_eq!(reader.next().await.as_deref(), Some("event: lagged\ndata: {\"missed\":2}"));
+    assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 5\n")));
+    // 13 was not given out yet, so it is of another start of the station: nobody knows what was missed since.
+    let mut reader = Reader::read(resume("13")).await;
+    assert_eq!(reader.next().await.as_deref(), Some("event: lagged\ndata: {\"missed\":null}"));
     assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 5\n")));
     for wrong in ["", "-1", "five"] {
         let answer = resume(wrong).send().await.expect("an answer");

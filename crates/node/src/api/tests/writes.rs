@@ -186,7 +186,7 @@ async fn dialling_and_syncing_pass_the_address_on() {
         let reports = api.post("/v1/sync", body).await.json();
         assert_eq!(api.fake.asked().as_deref(), Some(asked));
         let expected = serde_json::json!([{"peer": StationId::from_bytes([9; 32]).to_string(), "blocks": 1, "batches": 2,
-            "records": 3, "bytes_in": 4, "bytes_out": 5, "reorg_depth": 6, "elapsed_ms": 7, "fault": null}]);
+            "records": 3, "bytes_in": 4, "bytes_out": 5, "round_trips": 8, "reorg_depth": 6, "elapsed_ms": 7, "cpu_ms": 10, "fault": null}]);
         assert_eq!(reports, expected);
     }
     let long = format!(r#"{{"address":"{}"}}"#, "x".repeat(5_000));
@@ -218,6 +218,7 @@ async fn what_the_station_cannot_do_is_a_problem_with_its_own_code() {
         (PortError::Unreachable { reason: "refused".to_owned() }, 502, "unreachable"),
         (PortError::NotReady { reason: "it waits for a peer".to_owned() }, 503, "not_ready"),
         (PortError::Busy, 503, "busy"),
+        (PortError::DiskFull, 507, "disk_full"),
         (PortError::Stopping, 503, "stopping"),
         (PortError::Failed { reason: "the disk is full".to_owned() }, 500, "internal"),
     ] {

@@ -1,7 +1,7 @@
 //! Gossip reaches everyone, waits for verdicts, and never holds up anything else.
 
 use super::*;
-use crate::network::{EVENT_CAPACITY, PublishError, Topic, Verdict};
+use crate::network::{EVENT_CAPACITY, Misconduct, PublishError, Topic, Verdict};
 use qfzz_ledger_core::limits::MAX_GOSSIP_BYTES;
 
 #[tokio::test]
@@ -24,8 +24,7 @@ async fn only_what_was_accepted_is_forwarded() {
     c.handle.dial(b.listening.clone()).await.expect("reachable");
     c.subscribed(b.id()).await;
     b.subscribed(c.id()).await;
-    for (data, verdict) in [(b"ignored", Verdict::Ignore), (b"refused", Verdict::Reject), (b"is good", Verdict::Accept)]
-    {
+    for (data, verdict) in [(b"ignored", Verdict::Ignore), (b"is good", Verdict::Accept)] {
         a.handle.publish(Topic::Blocks, data.to_vec()).await.expect("running");
         let (source, message) = b.hears(data).await;
         assert_eq!(source, a.id());
@@ -38,25 +37,33 @@ async fn only_what_was_accepted_is_forwarded() {
 }
 
 #[tokio::test]
-async fn who_sends_five_bad_messages_is_not_heard_any_more() {
+async fn who_sends_a_bad_message_is_not_heard_any_more_and_left() {
     let (a, mut b) = pair().await;
-    for n in 0..5u8 {
-        a.handle.publish(Topic::Blocks, vec![n]).await.expect("running");
-        let (_, message) = b.hears(&[n]).await;
-        b.handle.verdict(message, Verdict::Reject).await;
-    }
+    a.handle.publish(Topic::Blocks, b"bad".to_vec()).await.expect("running");
+    let (_, message) = b.hears(b"bad").await;
+    b.handle.verdict(message, Verdict::Reject).await;
     a.handle.publish(Topic::Blocks, b"one more".to_vec()).await.expect("running");
-    // What follows it on the same connection arrives; so would it have.
-    let asking = tokio::spawn({
-        let (handle, to) = (a.handle.clone(), b.id());
-        async move { handle.request(to, b"still there?".to_vec()).await }
-    });
-    let request = b.expect("a request", |event| matches!(event, NetworkEvent::Request { .. })).await;
-    if let NetworkEvent::Request { respond, .. } = request {
-        respond.send(b"yes".to_vec());
-    }
-    assert_eq!(within("an answer", asking).await.expect("no panic"), Ok(b"yes".to_vec()));
+    let (left, score) = (a.id(), Misconduct::GossipScore);
+    b.expect(
+        "to part",
+        |event| matches!(event, NetworkEvent::Misconduct { peer, what } if (*peer, *what) == (left, score)),
+    )
+    .await;
+    b.disconnected(left).await;
     assert!(!b.has(|event| matches!(event, NetworkEvent::Gossip { .. })));
+}
+
+#[tokio::test]
+async fn large_messages_in_a_row_arrive_and_the_stream_lives_on() {
+    let (a, mut b) = pair().await;
+    for n in 0..40_u8 {
+        a.handle.publish(Topic::Batches, vec![n; MAX_GOSSIP_BYTES]).await.expect("not too large");
+    }
+    for n in 0..40_u8 {
+        let (_, message) = b.hears(&vec![n; MAX_GOSSIP_BYTES]).await;
+        b.handle.verdict(message, Verdict::Accept).await;
+    }
+    assert!(!b.has(|event| matches!(event, NetworkEvent::Misconduct { .. })));
 }
 
 /// Stations that joined one after the other by the address of the first hear what any of them publishes.

@@ -6,9 +6,9 @@ use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Swarm, identify};
 
 use super::*;
-use crate::network::names::{Names, introduce};
+use crate::network::names::{AGENT, Names, introduce};
 use crate::network::session::{self, MAX_GENESIS_BYTES};
-use crate::network::{FrameError, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, RequestError, behaviour};
+use crate::network::{FrameError, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Misconduct, RequestError, behaviour};
 
 /// Ten times what is allowed.
 const TOO_MUCH: usize = 10 * MAX_RESPONSE_BYTES;
@@ -23,7 +23,7 @@ struct Rude {
 fn rude(protocol: libp2p::StreamProtocol) -> Swarm<Rude> {
     let keypair = behaviour::keypair([99; 32]);
     let version = introduce(FEDERATION, &Name::new("Test Federation").expect("a name"));
-    let identify = behaviour::identify(&keypair, version);
+    let identify = behaviour::identify(&keypair, version, AGENT.to_owned());
     behaviour::swarm(keypair, Rude { identify, sync: session::behaviour(protocol, TOO_MUCH, TOO_MUCH) })
         .expect("a swarm")
 }
@@ -50,13 +50,18 @@ async fn a_request_that_is_too_large_is_refused_and_its_sender_named() {
             }
         }
     };
-    assert!(matches!(within("a refusal", failure).await, RequestError::Refused | RequestError::Broken { .. }));
+    let failure = within("a refusal", failure).await;
+    assert!(
+        matches!(failure, RequestError::Refused | RequestError::Broken { .. } | RequestError::Disconnected),
+        "{failure:?}"
+    );
     let limit = MAX_REQUEST_BYTES;
     let oversized = FrameError::Oversized { bytes: limit + 1, limit };
     node.expect("blame", |event| {
-        matches!(event, NetworkEvent::MalformedRequest { peer, error } if *peer == rude_id() && *error == oversized)
+        matches!(event, NetworkEvent::Misconduct { peer, what: Misconduct::MalformedRequest(error) } if *peer == rude_id() && *error == oversized)
     })
     .await;
+    node.disconnected(rude_id()).await;
 }
 
 #[tokio::test]

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use libp2p::swarm;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::{Multiaddr, PeerId, allow_block_list, connection_limits, memory_connection_limits};
+use libp2p::{Multiaddr, PeerId, allow_block_list, memory_connection_limits};
 use qfzz_ledger_core::ids::StationId;
 use tokio::sync::oneshot;
 
+use super::super::gate::Refused;
 use super::super::handle::DialError;
 use super::super::names::{is_dialable, peer_in, peer_of, station_of};
 use super::super::peers::{Dialled, Plan};
@@ -81,7 +82,16 @@ impl Worker {
                     self.peers.leads_to_ourselves(number);
                 }
                 tracing::debug!(?dialled, %error, "a dial failed");
-                self.peers.failed(dialled, Instant::now(), jitter());
+                let now = Instant::now();
+                self.peers.failed(dialled, now, jitter());
+                if let Dialled::Join(number) = dialled
+                    && let Some(address) = self.peers.join_address(number).cloned()
+                {
+                    let why = dial_error(address.clone(), false, error).to_string();
+                    if self.peers.join_failed(number, why.clone(), now) {
+                        tracing::warn!("the address to join does not work, and is tried again by itself: {why}");
+                    }
+                }
                 if let Dialled::Station(station) = dialled
                     && self.peers.is_lost(station)
                 {
@@ -179,7 +189,7 @@ fn dial_error(address: Multiaddr, own: bool, error: swarm::DialError) -> DialErr
         swarm::DialError::Denied { cause } => {
             if cause.downcast_ref::<allow_block_list::Blocked>().is_some() {
                 DialError::Blocked
-            } else if cause.downcast_ref::<connection_limits::Exceeded>().is_some()
+            } else if cause.downcast_ref::<Refused>().is_some()
                 || cause.downcast_ref::<memory_connection_limits::MemoryUsageLimitExceeded>().is_some()
             {
                 DialError::TooManyConnections

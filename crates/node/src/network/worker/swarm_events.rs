@@ -1,25 +1,26 @@
 //! What the swarm reports, one handler for each kind.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::FutureExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::gossipsub;
 use libp2p::request_response::{InboundRequestId, Message, ResponseChannel};
-use libp2p::swarm::{self, ConnectionId, SwarmEvent};
+use libp2p::swarm::{self, ConnectionError, ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, kad, ping};
 use qfzz_ledger_core::ids::StationId;
-use qfzz_ledger_core::limits::MAX_GOSSIP_BYTES;
 use tokio::sync::oneshot;
 
+use super::super::MAX_ADDRESSES;
 use super::super::behaviour::BehaviourEvent;
-use super::super::event::{MessageRef, NetworkEvent, Responder, Verdict};
+use super::super::event::{MessageRef, Misconduct, NetworkEvent, Responder};
 use super::super::handle::{DialError, Direction};
 use super::super::links::Closed;
-use super::super::names::{Introduction, is_dialable, is_loopback, peer_of, station_of, without_peer};
+use super::super::muxer::is_too_many_streams;
+use super::super::names::{Introduction, is_dialable, is_loopback, name_in, peer_of, station_of, without_peer};
 use super::super::peers::Federation;
-use super::super::session::{self, FrameError, RequestFrame};
+use super::super::session::{self, RequestFrame};
+use super::super::watch;
 use super::dials::{Dial, reply};
 use super::{Worker, jitter, wall_clock};
 
@@ -36,7 +37,14 @@ impl Worker {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_established(peer_id, connection_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.on_closed(peer_id, connection_id),
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+                if let (Some(ConnectionError::IO(error)), Some(station)) = (&cause, station_of(&peer_id))
+                    && is_too_many_streams(error)
+                {
+                    self.leave(station, Misconduct::StreamFlood);
+                }
+                self.on_closed(peer_id, connection_id, cause.as_ref());
+            }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
                 self.on_outgoing_error(connection_id, peer_id, error);
             }
@@ -63,7 +71,12 @@ impl Worker {
             BehaviourEvent::Identify(_) => {}
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Kad(event) => self.on_kad(event),
-            BehaviourEvent::Gossip(event) => self.on_gossip(event),
+            BehaviourEvent::Gossip(watch::Event::Gossip(event)) => self.on_gossip(event),
+            BehaviourEvent::Gossip(watch::Event::Misconduct(peer, what)) => {
+                if let Some(station) = station_of(&peer) {
+                    self.leave(station, what);
+                }
+            }
             BehaviourEvent::Sync(event) => self.on_session(event),
             BehaviourEvent::Genesis(event) => self.on_genesis(event),
             // The limits report nothing: their event types have no value.
@@ -98,7 +111,7 @@ impl Worker {
         }
     }
 
-    fn on_closed(&mut self, peer: PeerId, connection: ConnectionId) {
+    fn on_closed(&mut self, peer: PeerId, connection: ConnectionId, cause: Option<&ConnectionError>) {
         let Some(station) = station_of(&peer) else { return };
         let now = Instant::now();
         let stood = match self.links.closed(station, connection, now) {
@@ -115,7 +128,14 @@ impl Worker {
         let foreign = self.peers.foreign_federation(station).cloned();
         self.tell_waiters(station, || Err(foreign.clone().map_or(DialError::Closed, |f| foreign_error(station, f))));
         if stood.is_some() {
-            tracing::info!(peer = %station, "a station disconnected");
+            let others = self.links.peers().len();
+            let cause = cause.map_or_else(|| "closed".to_owned(), ToString::to_string);
+            tracing::info!(peer = %station, %cause, others, "a station disconnected");
+            if others == 0 && !self.is_ending {
+                tracing::warn!(
+                    "no other station is connected now: records and mining go on, and the others are called again"
+                );
+            }
             self.outbox.push(NetworkEvent::Disconnected { peer: station });
         }
     }
@@ -165,9 +185,9 @@ impl Worker {
 
     /// `station` has shown that it is of our federation, by its introduction or by speaking our protocols. Returns
     /// whether that is so, and it is still here.
-    fn confirm(&mut self, station: StationId) -> bool {
+    pub(super) fn confirm(&mut self, station: StationId) -> bool {
         let (now, wall) = (Instant::now(), wall_clock());
-        let Some(link) = self.links.get_mut(station) else { return false };
+        let Some(link) = self.links.get_mut(station).filter(|link| !link.is_left()) else { return false };
         if !link.confirm(now, wall) {
             return link.is_confirmed();
         }
@@ -189,10 +209,18 @@ impl Worker {
         let same_machine = is_loopback(link.address());
         let told = info.listen_addrs.into_iter().take(MAX_TOLD_ADDRESSES);
         let told = told.filter(|address| is_dialable(address) && (same_machine || !is_loopback(address)));
-        let addresses: Vec<Multiaddr> = link.dialled_address(connection).cloned().into_iter().chain(told).collect();
+        let told: Vec<Multiaddr> = told.map(without_peer).collect();
+        let dialled = link.dialled_address(connection).cloned();
+        if let Some(link) = self.links.get_mut(station) {
+            link.told(name_in(&info.agent_version), told.clone());
+        }
+        let addresses: Vec<Multiaddr> = dialled.into_iter().chain(told).collect();
         if info.protocols.contains(&self.names.kad) {
-            for address in &addresses {
-                self.swarm.behaviour_mut().kad.add_address(&peer_of(station), address.clone());
+            // Afresh: a peer may tell of other addresses as often as it likes, and kad forgets none.
+            let (kad, peer) = (&mut self.swarm.behaviour_mut().kad, peer_of(station));
+            kad.remove_peer(&peer);
+            for address in addresses.iter().take(MAX_ADDRESSES) {
+                kad.add_address(&peer, address.clone());
             }
             self.discovery_due = true;
         }
@@ -254,23 +282,6 @@ impl Worker {
         }
     }
 
-    fn on_gossip_message(&mut self, message_ref: MessageRef, message: gossipsub::Message) {
-        let (Some(source), Some(topic)) = (station_of(&message_ref.from), self.names.topic_of(&message.topic)) else {
-            return self.on_verdict(&message_ref, Verdict::Ignore);
-        };
-        if message.data.len() > MAX_GOSSIP_BYTES {
-            return self.on_verdict(&message_ref, Verdict::Reject);
-        }
-        if !self.confirm(source) {
-            return self.on_verdict(&message_ref, Verdict::Ignore);
-        }
-        let event = NetworkEvent::Gossip { source, message: message_ref.clone(), topic, data: message.data };
-        if !self.outbox.offer(event) {
-            self.dropped_gossip.fetch_add(1, Ordering::Relaxed);
-            self.on_verdict(&message_ref, Verdict::Ignore);
-        }
-    }
-
     fn on_session(&mut self, event: session::Event) {
         match event {
             session::Event::Message { peer, message: Message::Request { request_id, request, channel }, .. } => {
@@ -310,32 +321,36 @@ impl Worker {
         if !self.confirm(station) {
             return;
         }
-        match request {
-            Ok(_) if self.answers.len() >= MAX_UNANSWERED => {
-                tracing::debug!(peer = %station, "too many requests are waiting; one is refused");
-            }
-            Ok(data) => {
-                let (respond, answer) = oneshot::channel();
-                self.answering.insert(id);
-                self.answers.push(answer.map(move |answer| (id, channel, answer.ok())).boxed());
-                self.outbox.push(NetworkEvent::Request { peer: station, data, respond: Responder(respond) });
-            }
-            Err(error) => self.on_malformed(station, error),
+        let data = match request {
+            Ok(data) => data,
+            Err(error) => return self.leave(station, Misconduct::MalformedRequest(error)),
+        };
+        let has_room = self.answers.len() < MAX_UNANSWERED;
+        if !(has_room && self.links.get_mut(station).is_some_and(|link| link.conduct().asked())) {
+            tracing::debug!(peer = %station, "too many requests are waiting; one is refused");
+            return;
         }
-    }
-
-    fn on_malformed(&mut self, station: StationId, error: FrameError) {
-        tracing::debug!(peer = %station, %error, "a request is malformed");
-        if !self.outbox.offer(NetworkEvent::MalformedRequest { peer: station, error }) {
-            tracing::debug!(peer = %station, "nobody has time to hear of it");
-        }
+        let (respond, answer) = oneshot::channel();
+        self.answering.insert(id, None);
+        self.answers.push(answer.map(move |answer| (station, id, channel, answer.ok())).boxed());
+        let respond = Responder { answer: respond, peer: station, untaken: self.untaken.clone() };
+        self.outbox.push(NetworkEvent::Request { peer: station, data, respond });
     }
 
     fn on_genesis(&mut self, event: session::Event) {
-        if let session::Event::Message { message: Message::Request { request: Ok(_), channel, .. }, .. } = event {
-            // An error means that the newcomer has left.
-            let _ = self.swarm.behaviour_mut().genesis.send_response(channel, self.genesis.clone());
+        let session::Event::Message { peer, message: Message::Request { request, channel, .. }, .. } = event else {
+            return;
+        };
+        let Some(station) = station_of(&peer) else { return };
+        if let Err(error) = request {
+            return self.leave(station, Misconduct::MalformedRequest(error));
         }
+        let now = Instant::now();
+        if self.links.get_mut(station).is_some_and(|link| !link.conduct().asked_for_genesis(now)) {
+            return self.leave(station, Misconduct::GenesisFlood);
+        }
+        // An error means that the newcomer has left.
+        let _ = self.swarm.behaviour_mut().genesis.send_response(channel, self.genesis.clone());
     }
 }
 

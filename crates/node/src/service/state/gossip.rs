@@ -18,6 +18,8 @@ use qfzz_sync::message::MAX_RESPONSE_BYTES;
 
 use super::State;
 use super::clients::record_events;
+use super::syncing::{BAN_MS, PAUSE_MS};
+use crate::rate::{Bucket, Rate};
 use crate::service::effect::{Effect, Event, MessageToken, Verdict};
 
 /// Pairs of parent and producer whose blocks are counted, at most; the oldest are forgotten first.
@@ -35,6 +37,13 @@ const LONGEST_PAUSE_MS: i64 = 5_000;
 
 /// Between two notices that a newer version is in use, in milliseconds: a stranger must not fill the log.
 const TELL_AGAIN_MS: i64 = 3_600_000;
+
+/// Announcements without a known parent that one peer may send. An honest one's are few: whoever is far behind hears of
+/// each new block once, and federations make one in seconds.
+const STRAYS: Rate = Rate::per_second(512, 32);
+
+/// Announced blocks whose batches are being fetched, at most, and of those from one peer. Each may hold 1 MiB of them.
+const MAX_INCOMPLETE: (usize, usize) = (32, 8);
 
 /// An announced block whose batches are being fetched.
 struct Incomplete {
@@ -91,6 +100,8 @@ pub(super) struct Gossip {
     /// How many blocks of a producer on a parent were relayed.
     relayed: HashMap<(BlockHash, StationId), u8>,
     relayed_order: VecDeque<(BlockHash, StationId)>,
+    /// What connected peers may yet announce that attaches to nothing.
+    strays: BTreeMap<StationId, Bucket>,
     /// When it was last told that a newer version is in use.
     newer_told: Option<Timestamp>,
 }
@@ -117,6 +128,17 @@ impl Gossip {
             self.asked_logs.insert(station, now);
         }
         may_ask
+    }
+
+    /// Counts an announcement whose parent is not known; false if its sender has made too many.
+    fn may_stray(&mut self, from: StationId, now: Timestamp) -> bool {
+        let full = || Bucket::full(STRAYS, now.as_millis());
+        self.strays.entry(from).or_insert_with(full).spend(1, now.as_millis())
+    }
+
+    /// Forgets what was counted of a peer.
+    pub(super) fn disconnected(&mut self, peer: &StationId) {
+        self.strays.remove(peer);
     }
 
     /// Gives the verdict if it is owed.
@@ -192,8 +214,7 @@ impl<R: LedgerRead> State<R> {
     ) -> Verdict {
         match severity {
             Severity::Peer => {
-                self.ban(from, now);
-                effects.push(Effect::Ban { peer: from, reason: format!("gossiped an invalid message: {error}") });
+                self.part_from(from, format!("gossiped an invalid message: {error}"), BAN_MS, now, effects);
                 Verdict::Reject
             }
             Severity::Later => {
@@ -286,6 +307,11 @@ impl<R: LedgerRead> State<R> {
         let hash = match self.ledger.check_announcement(&announcement, now) {
             Ok(hash) => hash,
             Err(BlockRefusal::Chain(ChainError::UnknownParent { hash, .. })) => {
+                if !self.gossip.may_stray(from, now) {
+                    let reason = "announced blocks upon blocks that attach to nothing".to_owned();
+                    self.part_from(from, reason, PAUSE_MS, now, effects);
+                    return Ok(Some(Verdict::Ignore));
+                }
                 self.gossip.orphans.insert(hash, announcement, from, now);
                 self.syncing.want(from, now);
                 return Ok(None);
@@ -339,7 +365,8 @@ impl<R: LedgerRead> State<R> {
         match self.ledger.assemble(&incomplete.announcement, &incomplete.batches) {
             Ok(Assembled::Block(block)) => self.take_block(block, now, effects),
             Ok(Assembled::Missing(indexes)) => {
-                if self.gossip.incomplete.len() < MAX_ORPHANS {
+                let of_peer = self.gossip.incomplete.values().filter(|other| other.from == incomplete.from).count();
+                if self.gossip.incomplete.len() < MAX_INCOMPLETE.0 && of_peer < MAX_INCOMPLETE.1 {
                     let peer = self.whom_to_ask(&incomplete, now);
                     effects.push(Effect::FetchBatches { peer, block: hash, indexes });
                     self.gossip.incomplete.insert(hash, incomplete);
@@ -389,6 +416,11 @@ impl<R: LedgerRead> State<R> {
                     break;
                 }
             }
+        }
+        let bytes: u64 = incomplete.batches.values().map(|batch| batch.encoded_len() as u64).sum();
+        if bytes > u64::from(incomplete.announcement.sealed.header.body_bytes) {
+            // The producer named batches that are no block together: it can never be whole.
+            return Ok(());
         }
         if incomplete.batches.len() > before {
             return self.complete(block, incomplete, now, effects);

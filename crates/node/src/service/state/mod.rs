@@ -5,6 +5,7 @@
 //! `syncing`.
 
 mod clients;
+mod disk;
 mod gossip;
 mod mining;
 mod syncing;
@@ -52,6 +53,7 @@ pub struct State<R> {
     gossip: Gossip,
     mining: Mining,
     syncing: Syncing,
+    is_disk_full: bool,
     reorganisations: u64,
 }
 
@@ -65,6 +67,7 @@ impl<R: LedgerRead> State<R> {
             gossip: Gossip::default(),
             mining: Mining::new(config.mining),
             syncing: Syncing::new(config.sync, config.hold),
+            is_disk_full: false,
             reorganisations: 0,
         }
     }
@@ -95,7 +98,10 @@ impl<R: LedgerRead> State<R> {
     }
 
     fn dispatch(&mut self, input: Input, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        let input = if self.is_disk_full { Self::refuse_writes(input, effects) } else { Some(input) };
+        let Some(input) = input else { return Ok(()) };
         match input {
+            Input::Disk { full } => self.on_disk(full, now, effects),
             Input::Tick => self.retry_waiting(now, effects)?,
             Input::Submit { token, records } => self.on_submit(token, records, now, effects),
             Input::Mine { token } => self.on_mine(token),
@@ -120,6 +126,9 @@ impl<R: LedgerRead> State<R> {
     /// What may be due after any input: signing, mining, syncing.
     fn follow_up(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
         self.syncing.end_hold(now);
+        if self.is_disk_full {
+            return Ok(());
+        }
         self.sign_submitted(now, effects)?;
         self.decide_mining(now, effects)?;
         self.decide_syncs(now, effects);
@@ -128,9 +137,12 @@ impl<R: LedgerRead> State<R> {
 
     /// When the next [`Input::Tick`] is wanted, at the latest.
     pub fn wake_at(&self, now: Timestamp) -> Timestamp {
+        let latest = now.saturating_add(MAX_TICK_MS);
+        if self.is_disk_full {
+            return latest;
+        }
         let signing = [self.clients.wake_at(), self.mining.wake_at()].into_iter().filter(|_| self.syncing.may_sign());
         let wishes = signing.chain([self.gossip.wake_at(), self.syncing.wake_at()]);
-        let latest = now.saturating_add(MAX_TICK_MS);
         wishes.flatten().min().unwrap_or(latest).min(latest)
     }
 

@@ -32,7 +32,19 @@ const AFTER_SUBSCRIBED_MS: i64 = 1_000;
 const COOL_DOWN_MS: i64 = 5_000;
 
 /// How long a peer that sent something invalid is left alone, in milliseconds.
-const BAN_MS: i64 = 600_000;
+pub(super) const BAN_MS: i64 = 600_000;
+
+/// How long a peer is left alone for what an honest one might do in trouble, too, in milliseconds.
+pub(super) const PAUSE_MS: i64 = 60_000;
+
+/// After a sync with a peer, in milliseconds: an announcement that does not attach is no reason for one sooner.
+const BREATH_MS: i64 = 200;
+
+/// How long a peer waits for its turn before syncs that have had theirs give way, in milliseconds.
+const WAITS_MS: i64 = 2_000;
+
+/// A sync that took this long, in milliseconds, with fewer bytes for it than this, was slow. Slow peers share one turn.
+const SLOW: (u64, u64) = (10_000, 16);
 
 /// Peers whose ban is remembered, at most; the oldest go first.
 const MAX_BANNED: usize = 1_024;
@@ -64,6 +76,10 @@ pub(super) struct Syncing {
     /// When a sync with each connected peer is due.
     due: BTreeMap<StationId, Timestamp>,
     running: BTreeSet<StationId>,
+    /// Connected peers that were slow the last time.
+    slow: BTreeSet<StationId>,
+    /// When the last sync with each connected peer ended.
+    ended: BTreeMap<StationId, Timestamp>,
     banned: HashMap<StationId, Timestamp>,
     /// Whether a sync with some peer ended without fault since the start.
     is_synced: bool,
@@ -71,14 +87,32 @@ pub(super) struct Syncing {
 
 impl Syncing {
     pub(super) fn new(config: SyncConfig, hold: Hold) -> Self {
-        Self { config, hold, due: BTreeMap::new(), running: BTreeSet::new(), banned: HashMap::new(), is_synced: false }
+        Self {
+            config,
+            hold,
+            due: BTreeMap::new(),
+            running: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            banned: HashMap::new(),
+            is_synced: false,
+        }
     }
 
     /// A sync with this peer is wanted at `at`, or earlier if it was wanted earlier. No effect if it is not connected.
     pub(super) fn want(&mut self, peer: StationId, at: Timestamp) {
+        let earliest = self.ended.get(&peer).map_or(at, |ended| ended.saturating_add(BREATH_MS).max(at));
         if let Some(due) = self.due.get_mut(&peer) {
-            *due = at.min(*due);
+            *due = earliest.min(*due);
         }
+    }
+
+    /// Peers with whom a sync may begin, with the time when it is due.
+    fn waiting(&self) -> impl Iterator<Item = (StationId, Timestamp)> {
+        let is_slow_turn_taken = self.running.iter().any(|peer| self.slow.contains(peer));
+        let waiting = self.due.iter().filter(|(peer, _)| !self.running.contains(peer));
+        let may_begin = waiting.filter(move |(peer, _)| !is_slow_turn_taken || !self.slow.contains(peer));
+        may_begin.map(|(peer, due)| (*peer, *due))
     }
 
     /// Whether a peer is left alone.
@@ -106,8 +140,7 @@ impl Syncing {
             Hold::Until(until) => Some(until).filter(|_| self.running.is_empty()),
             Hold::No | Hold::UntilAnswered => None,
         };
-        let waiting = self.due.iter().filter(|(peer, _)| !self.running.contains(peer));
-        let next = waiting.map(|(_, due)| *due).min().filter(|_| self.running.len() < MAX_RUNNING);
+        let next = self.waiting().map(|(_, due)| due).min().filter(|_| self.running.len() < MAX_RUNNING);
         held.into_iter().chain(next).min()
     }
 }
@@ -141,14 +174,22 @@ impl<R: LedgerRead> State<R> {
     pub(super) fn on_disconnected(&mut self, peer: StationId) {
         self.peers.remove(&peer);
         self.syncing.due.remove(&peer);
+        self.syncing.slow.remove(&peer);
+        self.syncing.ended.remove(&peer);
+        self.gossip.disconnected(&peer);
+    }
+
+    /// Whether a sync that has taken long should end here, because others wait for their turn.
+    pub fn must_give_way(&self, now: Timestamp) -> bool {
+        let is_late = |due: Timestamp| now.since(due) >= WAITS_MS;
+        self.syncing.running.len() >= MAX_RUNNING && self.syncing.waiting().any(|(_, due)| is_late(due))
     }
 
     /// Starts the syncs that are due, the longest due first.
     pub(super) fn decide_syncs(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         while self.syncing.running.len() < MAX_RUNNING {
-            let waiting = self.syncing.due.iter().filter(|(peer, _)| !self.syncing.running.contains(peer));
-            let next = waiting.filter(|(_, due)| **due <= now).min_by_key(|(peer, due)| (**due, **peer));
-            let Some(peer) = next.map(|(peer, _)| *peer) else { return };
+            let next = self.syncing.waiting().filter(|(_, due)| *due <= now).min_by_key(|(peer, due)| (*due, *peer));
+            let Some((peer, _)) = next else { return };
             self.syncing.running.insert(peer);
             self.syncing.due.insert(peer, now.saturating_add(self.syncing.config.interval_ms));
             effects.push(Effect::Sync(peer));
@@ -158,6 +199,15 @@ impl<R: LedgerRead> State<R> {
     pub(super) fn on_sync_ended(&mut self, report: SyncReport, now: Timestamp, effects: &mut Vec<Effect>) {
         let peer = report.peer;
         self.syncing.running.remove(&peer);
+        if self.peers.contains_key(&peer) {
+            self.syncing.ended.insert(peer, now);
+            let is_slow = report.elapsed_ms >= SLOW.0 && report.bytes_in < report.elapsed_ms.saturating_mul(SLOW.1);
+            if is_slow {
+                self.syncing.slow.insert(peer);
+            } else {
+                self.syncing.slow.remove(&peer);
+            }
+        }
         match &report.fault {
             None => {
                 self.syncing.is_synced = true;
@@ -173,18 +223,36 @@ impl<R: LedgerRead> State<R> {
                     *due = now.saturating_add(COOL_DOWN_MS);
                 }
             }
+            Some(fault @ Fault::Session(SessionError::Dribbled)) => {
+                self.part_from(peer, fault.to_string(), PAUSE_MS, now, effects);
+            }
+            // It goes on when the others have had their turn.
+            Some(Fault::GaveWay) => {
+                if let Some(due) = self.syncing.due.get_mut(&peer) {
+                    *due = now;
+                }
+            }
             Some(fault) if fault.severity() == Severity::Peer => {
-                self.ban(peer, now);
-                effects.push(Effect::Ban { peer, reason: fault.to_string() });
+                self.part_from(peer, fault.to_string(), BAN_MS, now, effects);
             }
             Some(_) => {}
         }
         effects.push(Effect::Event(Event::Sync(Box::new(report))));
     }
 
-    /// Leaves a peer alone for a while: no sync with it.
-    pub(super) fn ban(&mut self, peer: StationId, now: Timestamp) {
-        let until = now.saturating_add(BAN_MS);
+    /// Parts with a peer for `ms` milliseconds, because of what it did, in the past tense.
+    pub(super) fn part_from(
+        &mut self,
+        peer: StationId,
+        reason: String,
+        ms: i64,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let until = now.saturating_add(ms);
+        if self.syncing.banned.get(&peer).is_some_and(|before| *before >= until) {
+            return;
+        }
         if self.syncing.banned.len() >= MAX_BANNED {
             let oldest =
                 self.syncing.banned.iter().min_by_key(|(peer, until)| (**until, **peer)).map(|(peer, _)| *peer);
@@ -194,6 +262,7 @@ impl<R: LedgerRead> State<R> {
         if let Some(due) = self.syncing.due.get_mut(&peer) {
             *due = until;
         }
+        effects.push(Effect::Ban { peer, reason, until });
     }
 
     pub(super) fn on_synced_blocks(

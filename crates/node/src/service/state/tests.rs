@@ -182,8 +182,10 @@ fn sync_ended(peer: u8, fault: Option<Fault>) -> Input {
         records: 0,
         bytes_in: 0,
         bytes_out: 0,
+        round_trips: 0,
         reorg_depth: 0,
         elapsed_ms: 0,
+        cpu_ms: 0,
         fault,
     }))
 }

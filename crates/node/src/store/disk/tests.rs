@@ -2,7 +2,7 @@ use std::fs;
 use std::io::BufRead;
 use std::os::unix::fs::FileExt;
 
-use qfzz_ledger_core::ids::{BlockHash, Height, Sequence};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Sequence};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::StateRead;
 use qfzz_ledger_core::testing::{added, interaction, rules, rules_with, station, verified};
@@ -10,6 +10,8 @@ use qfzz_ledger_core::verify::Verifier;
 
 use super::*;
 use crate::store::journal::JournalError;
+use crate::store::mark::Reach;
+use crate::store::repair;
 use crate::store::suite::{Bench, HOME, Home, OnDisk, Peer, home_chain};
 use crate::store::view::FIRST_KEY_BYTE;
 use crate::store::{LedgerStore, StoreRead};
@@ -268,16 +270,23 @@ fn a_flipped_bit_in_the_journal_is_named_and_never_read() {
         let copied = tempfile::tempdir().unwrap();
         copy(closed.path(), copied.path());
         flip(&copied.path().join("journal/00000001.log"), byte, byte);
-        // At the next start, with the view or, every second time, without.
-        if number % 2 == 0 {
+        // At the next start, with the view and the mark, with one of them, or with neither.
+        let (without_view, without_mark) = (number % 2 == 0, number % 4 < 2);
+        if without_view {
             fs::remove_dir_all(copied.path().join("view")).unwrap();
         }
+        if without_mark {
+            fs::remove_file(copied.path().join("journal.mark")).unwrap();
+        }
         let opened = DiskStore::open(copied.path(), Arc::clone(&home.rules), station(HOME)).map(|(_, opened)| opened);
-        let without_view = number % 2 == 0;
         match opened {
+            Ok(opened) if byte < 28 => assert_eq!((opened.mended, opened.cut), (vec![1], None)),
             Err(error) => drop(says_where(&error, byte)),
-            // Without a view nothing tells damage in the very last group from a torn tail; it is cut and said.
-            Ok(opened) => assert!(without_view && opened.cut.is_some_and(|cut| cut.at >= last_group), "byte {byte}"),
+            // With neither nothing tells damage in the very last group from a torn tail; it is cut and said.
+            Ok(opened) => {
+                let is_last = opened.cut.is_some_and(|cut| cut.at >= last_group);
+                assert!(without_view && without_mark && is_last, "byte {byte}");
+            }
         }
     }
 }
@@ -291,6 +300,97 @@ fn says_where(error: &StoreError, byte: u64) -> u32 {
         other => panic!("byte {byte}: {other}"),
     }
     1
+}
+
+/// What a repair must keep: the best chain and this station's own batches.
+fn kept(home: &mut Home<OnDisk>) -> (Vec<BlockHash>, Vec<BatchId>) {
+    (home_chain(home).iter().map(VerifiedBlock::hash).collect(), home.own().iter().map(|batch| batch.id()).collect())
+}
+
+#[test]
+fn a_repair_keeps_all_that_is_whole_and_names_what_is_not() {
+    let (mut home, _) = eventful();
+    let (chain, own) = kept(&mut home);
+    let whole =
+        Reach { height: Height::new(chain.len() as u64), head: home.head(), own_next: Sequence::new(own.len() as u64) };
+    let closed = tempfile::tempdir().unwrap();
+    home.restart(|bench| {
+        bench.close();
+        copy(&bench.dir, closed.path());
+        bench.open().unwrap();
+    });
+    let bytes = fs::read(closed.path().join("journal/00000001.log")).unwrap();
+    let (mut complete, mut lacking, mut whats) = (0, 0, std::collections::BTreeSet::new());
+    for (number, byte) in (28..bytes.len()).step_by(97).enumerate() {
+        let copied = tempfile::tempdir().unwrap();
+        copy(closed.path(), copied.path());
+        let path = copied.path().join("journal/00000001.log");
+        // A flipped bit, a cut tail, a zeroed stretch.
+        match number % 3 {
+            0 => flip(&path, byte as u64, byte as u64),
+            1 => fs::write(&path, &bytes[..byte]).unwrap(),
+            _ => {
+                let file = OpenOptions::new().write(true).open(&path).unwrap();
+                file.write_all_at(&vec![0; 300.min(bytes.len() - byte)], byte as u64).unwrap();
+            }
+        }
+        let (rules, damaged) = (Arc::clone(&home.rules), copied.path());
+        let repaired = repair::repair(damaged, Arc::clone(&rules), station(HOME)).unwrap();
+        assert!(!repaired.holes.is_empty(), "byte {byte}");
+        assert!(repaired.holes.iter().all(|hole| hole.file == 1 && hole.offset <= byte as u64), "{:?}", repaired.holes);
+        whats.extend(repaired.holes.iter().map(|hole| hole.what));
+        assert_eq!(repaired.expected, whole, "byte {byte}");
+        assert_eq!(repair::goal(damaged).unwrap(), Some(whole));
+        assert!(repaired.aside.unwrap().join("00000001.log").exists());
+        let (store, opened) = DiskStore::open(damaged, rules, station(HOME)).unwrap();
+        assert_eq!((opened.cut, opened.set_aside), (None, None));
+        let reader = store.reader();
+        let found: Vec<BlockHash> =
+            reader.headers(Height::new(1), usize::MAX).unwrap().into_iter().map(|(hash, _)| hash).collect();
+        // A reorganised block may be the best that is whole: then what is there is that, from where the two part.
+        assert!(found.len() <= chain.len());
+        assert_eq!(found.len() as u64, repaired.here.height.get());
+        let stranded = chain.iter().filter(|hash| !found.contains(hash) && reader.salvaged(hash).is_some()).count();
+        if repaired.here == whole {
+            assert_eq!(found, chain, "byte {byte}");
+            complete += 1;
+        } else {
+            lacking += 1;
+        }
+        let entries = store.entries.journal.replay(Position::START, store.journal.end());
+        let kept_own = entries.filter(|entry| entry.as_ref().unwrap().1.kind == OWN_BATCH_ENTRY).count();
+        let lost: u64 = repaired.holes.iter().map(|hole| hole.bytes).sum();
+        // One damaged frame costs one entry, not what follows it.
+        if number % 3 == 0 {
+            assert!(kept_own + 1 >= own.len() && lost < 70_000, "byte {byte}");
+            assert!(found.len() + stranded + 1 >= chain.len(), "byte {byte}: {} and {stranded}", found.len());
+        }
+        drop((reader, store));
+        repair::settle(damaged).unwrap();
+        assert_eq!(repair::goal(damaged).unwrap(), None);
+    }
+    println!("{complete} complete, {lacking} lacking, damaged: {whats:?}");
+    assert!(complete >= 3 && lacking > 20, "{complete} {lacking}");
+    assert!(whats.contains("an own batch") && whats.contains("a block"), "{whats:?}");
+}
+
+#[test]
+fn a_repair_that_was_interrupted_between_its_renames_is_finished_at_the_next_start() {
+    let (mut home, _) = eventful();
+    let before = kept(&mut home);
+    home.restart(|bench| {
+        bench.close();
+        flip(&bench.dir.join("journal/00000001.log"), 40, 0);
+        repair::repair(&bench.dir, Arc::clone(&bench.rules), station(HOME)).unwrap();
+        // As if power had failed before the last rename, with the half of another attempt beside it.
+        fs::rename(bench.dir.join("journal"), bench.dir.join("journal.new")).unwrap();
+        bench.open().unwrap();
+        bench.close();
+        fs::create_dir(bench.dir.join("journal.new")).unwrap();
+        bench.open().unwrap();
+        assert!(!bench.dir.join("journal.new").exists());
+    });
+    assert_eq!(kept(&mut home), before, "the damaged entry names the federation, which is known");
 }
 
 #[test]

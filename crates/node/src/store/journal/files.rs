@@ -44,6 +44,50 @@ impl Files {
         self.dir.join(format!("{number:08}.log"))
     }
 
+    /// Where the copy of that file's header lies.
+    fn copy_path(&self, number: u32) -> PathBuf {
+        self.dir.join(format!("{number:08}.head"))
+    }
+
+    /// The header of a file: without it no frame can be told from noise, so there is a copy of it beside the file.
+    pub(super) fn header(&self, number: u32) -> Result<Option<FileHeader>, JournalError> {
+        match read_header(&self.path(number), number)? {
+            Some(header) => Ok(Some(header)),
+            None => self.header_copy(number),
+        }
+    }
+
+    /// The copy of a file's header, if it is there and whole.
+    pub(super) fn header_copy(&self, number: u32) -> Result<Option<FileHeader>, JournalError> {
+        match read_header(&self.copy_path(number), number) {
+            Err(JournalError::Missing { .. }) => Ok(None),
+            read => read,
+        }
+    }
+
+    /// Writes a damaged header again from its copy, or the copy from the header; whether the header was damaged.
+    pub(super) fn mend_header(&self, number: u32) -> Result<bool, JournalError> {
+        let path = self.path(number);
+        match (read_header(&path, number)?, self.header_copy(number)?) {
+            (Some(header), copy) if copy != Some(header) => {
+                self.write_copy(header)?;
+                Ok(false)
+            }
+            (None, Some(header)) => {
+                let file = OpenOptions::new().write(true).open(&path).map_err(at(&path))?;
+                file.write_all_at(&header.encode(), 0).and_then(|()| file.sync_all()).map_err(at(&path))?;
+                Ok(true)
+            }
+            (Some(_), _) | (None, None) => Ok(false),
+        }
+    }
+
+    fn write_copy(&self, header: FileHeader) -> Result<(), JournalError> {
+        let path = self.copy_path(header.number);
+        let file = File::create(&path).map_err(at(&path))?;
+        file.write_all_at(&header.encode(), 0).and_then(|()| file.sync_all()).map_err(at(&path))
+    }
+
     /// The file with this number, opened if need be.
     pub(super) fn get(&self, number: u32) -> Result<Arc<OpenFile>, JournalError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +95,7 @@ impl Files {
             return Ok(Arc::clone(file));
         }
         let path = self.path(number);
-        let Some(header) = read_header(&path, number)? else {
+        let Some(header) = self.header(number)? else {
             return Err(JournalError::Damaged { file: number, offset: 0 });
         };
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(at(&path))?;
@@ -66,6 +110,7 @@ impl Files {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(at(&path))?;
         file.write_all_at(&header.encode(), 0).map_err(at(&path))?;
         file.sync_all().map_err(at(&path))?;
+        self.write_copy(header)?;
         sync_dir(&self.dir).map_err(at(&self.dir))?;
         let file = Arc::new(OpenFile { file, salt: header.salt, previous_length: header.previous_length });
         Self::keep(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner), header.number, &file);

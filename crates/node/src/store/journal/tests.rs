@@ -136,6 +136,12 @@ fn a_flipped_bit_in_what_was_synced_is_named_by_file_and_offset() {
     let last_group = bench.written[6].0.offset;
     for byte in 0..u64::from(end.offset) {
         flip(&bench.path(1), byte, (byte % 8) as u8);
+        if byte < u64::from(FILE_HEADER_BYTES) {
+            let (journal, cut) = bench.reopen(end).unwrap();
+            assert_eq!((journal.mended(), cut), (&[1][..], None), "byte {byte}");
+            assert_eq!(std::fs::read(bench.path(1)).unwrap(), bytes, "the header is written again from its copy");
+            continue;
+        }
         // What the view knows to be synced is never cut; without it the last group could be a torn tail.
         match bench.reopen(end) {
             Err(JournalError::Damaged { file: 1, offset }) => {
@@ -161,6 +167,36 @@ fn a_flipped_bit_in_what_was_synced_is_named_by_file_and_offset() {
         assert!(damaged.count() <= 1);
         std::fs::write(bench.path(1), &bytes).unwrap();
     }
+}
+
+#[test]
+fn a_header_and_its_copy_are_written_again_from_each_other_and_one_of_them_is_enough() {
+    let mut bench = Bench::new(200);
+    bench.write(20);
+    bench.write(2);
+    bench.journal.sync().unwrap();
+    let end = bench.journal.end();
+    for number in [1, 2] {
+        let (path, copy) = (bench.path(number), bench.path(number).with_extension("head"));
+        let whole = std::fs::read(&copy).unwrap();
+        for harm in [&[][..], &[0; 10], &[9; FILE_HEADER_BYTES as usize]] {
+            std::fs::write(&copy, harm).unwrap();
+            assert_eq!(bench.reopen(end).unwrap().0.mended(), [0; 0]);
+            assert_eq!(std::fs::read(&copy).unwrap(), whole);
+        }
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[0; FILE_HEADER_BYTES as usize], 0).unwrap();
+        let (journal, _) = bench.reopen(end).unwrap();
+        assert_eq!((journal.mended(), all(&journal).unwrap()), (&[number][..], bench.written.clone()));
+    }
+    let (path, copy) = (bench.path(1), bench.path(1).with_extension("head"));
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0; FILE_HEADER_BYTES as usize], 0).unwrap();
+    std::fs::remove_file(copy).unwrap();
+    assert!(
+        all(&bench.reopen(end).unwrap().0)
+            .is_err_and(|error| matches!(error, JournalError::Damaged { file: 1, offset: 0 }))
+    );
 }
 
 #[test]
@@ -215,6 +251,8 @@ fn a_file_whose_making_was_interrupted_is_made_again() {
         journal.begin().unwrap().finish().unwrap();
         assert_eq!(journal.end().file, 2);
         std::fs::remove_file(bench.path(2)).unwrap();
+        // Its header's copy is written last.
+        std::fs::remove_file(bench.path(2).with_extension("head")).unwrap();
     }
 }
 

@@ -53,7 +53,7 @@ impl Bench for InMemory {
 pub(in crate::store) struct OnDisk {
     pub(in crate::store) dir: PathBuf,
     _temporary: Option<TempDir>,
-    rules: Arc<Rules>,
+    pub(in crate::store) rules: Arc<Rules>,
     store: Option<DiskStore>,
     /// What the last opening healed.
     pub(in crate::store) opened: Opened,

@@ -1,0 +1,25 @@
+//! The benchmark of the whole node: figures beside the machine's own limits, in one run.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `machine` | what the machine can do at best |
+//! | `checking` | proof of work, and batches in memory |
+//! | `catching_up` | whole chains: from the disk, from a peer |
+//! | `ingest` | durable records over HTTP |
+//! | `visible` | from one station to the others |
+//! | `large` | a large ledger beside a small one |
+//! | `report`, `timing`, `samples` | what is found, how, and with what |
+//! | `daemon`, `http` | the released program, from outside |
+//! | `adapter` | this node behind the protocol by which systems are compared |
+
+pub mod catching_up;
+pub mod checking;
+pub mod daemon;
+pub mod http;
+pub mod ingest;
+pub mod large;
+pub mod machine;
+pub mod report;
+pub mod samples;
+pub mod timing;
+pub mod visible;

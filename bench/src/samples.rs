@@ -1,0 +1,117 @@
+//! What is measured with: records as stations write them, batches and blocks of them.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use qfzz_ledger_core::batch::{Introduction, SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::codec::encoded_len;
+use qfzz_ledger_core::crypto::StationKey;
+use qfzz_ledger_core::federation::{Genesis, Parameters, Rules};
+use qfzz_ledger_core::ids::{BatchId, Id, Name, Sequence, Target};
+use qfzz_ledger_core::record::{Record, UserAction};
+use qfzz_ledger_core::score::Delta;
+use qfzz_ledger_core::time::Timestamp;
+use serde_json::{Value, json};
+
+/// When everything happens: 2026-01-01T00:00:00Z.
+const AT_MILLIS: i64 = 1_767_225_600_000;
+
+/// Records of a full batch.
+pub const FULL: usize = 256;
+
+/// A federation with the default parameters, founded by [`key`].
+///
+/// # Errors
+/// Never with these parameters.
+pub fn rules() -> Result<Arc<Rules>> {
+    let at = Timestamp::from_millis(AT_MILLIS).context("a time in range")?;
+    let parameters = Parameters::new(Name::new("benchmark")?, key().station(), at);
+    Ok(Arc::new(Rules::new(Genesis::mine(parameters)?)?))
+}
+
+/// The key that signs the samples.
+pub fn key() -> StationKey {
+    StationKey::from_seed([1; 32])
+}
+
+/// Who did something: one of `subjects` users.
+fn user(number: usize, subjects: usize) -> String {
+    format!("user-{:07}", number % subjects)
+}
+
+/// A user action, number `number` of many, about one of `subjects` users.
+///
+/// # Errors
+/// Never with numbers below 10 million.
+pub fn record(number: usize, subjects: usize) -> Result<Record> {
+    Ok(Record::UserAction(UserAction {
+        user_id: Id::new(user(number, subjects))?,
+        action: Id::new("interaction")?,
+        target: Target::new(format!("track-{:05}", number % 99_991))?,
+        trust_delta: Delta::from_millionths(10_000).context("a delta in range")?,
+        timestamp: Timestamp::from_millis(AT_MILLIS).context("a time in range")?,
+    }))
+}
+
+/// The same record as a client sends it.
+pub fn json_record(number: usize, subjects: usize) -> Value {
+    json!({
+        "kind": "user_action",
+        "user_id": user(number, subjects),
+        "action": "interaction",
+        "target": format!("track-{:05}", number % 99_991),
+        "timestamp": "2026-01-01T00:00:00Z",
+    })
+}
+
+/// `count` batches of `records` records each: the beginning of one log.
+///
+/// # Errors
+/// Never with a full batch or less.
+pub fn batches(rules: &Rules, count: usize, records: usize) -> Result<Vec<VerifiedBatch>> {
+    let (key, at) = (key(), Timestamp::from_millis(AT_MILLIS).context("a time in range")?);
+    let (mut sequence, mut previous) = (Sequence::ZERO, BatchId::ZERO);
+    let mut batches = Vec::with_capacity(count);
+    for number in 0..count {
+        let introduction = (number == 0)
+            .then(|| {
+                Name::new("benchmark").map(|name| Introduction { name, reveal_commitment: [0; 32], ml_dsa_key: None })
+            })
+            .transpose()?;
+        let of_batch = (0..records).map(|index| record(number * records + index, 1_000)).collect::<Result<_>>()?;
+        let place = (sequence, previous);
+        let batch = SignedBatch::sign(rules, &key, place, rules.genesis_hash(), at, introduction, of_batch);
+        (sequence, previous) = (sequence.next().context("a log this long")?, batch.id());
+        batches.push(batch);
+    }
+    Ok(batches)
+}
+
+/// Compressions that a message of so many bytes needs after its tag's prefix: it, a one bit, and its length.
+const fn compressions(bytes: usize) -> u64 {
+    (bytes as u64 + 9).div_ceil(64)
+}
+
+/// The compressions that a batch's bytes need, the tags' prefixes aside: each record's hash, two for each inner node
+/// of the Merkle tree, the header's hash and the id.
+pub fn compressions_of(batch: &SignedBatch) -> u64 {
+    let records = batch.records.iter().map(|record| compressions(2 + encoded_len(record))).sum::<u64>();
+    let nodes = 2 * (batch.records.len() as u64).saturating_sub(1);
+    records + nodes + compressions(encoded_len(&batch.header)) + compressions(32 + batch.signature.as_bytes().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_verifies_and_its_floor_counts_every_hash() {
+        let rules = rules().expect("a federation");
+        let batches = batches(&rules, 2, 4).expect("batches");
+        for batch in &batches {
+            assert!(batch.signed().clone().verify(&rules).is_ok());
+        }
+        // 4 records of 2, 3 nodes of 2, the header of 162 bytes 3, the id of 96 bytes 2.
+        assert_eq!(compressions_of(batches[1].signed()), 8 + 6 + 3 + 2);
+    }
+}

@@ -1,0 +1,198 @@
+//! What each connected peer has asked of us and been asked, counted. Pure: the time is an argument.
+
+use std::collections::HashMap;
+
+use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::time::Timestamp;
+
+use crate::rate::{Bucket, Rate};
+
+/// Requests that a peer is answered. A sync over loopback makes hundreds a second, over any other link far fewer.
+const REQUESTS: Rate = Rate::per_second(1_024, 256);
+
+/// How often a peer may ask again while it is told that we are busy: an honest one waits a second each time.
+const BUSY: Rate = Rate::per_second(512, 16);
+
+/// How often a peer may ask for what is not here. After a reorganisation, or for a body that has yet to come, an honest
+/// one does.
+const UNKNOWN: Rate = Rate::per_second(256, 4);
+
+/// How often a peer may fail to give what precedes a batch that it sent. Mined meanwhile, it is not pending any more.
+const WITHHELD: Rate = Rate::per_minute(16, 30);
+
+/// What a peer that does not answer such a request at all costs, compared with one that gives nothing.
+const SILENCE: u64 = 4;
+
+/// Requests of one peer that are being answered, at most, of [`MAX_ANSWERS`](super::MAX_ANSWERS) in all.
+const MAX_ANSWERING: usize = 12;
+
+/// Requests of ours beside syncs that are under way to one peer, at most, of [`MAX_FETCHES`](super::MAX_FETCHES) in all.
+const MAX_FETCHING: usize = 8;
+
+/// What to do with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Welcome {
+    /// Answer it.
+    Answer,
+    /// Tell the peer that we are busy.
+    Busy,
+    /// Part with it: it was told that often enough.
+    Enough,
+}
+
+/// What a request of ours for what precedes a batch came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gave {
+    /// Something.
+    Something,
+    /// Nothing.
+    Nothing,
+    /// No answer in time.
+    Silence,
+}
+
+struct Neighbour {
+    requests: Bucket,
+    busy: Bucket,
+    unknown: Bucket,
+    withheld: Bucket,
+    answering: usize,
+    fetching: usize,
+}
+
+/// All connected peers.
+#[derive(Default)]
+pub(super) struct Neighbours(HashMap<StationId, Neighbour>);
+
+impl Neighbours {
+    /// A peer has connected.
+    pub(super) fn connected(&mut self, peer: StationId, now: Timestamp) {
+        let full = |rate| Bucket::full(rate, now.as_millis());
+        self.0.entry(peer).or_insert_with(|| Neighbour {
+            requests: full(REQUESTS),
+            busy: full(BUSY),
+            unknown: full(UNKNOWN),
+            withheld: full(WITHHELD),
+            answering: 0,
+            fetching: 0,
+        });
+    }
+
+    /// It is gone, and all that was counted of it.
+    pub(super) fn disconnected(&mut self, peer: &StationId) {
+        self.0.remove(peer);
+    }
+
+    /// Whether a peer is connected.
+    pub(super) fn contains(&self, peer: &StationId) -> bool {
+        self.0.contains_key(peer)
+    }
+
+    /// A request came; `has_drawn_all` where the peer has drawn its share of bytes. What is to be answered counts as
+    /// being answered until [`answered`](Self::answered).
+    pub(super) fn asks(&mut self, peer: &StationId, has_drawn_all: bool, now: Timestamp) -> Welcome {
+        let Some(neighbour) = self.0.get_mut(peer) else { return Welcome::Busy };
+        let now = now.as_millis();
+        if neighbour.requests.spend(1, now) && !has_drawn_all && neighbour.answering < MAX_ANSWERING {
+            neighbour.answering += 1;
+            return Welcome::Answer;
+        }
+        if neighbour.busy.spend(1, now) { Welcome::Busy } else { Welcome::Enough }
+    }
+
+    /// A request was answered, or will not be; `is_unknown` where it was for what is not here. False if that was so
+    /// too often.
+    pub(super) fn answered(&mut self, peer: &StationId, is_unknown: bool, now: Timestamp) -> bool {
+        let Some(neighbour) = self.0.get_mut(peer) else { return true };
+        neighbour.answering = neighbour.answering.saturating_sub(1);
+        !is_unknown || neighbour.unknown.spend(1, now.as_millis())
+    }
+
+    /// Whether one more thing may be asked of a peer now; then it counts as under way until [`fetched`](Self::fetched).
+    pub(super) fn may_fetch(&mut self, peer: &StationId) -> bool {
+        let Some(neighbour) = self.0.get_mut(peer).filter(|neighbour| neighbour.fetching < MAX_FETCHING) else {
+            return false;
+        };
+        neighbour.fetching += 1;
+        true
+    }
+
+    /// A request of ours has ended.
+    pub(super) fn fetched(&mut self, peer: &StationId) {
+        if let Some(neighbour) = self.0.get_mut(peer) {
+            neighbour.fetching = neighbour.fetching.saturating_sub(1);
+        }
+    }
+
+    /// What a request for what precedes a batch came to; false if there was nothing too often.
+    pub(super) fn gave(&mut self, peer: &StationId, gave: Gave, now: Timestamp) -> bool {
+        let Some(neighbour) = self.0.get_mut(peer) else { return true };
+        let now = now.as_millis();
+        match gave {
+            Gave::Something => {
+                neighbour.withheld = Bucket::full(WITHHELD, now);
+                true
+            }
+            Gave::Nothing => neighbour.withheld.spend(1, now),
+            Gave::Silence => neighbour.withheld.spend(SILENCE, now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: StationId = StationId::from_bytes([1; 32]);
+    const NOW: Timestamp = Timestamp::EPOCH;
+
+    fn one() -> Neighbours {
+        let mut neighbours = Neighbours::default();
+        neighbours.connected(PEER, NOW);
+        neighbours
+    }
+
+    #[test]
+    fn who_asks_on_and_on_is_told_that_we_are_busy_and_then_left() {
+        let mut neighbours = one();
+        let mut welcomes = Vec::new();
+        for _ in 0..2_000 {
+            let welcome = neighbours.asks(&PEER, false, NOW);
+            if welcome == Welcome::Answer {
+                assert!(neighbours.answered(&PEER, false, NOW));
+            }
+            welcomes.push(welcome);
+        }
+        let count = |wanted| welcomes.iter().filter(|welcome| **welcome == wanted).count();
+        assert_eq!((count(Welcome::Answer), count(Welcome::Busy)), (1_024, 512));
+        assert_eq!(welcomes.last(), Some(&Welcome::Enough));
+    }
+
+    #[test]
+    fn one_peer_has_only_its_share_of_what_is_under_way() {
+        let mut neighbours = one();
+        let asked = (0..50).filter(|_| neighbours.asks(&PEER, false, NOW) == Welcome::Answer).count();
+        assert_eq!(asked, MAX_ANSWERING);
+        assert_eq!((0..50).filter(|_| neighbours.may_fetch(&PEER)).count(), MAX_FETCHING);
+        neighbours.fetched(&PEER);
+        assert!(neighbours.may_fetch(&PEER));
+        assert!(!neighbours.may_fetch(&StationId::from_bytes([2; 32])), "nor one that is gone");
+    }
+
+    #[test]
+    fn who_does_not_give_what_precedes_its_batches_is_left_and_giving_clears_it() {
+        let mut neighbours = one();
+        assert_eq!((0..15).filter(|_| neighbours.gave(&PEER, Gave::Nothing, NOW)).count(), 15);
+        assert!(neighbours.gave(&PEER, Gave::Something, NOW));
+        assert_eq!((0..100).filter(|_| neighbours.gave(&PEER, Gave::Nothing, NOW)).count(), 16);
+        let mut silent = one();
+        assert_eq!((0..100).filter(|_| silent.gave(&PEER, Gave::Silence, NOW)).count(), 4);
+    }
+
+    #[test]
+    fn questions_for_what_is_not_here_are_forgiven_up_to_a_measure() {
+        let mut neighbours = one();
+        assert_eq!((0..1_000).filter(|_| neighbours.answered(&PEER, true, NOW)).count(), 256);
+        assert!(neighbours.answered(&PEER, false, NOW));
+    }
+}

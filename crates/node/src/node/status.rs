@@ -1,0 +1,162 @@
+//! One screen about the station, and what is wrong with it.
+
+use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::state::ReadError;
+
+use super::health::{Standing, join_troubles};
+use super::station::{disk_full, head_of};
+use super::{Member, Shared};
+use crate::api::dto::{BannedPeer, Head, Status, Trouble};
+use crate::api::port::PortError;
+use crate::disk_space::{self, RESERVE_BYTES};
+use crate::service::state::{Hold, State};
+use crate::store::StoreReader;
+
+/// Below this many free bytes an operator should make room: some days of a busy station.
+const LITTLE_ROOM: u64 = 256 * 1024 * 1024;
+
+/// Blocks that a station may be behind what a peer tells before it is worth a line: they may be on their way.
+const MAY_LAG: u64 = 2;
+
+/// Peers that are kept away and shown, at most.
+const MAX_SHOWN_BANS: usize = 32;
+
+/// What the worker knows, read in one of its turns.
+struct Known {
+    head: Head,
+    records: u64,
+    pending: u64,
+    is_synced: bool,
+    hold: Hold,
+    is_disk_full: bool,
+    is_used_up: bool,
+    reorganisations: u64,
+}
+
+impl Known {
+    fn read(state: &State<StoreReader>) -> Result<Self, ReadError> {
+        let ledger = state.ledger();
+        Ok(Self {
+            head: head_of(ledger),
+            records: ledger.chain_state()?.records,
+            pending: ledger.pool().records(),
+            is_synced: state.is_synced(),
+            hold: state.hold(),
+            is_disk_full: state.is_disk_full(),
+            is_used_up: state.is_used_up(),
+            reorganisations: state.reorganisations(),
+        })
+    }
+}
+
+/// How the station is; also without a federation.
+pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
+    let dir = shared.dir.path().to_owned();
+    // It reads directories, so it may wait for the disk.
+    let space = tokio::task::spawn_blocking(move || (disk_space::used(&dir).ok(), disk_space::free(&dir).ok()));
+    let (data_bytes, free_bytes) = space.await.unwrap_or_default();
+    let mut status = Status {
+        station_id: shared.identity.station_id(),
+        name: shared.config.station.name.clone(),
+        federation_id: None,
+        federation: None,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        listen: Vec::new(),
+        head: None,
+        records: 0,
+        pending_records: 0,
+        peers: 0,
+        known_height: None,
+        synced: false,
+        signing: false,
+        verifying: shared.checking.read(),
+        mining: shared.config.mining.enabled,
+        reorganisations: 0,
+        banned: Vec::new(),
+        banned_total: 0,
+        data_bytes,
+        free_bytes,
+        started_at: shared.started_at,
+        problems: Vec::new(),
+    };
+    match shared.member() {
+        Some(member) => take_part(shared, &member, &mut status).await?,
+        None => {
+            status.problems.push(no_federation(shared));
+            status.problems.extend(join_troubles(shared, None).await);
+        }
+    }
+    if let Some(free) = free_bytes.filter(|free| (RESERVE_BYTES..LITTLE_ROOM).contains(free)) {
+        let problem = format!("the disk has only {} MiB left", free / (1024 * 1024));
+        status.problems.push(Trouble::new("disk_low", problem, "make room: on a full disk records are refused"));
+    }
+    Ok(status)
+}
+
+/// Adds what there is to say of a station in a federation.
+async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Result<(), PortError> {
+    let known = member.service.query(Known::read).await??;
+    let peers: Vec<StationId> = member.network.peers().await.into_iter().map(|peer| peer.station).collect();
+    let heads = peers.iter().filter_map(|peer| member.exchange.head_of(peer));
+    status.federation_id = Some(member.rules.federation());
+    status.federation = Some(member.rules.parameters().name.clone());
+    status.listen = member.addresses().await.iter().map(ToString::to_string).collect();
+    status.head = Some(known.head);
+    status.records = known.records;
+    status.pending_records = known.pending;
+    status.peers = peers.len() as u64;
+    status.known_height = heads.map(|(height, _)| height).max();
+    status.synced = Standing::of(known.is_synced, peers.len(), member.is_founder()).is_ready();
+    status.signing = known.hold == Hold::No;
+    status.reorganisations = known.reorganisations;
+    let (banned, banned_total) = member.exchange.bans(MAX_SHOWN_BANS);
+    status.banned =
+        banned.into_iter().map(|ban| BannedPeer { peer_id: ban.peer, reason: ban.reason, until: ban.until }).collect();
+    status.banned_total = banned_total as u64;
+    let mut trouble = |code, problem: String, remedy| status.problems.push(Trouble::new(code, problem, remedy));
+    if known.is_disk_full {
+        trouble("disk_full", disk_full(&shared.dir), "free some space: the station takes things again by itself");
+    }
+    if known.hold == Hold::UntilAnswered {
+        trouble(
+            "log_unknown",
+            "the store is new: nothing is signed before a peer has told of this station's log".to_owned(),
+            "connect to a peer: qfzz join ADDRESS",
+        );
+    }
+    if known.is_used_up {
+        trouble(
+            "reveals_used_up",
+            "this station's reveal chain is used up: it produces no more blocks".to_owned(),
+            "let other stations mine, or start a new station",
+        );
+    }
+    let expects_others =
+        !member.is_founder() || !shared.config.network.join.is_empty() || shared.dir.peers_file().exists();
+    if peers.is_empty() && expects_others {
+        trouble(
+            "no_peer",
+            "no other station is connected; records and mining go on, and the others are called again".to_owned(),
+            "check the network and the other stations, or join by another address: qfzz join ADDRESS",
+        );
+    }
+    let head = known.head.index.get();
+    if let Some(told) = status.known_height.map(|height| height.get()).filter(|told| *told > head + MAY_LAG) {
+        let problem = format!("a peer tells of block {told}, this station is at {head}");
+        trouble("behind", problem, "catch up: qfzz sync; if nothing comes of it, that peer cannot prove what it tells");
+    }
+    status.problems.extend(join_troubles(shared, Some(member)).await);
+    Ok(())
+}
+
+fn no_federation(shared: &Shared) -> Trouble {
+    let targets = &shared.config.network.join;
+    if targets.is_empty() {
+        let problem = "this station has no federation yet".to_owned();
+        return Trouble::new("no_federation", problem, "join one: qfzz join TICKET or ADDRESS");
+    }
+    let named: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    let problem = format!("this station has no federation yet: nobody answers at {}", named.join(", "));
+    let remedy = "see that the station there runs and its port is open; or join by another: qfzz join ADDRESS";
+    Trouble::new("no_federation", problem, remedy)
+}
