@@ -56,7 +56,7 @@ pub enum Event {
         sequence: Sequence,
     },
     /// A synchronisation with one peer ended.
-    Sync(SyncReport),
+    Sync(Box<SyncReport>),
 }
 
 /// An event with its number. Numbers rise by one within a start of the node, and from start to start.

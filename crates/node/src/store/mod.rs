@@ -22,6 +22,7 @@ mod redo;
 pub mod repair;
 mod replay;
 mod salvage;
+mod scan;
 mod schema;
 mod side;
 #[cfg(test)]

@@ -146,7 +146,7 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
         Event::Equivocation { station, sequence } => {
             ("equivocation", Data::Equivocation { station_id: *station, sequence: *sequence })
         }
-        Event::Sync(report) => ("sync", Data::Sync(report.into())),
+        Event::Sync(report) => ("sync", Data::Sync((&**report).into())),
     };
     framed(Some(id), name, &data)
 }
