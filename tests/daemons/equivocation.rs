@@ -67,6 +67,11 @@ impl Hostile {
             network.dial(address).await.expect("the daemon answers");
             network
         });
+        let station = network.station().to_string();
+        wait_for("the daemon knows the hostile station", PATIENCE, || {
+            let peers = daemon.api().get("/v1/peers").to_string();
+            if peers.contains(&station) { Ok(()) } else { Err(peers) }
+        });
         Self { runtime, network, _home: home }
     }
 
