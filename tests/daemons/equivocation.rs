@@ -10,7 +10,7 @@ use qfzz_ledger_core::codec::{decode, encode};
 use qfzz_ledger_core::crypto::Signature;
 use qfzz_ledger_core::equivocation::BatchEquivocation;
 use qfzz_ledger_core::federation::{Genesis, Rules};
-use qfzz_ledger_core::ids::Height;
+use qfzz_ledger_core::ids::{Height, Name};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::testing::{Author, at, interaction};
@@ -49,6 +49,7 @@ impl Hostile {
             let config = NetworkConfig {
                 seed: [seed; 32],
                 federation: rules.federation(),
+                name: Name::new("hostile").expect("a name"),
                 federation_name: rules.parameters().name.clone(),
                 genesis: rules.genesis().encode(),
                 listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a multiaddress")],

@@ -360,7 +360,9 @@ impl World {
                 self.clients.turned_away(token);
             }
             Reply::NotSigning(reason) => self.fail(format_args!("s{number} signs nothing: {reason}")),
-            Reply::Overloaded | Reply::NotMined(_) => self.fail(format_args!("s{number} is overloaded")),
+            Reply::Overloaded | Reply::DiskFull | Reply::NotMined(_) => {
+                self.fail(format_args!("s{number} is overloaded"))
+            }
         }
     }
 

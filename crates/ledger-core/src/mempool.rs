@@ -149,6 +149,11 @@ impl Mempool {
         self.ids.len()
     }
 
+    /// Bytes of their encodings.
+    pub fn bytes(&self) -> u64 {
+        self.logs.values().map(|log| log.bytes as u64).sum()
+    }
+
     /// Whether no batch waits.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()

@@ -152,8 +152,10 @@ fn global_trust_names_stations_and_policy() {
     let shown = fake.run(&arguments).expect(5);
     assert!(shown.stdout.contains(STATION) && shown.stdout.contains("score:      0.7\n"), "{shown:?}");
     fake.run(&["trust", "user", "u", "--global"]).expect(0);
+    assert!(shown.stderr.contains(&format!("{STATION} takes no part in this federation")), "{shown:?}");
     let asked = [
         format!("GET /v1/trust/global?kind=content&id=c&creator_id=a&nodes={STATION}&policy=mean"),
+        "GET /v1/stations".to_owned(),
         "GET /v1/trust/global?kind=user&id=u".to_owned(),
     ];
     assert_eq!(fake.asked(), asked);

@@ -87,7 +87,7 @@ fn on_terminal(fake: &Fake, arguments: &[&str]) -> (String, String) {
 fn on_a_terminal_a_bar_shows_how_much_is_done_of_how_much() {
     for (arguments, bar, totals) in [
         (&["chain", "verify"][..], "3/10 blocks", "checked in "),
-        (&["sync"], "3/10 blocks", "7 blocks and 9 records from 1 peers in "),
+        (&["sync"], "3/10 blocks", "7 blocks and 9 records from 1 peer in "),
     ] {
         let (printed, seen) = on_terminal(&slow(FOR_A_BAR), arguments);
         assert!(seen.contains(bar) && seen.contains("[====") && seen.contains('\u{1b}'), "{arguments:?}: {seen:?}");
@@ -114,7 +114,7 @@ fn records_are_stored_beside_a_bar_and_their_ids_stay_clean() {
 fn elsewhere_plain_lines_come_now_and_then_and_totals_at_the_end() {
     for (arguments, line, totals) in [
         (&["chain", "verify"][..], "verifying: 3 of 10 blocks", "checked in "),
-        (&["sync"], "syncing: 3 of 10 blocks", "7 blocks and 9 records from 1 peers in "),
+        (&["sync"], "syncing: 3 of 10 blocks", "7 blocks and 9 records from 1 peer in "),
     ] {
         let ran = slow(FOR_A_LINE).run(arguments).expect(0);
         let lines: Vec<&str> = ran.stderr.lines().collect();

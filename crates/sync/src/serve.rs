@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
+use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
 use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
@@ -28,11 +28,11 @@ pub trait BlockView {
     /// # Errors
     /// [`ReadError`].
     fn sealed_at(&self, height: Height) -> Result<Option<SealedHeader>, ReadError>;
-    /// A block by its hash.
+    /// A block by its hash, as it was taken in. Whoever asks verifies it.
     ///
     /// # Errors
     /// [`ReadError`].
-    fn block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, ReadError>;
+    fn block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, ReadError>;
 }
 
 /// What is pending, as the answering side reads it.
@@ -69,7 +69,7 @@ pub fn answer_about_blocks(view: &impl BlockView, request: &Request) -> Result<R
         Request::Blocks { hashes } => blocks(view, hashes),
         Request::BlockBatches { block, indexes } => {
             let Some(block) = view.block(block)? else { return Ok(Response::Unknown) };
-            let batches = indexes.iter().filter_map(|index| block.batches().get(*index as usize));
+            let batches = indexes.iter().filter_map(|index| block.batches.get(*index as usize));
             Ok(Response::Batches(fitting(batches)))
         }
         Request::Status { .. } | Request::Pending { .. } | Request::Logs { .. } => Ok(Response::Unknown),
@@ -133,22 +133,22 @@ fn blocks(view: &impl BlockView, hashes: &[BlockHash]) -> Result<Response, ReadE
     let mut blocks = Vec::new();
     for hash in hashes {
         let Some(block) = view.block(hash)? else { break };
-        let size = encoded_len(block.sealed()) + 8 + block.header().body_bytes as usize;
+        let size = encoded_len(&block.sealed) + 8 + block.sealed.header.body_bytes as usize;
         if size > left {
             break;
         }
         left -= size;
-        blocks.push(block.to_signed());
+        blocks.push(block);
     }
     Ok(if blocks.is_empty() { Response::Unknown } else { Response::Blocks(blocks) })
 }
 
 /// The first batches that fit an answer.
-fn fitting<'a>(batches: impl Iterator<Item = &'a VerifiedBatch>) -> Vec<qfzz_ledger_core::batch::SignedBatch> {
+fn fitting<'a>(batches: impl Iterator<Item = &'a SignedBatch>) -> Vec<SignedBatch> {
     let mut left = MAX_RESPONSE_BYTES - OVERHEAD;
     let fits = batches.map_while(|batch| {
-        left = left.checked_sub(batch.encoded_len())?;
-        Some(batch.signed().clone())
+        left = left.checked_sub(encoded_len(batch))?;
+        Some(batch.clone())
     });
     fits.collect()
 }

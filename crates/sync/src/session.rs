@@ -35,8 +35,8 @@ const PARALLEL_REQUESTS: usize = 4;
 
 /// How long a sync has its turn, in milliseconds; after that it gives way where others wait. What it brought stays.
 const TURN_MS: i64 = 30_000;
-/// Groups of bodies that are being connected or written at once: one each, and one that waits.
-const PARALLEL_CONNECTIONS: usize = 3;
+/// Groups of bodies that are being connected or written at once: what is written together costs less.
+const PARALLEL_CONNECTIONS: usize = 8;
 
 /// How long to wait when the peer is busy, in milliseconds.
 const BUSY_PAUSE_MS: u64 = 1_000;

@@ -1,6 +1,7 @@
 //! A working copy of the keys that are being changed, and the fold of records into it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::value::{
     ChainState, ContentLedger, ContentOpinion, CreatorLedger, CreatorOpinion, RecordPlace, StationState, UserLedger,
@@ -29,10 +30,18 @@ pub struct PendingRecord<'a> {
 pub struct Scratch<'a, R> {
     rules: &'a Rules,
     read: &'a R,
-    /// Each key read: what it held, and what it holds now.
-    touched: BTreeMap<Key, (Option<Value>, Option<Value>)>,
+    /// Each key read. By hash: a block's records come back to the same keys thousands of times.
+    touched: HashMap<Key, Touched>,
     chain: ChainState,
     chain_before: Option<Value>,
+    /// The station whose record was applied last, and its number: records come in batches of one station.
+    author: Option<(StationId, u32)>,
+}
+
+/// What a key held, and what it holds now.
+struct Touched {
+    before: Option<Value>,
+    now: Option<Value>,
 }
 
 const DAMAGED: ReadError = ReadError::Damaged { what: "an entry of the trust state" };
@@ -48,11 +57,15 @@ macro_rules! expect_value {
     };
 }
 
-/// Finds the opinion of a station in its group, or where it belongs.
+/// Finds the opinion of a station in its group, or where it belongs, and changes it.
 macro_rules! update_opinion {
     ($scratch:expr, $subject:expr, $station:expr, $variant:path, $new:expr, $change:expr) => {{
-        let key = Key::Subject($subject.clone(), 1 + $station / STATIONS_PER_GROUP);
-        let mut opinions = expect_value!($scratch.value(&key)?, $variant)?.unwrap_or_default();
+        let slot = $scratch.slot(Key::Subject($subject, 1 + $station / STATIONS_PER_GROUP))?;
+        let opinions = match slot {
+            None => slot.insert($variant(Vec::new())),
+            Some(opinions) => opinions,
+        };
+        let $variant(opinions) = opinions else { return Err(DAMAGED) };
         let at = match opinions.binary_search_by_key(&$station, |opinion| opinion.station) {
             Ok(at) => at,
             Err(at) => {
@@ -61,9 +74,7 @@ macro_rules! update_opinion {
             }
         };
         let change = $change;
-        let result = change(&mut opinions[at]);
-        $scratch.set(key, $variant(opinions));
-        result
+        change(&mut opinions[at])
     }};
 }
 
@@ -79,7 +90,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             Some(_) => return Err(DAMAGED),
             None => ChainState::genesis(rules),
         };
-        Ok(Self { rules, read, touched: BTreeMap::new(), chain, chain_before })
+        Ok(Self { rules, read, touched: HashMap::new(), chain, chain_before, author: None })
     }
 
     /// The totals as they stand now.
@@ -91,18 +102,15 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         &mut self.chain
     }
 
-    /// The value under `key` as it stands now.
-    fn value(&mut self, key: &Key) -> Result<Option<&Value>, ReadError> {
-        if !self.touched.contains_key(key) {
-            let value = self.read.get(key)?;
-            self.touched.insert(key.clone(), (value.clone(), value));
-        }
-        Ok(self.touched.get(key).and_then(|(_, now)| now.as_ref()))
-    }
-
-    fn set(&mut self, key: Key, value: Value) {
-        // Every key is read before it is written, so an absent entry is an absent value.
-        self.touched.entry(key).or_insert((None, None)).1 = Some(value);
+    /// What stands under `key` now, to be changed.
+    fn slot(&mut self, key: Key) -> Result<&mut Option<Value>, ReadError> {
+        Ok(match self.touched.entry(key) {
+            Entry::Occupied(touched) => &mut touched.into_mut().now,
+            Entry::Vacant(untouched) => {
+                let value = self.read.get(untouched.key())?;
+                &mut untouched.insert(Touched { before: value.clone(), now: value }).now
+            }
+        })
     }
 
     /// A user's ledger part as it stands now.
@@ -111,7 +119,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     /// [`ReadError`].
     pub fn user(&mut self, user: &Id) -> Result<Option<UserLedger>, ReadError> {
         let key = Key::Subject(Subject::User(user.clone()), 0);
-        expect_value!(self.value(&key)?, Value::User)
+        expect_value!(self.slot(key)?.as_ref(), Value::User)
     }
 
     /// A content's ledger part as it stands now.
@@ -120,7 +128,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     /// [`ReadError`].
     pub fn content(&mut self, subject: &Subject) -> Result<Option<ContentLedger>, ReadError> {
         let key = Key::Subject(subject.clone(), 0);
-        Ok(expect_value!(self.value(&key)?, Value::Content)?.map(|content| *content))
+        Ok(expect_value!(self.slot(key)?.as_ref(), Value::Content)?.map(|content| *content))
     }
 
     /// A creator's ledger part as it stands now.
@@ -129,7 +137,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     /// [`ReadError`].
     pub fn creator(&mut self, creator: &Id) -> Result<Option<CreatorLedger>, ReadError> {
         let key = Key::Subject(Subject::Creator(creator.clone()), 0);
-        expect_value!(self.value(&key)?, Value::Creator)
+        expect_value!(self.slot(key)?.as_ref(), Value::Creator)
     }
 
     /// What the branch knows of a station as it stands now.
@@ -138,16 +146,14 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     /// [`ReadError`].
     pub fn station(&mut self, station: &StationId) -> Result<Option<StationState>, ReadError> {
         match self.touched.get(&Key::Station(*station)) {
-            Some((_, now)) => Ok(expect_value!(now.as_ref(), Value::Station)?.map(|state| *state)),
+            Some(touched) => Ok(expect_value!(touched.now.as_ref(), Value::Station)?.map(|state| *state)),
             None => station_state(self.read, station),
         }
     }
 
     /// Writes what the branch knows of a station.
     pub(super) fn set_station(&mut self, station: &StationId, state: StationState) -> Result<(), ReadError> {
-        let key = Key::Station(*station);
-        self.value(&key)?;
-        self.set(key, Value::Station(Box::new(state)));
+        *self.slot(Key::Station(*station))? = Some(Value::Station(Box::new(state)));
         Ok(())
     }
 
@@ -158,9 +164,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         }
         let number = self.chain.stations;
         self.chain.stations += 1;
-        let key = Key::StationNumber(number);
-        self.value(&key)?;
-        self.set(key, Value::StationNumber(Box::new(*station)));
+        *self.slot(Key::StationNumber(number))? = Some(Value::StationNumber(Box::new(*station)));
         let state = StationState {
             number,
             name: crate::ids::Name::new("").expect("a name may be empty"),
@@ -172,25 +176,38 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         };
         self.set_station(station, state.clone())?;
         // A founder was counted by the proof: it is asked also without a batch.
-        if self.value(&Key::Equivocation(*station))?.is_some() && !self.rules.is_founder(station) {
+        if self.slot(Key::Equivocation(*station))?.is_some() && !self.rules.is_founder(station) {
             self.count_equivocator()?;
         }
         Ok(state)
     }
 
+    /// The number of the station whose record is being applied.
+    fn number_of(&mut self, station: &StationId) -> Result<u32, ReadError> {
+        if let Some((author, number)) = &self.author
+            && author == station
+        {
+            return Ok(*number);
+        }
+        let number = self.station_or_new(station)?.number;
+        self.author = Some((*station, number));
+        Ok(number)
+    }
+
     fn count_equivocator(&mut self) -> Result<(), ReadError> {
-        let count = expect_value!(self.value(&Key::Equivocators)?, Value::Equivocators)?.unwrap_or(0);
-        self.set(Key::Equivocators, Value::Equivocators(count + 1));
+        let slot = self.slot(Key::Equivocators)?;
+        let count = expect_value!(slot.as_ref(), Value::Equivocators)?.unwrap_or(0);
+        *slot = Some(Value::Equivocators(count + 1));
         Ok(())
     }
 
     /// Takes note of the first proof against a station; a later one has no effect.
     fn apply_equivocation(&mut self, accused: &StationId, place: RecordPlace) -> Result<(), ReadError> {
-        let key = Key::Equivocation(*accused);
-        if self.value(&key)?.is_some() {
+        let slot = self.slot(Key::Equivocation(*accused))?;
+        if slot.is_some() {
             return Ok(());
         }
-        self.set(key, Value::Equivocation(place));
+        *slot = Some(Value::Equivocation(place));
         if self.rules.is_founder(accused) || self.station(accused)?.is_some() {
             self.count_equivocator()?;
         }
@@ -202,7 +219,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     /// # Errors
     /// [`ReadError`].
     pub fn apply(&mut self, pending: PendingRecord<'_>) -> Result<(), ReadError> {
-        let station = self.station_or_new(&pending.batch.station)?.number;
+        let station = self.number_of(&pending.batch.station)?;
         let place = RecordPlace { station, sequence: pending.batch.sequence, index: pending.index };
         let signed_at = pending.batch.created_at;
         self.chain.records += 1;
@@ -234,16 +251,14 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     }
 
     fn apply_action(&mut self, station: u32, action: &UserAction) -> Result<(), ReadError> {
-        let user = match self.user(&action.user_id)? {
-            Some(user) => user,
-            None => {
-                self.chain.users += 1;
-                UserLedger { score: Score::HALF, actions: 0 }
-            }
-        };
         let subject = Subject::User(action.user_id.clone());
+        let slot = self.slot(Key::Subject(subject.clone(), 0))?;
+        let known = expect_value!(slot.as_ref(), Value::User)?;
+        let is_new = known.is_none();
+        let user = known.unwrap_or(UserLedger { score: Score::HALF, actions: 0 });
         let moved = UserLedger { score: user.score.moved(action.trust_delta), actions: user.actions + 1 };
-        self.set(Key::Subject(subject.clone(), 0), Value::User(moved));
+        *slot = Some(Value::User(moved));
+        self.chain.users += u64::from(is_new);
         let new = UserOpinion { station, score: Score::HALF, actions: 0 };
         update_opinion!(self, subject, station, Value::UserOpinions, new, |opinion: &mut UserOpinion| {
             opinion.score = opinion.score.moved(action.trust_delta);
@@ -280,8 +295,8 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             before.map(|content| (content.score(), evidence(&content))),
             (content.score(), evidence(&content)),
         );
-        self.set(Key::Subject(Subject::Creator(creator.clone()), 0), Value::Creator(totals));
-        self.set(Key::Subject(subject.clone(), 0), Value::Content(Box::new(content)));
+        *self.slot(Key::Subject(Subject::Creator(creator.clone()), 0))? = Some(Value::Creator(totals));
+        *self.slot(Key::Subject(subject.clone(), 0))? = Some(Value::Content(Box::new(content)));
         Ok(())
     }
 
@@ -295,14 +310,20 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     ) -> Result<(), ReadError> {
         let new = ContentOpinion { station, initial_score: Score::HALF, verifications: 0, reports: 0, added: None };
         let evidence = |opinion: &ContentOpinion| opinion.verifications + opinion.reports;
-        let (before, now) =
-            update_opinion!(self, subject, station, Value::ContentOpinions, new, |opinion: &mut ContentOpinion| {
+        let (before, now) = update_opinion!(
+            self,
+            subject.clone(),
+            station,
+            Value::ContentOpinions,
+            new,
+            |opinion: &mut ContentOpinion| {
                 // A station's first word about a content always leaves one of these behind.
                 let is_new = evidence(opinion) == 0 && opinion.added.is_none();
                 let before = (!is_new).then(|| (opinion.score(), evidence(opinion)));
                 change(opinion);
                 (before, (opinion.score(), evidence(opinion)))
-            });
+            }
+        );
         let creator = Subject::Creator(creator.clone());
         let new = CreatorOpinion { station, totals: CreatorLedger::default() };
         update_opinion!(self, creator, station, Value::CreatorOpinions, new, |opinion: &mut CreatorOpinion| {
@@ -313,10 +334,13 @@ impl<'a, R: StateRead> Scratch<'a, R> {
 
     /// What changed, and what stood there before. Keys that were only read are in neither.
     pub(super) fn finish(mut self) -> (Writes, Undo) {
-        self.touched.insert(Key::Chain, (self.chain_before, Some(Value::Chain(Box::new(self.chain)))));
-        let changed = self.touched.into_iter().filter(|(_, (before, now))| before != now);
-        let (writes, undo): (Vec<_>, Vec<_>) =
-            changed.map(|(key, (before, now))| ((key.clone(), now), (key, before))).unzip();
+        let chain = Touched { before: self.chain_before, now: Some(Value::Chain(Box::new(self.chain))) };
+        self.touched.insert(Key::Chain, chain);
+        let changed = self.touched.into_iter().filter(|(_, Touched { before, now })| before != now);
+        let mut changed: Vec<_> = changed.collect();
+        changed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let changes = changed.into_iter().map(|(key, Touched { before, now })| ((key.clone(), now), (key, before)));
+        let (writes, undo): (Vec<_>, Vec<_>) = changes.unzip();
         // Built at once, a map's nodes are full; filled one by one in order they stay half empty.
         (writes.into_iter().collect(), undo.into_iter().collect())
     }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{Output, clean, notice, show};
+use super::output::{Output, clean, count, notice, show};
 use super::progress::{Progress, explain_wait, show_elapsed};
 
 /// Bytes of one chunk, at most; far below the 8 MiB that the daemon takes, so that ids come soon.
@@ -68,7 +68,7 @@ enum Supply {
 }
 
 /// What became of the lines so far.
-struct Count {
+struct Tally {
     stored: u64,
     refused: u64,
     /// The number of the first line of which nothing is known.
@@ -192,35 +192,35 @@ async fn store_all(
     out: &mut Output,
 ) -> Result<io::Result<()>, Failure> {
     let start = Instant::now();
-    let mut count = Count { stored: 0, refused: 0, next: 1 };
+    let mut tally = Tally { stored: 0, refused: 0, next: 1 };
     let mut results = Results { printed: 0 };
     let mut broken = Ok(());
     while let Some(chunk) = next_chunk(&mut lines, supply, &mut broken).await {
         let read = chunk.last().map_or(0, |line| line.read);
-        let stored = store_chunk(client, chunk, &mut count, &mut results, &progress, out).await;
+        let stored = store_chunk(client, chunk, &mut tally, &mut results, &progress, out).await;
         progress.set(read, size);
         if let Err(failure) = stored {
             drop(progress);
             results.end(out)?;
-            return Err(match count.stored {
+            return Err(match tally.stored {
                 // Nothing was stored before it: the failure says it all, unless the answer was lost.
                 0 if !matches!(failure, Failure::BrokeOff { .. } | Failure::BadAnswer { .. }) => failure,
-                stored => Failure::Interrupted { stored, line: count.next, failure: Box::new(failure) },
+                stored => Failure::Interrupted { stored, line: tally.next, failure: Box::new(failure) },
             });
         }
     }
     progress.beside(|| results.end(out))?;
     if broken.is_err() {
         drop(progress);
-        notice(format_args!("{} records are stored", count.stored));
+        notice(format_args!("{} records are stored", tally.stored));
         return Ok(broken);
     }
-    match count {
-        Count { refused: 0, stored, .. } => {
-            progress.end(format_args!("{stored} records stored in {}", show_elapsed(start.elapsed())));
+    match tally {
+        Tally { refused: 0, stored, .. } => {
+            progress.end(format_args!("{} stored in {}", count(stored, "record"), show_elapsed(start.elapsed())));
             Ok(Ok(()))
         }
-        Count { refused, stored, .. } => Err(Failure::BadLines { refused, lines: refused + stored }),
+        Tally { refused, stored, .. } => Err(Failure::BadLines { refused, lines: refused + stored }),
     }
 }
 
@@ -257,7 +257,7 @@ async fn next_chunk(
 async fn store_chunk(
     client: &Client,
     chunk: Vec<Line>,
-    count: &mut Count,
+    tally: &mut Tally,
     results: &mut Results,
     progress: &Progress,
     out: &mut Output,
@@ -269,11 +269,11 @@ async fn store_chunk(
         body.push(b'\n');
         sent += 1;
     }
-    let (answers, end) = if sent == 0 { (Vec::new(), Ok(())) } else { send(client, body, out).await? };
+    let (answers, end) = if sent == 0 { (Vec::new(), Ok(())) } else { send(client, body, progress, out).await? };
     if answers.len() > sent || (answers.len() < sent && end.is_ok()) {
         return Err(Failure::BadAnswer { why: format!("it has {} lines for {sent} records", answers.len()) });
     }
-    progress.beside(|| print_chunk(chunk, answers, count, results, out))?;
+    progress.beside(|| print_chunk(chunk, answers, tally, results, out))?;
     end
 }
 
@@ -281,7 +281,7 @@ async fn store_chunk(
 fn print_chunk(
     chunk: Vec<Line>,
     answers: Vec<Value>,
-    count: &mut Count,
+    tally: &mut Tally,
     results: &mut Results,
     out: &mut Output,
 ) -> Result<(), Failure> {
@@ -295,24 +295,29 @@ fn print_chunk(
             Err(why) => json!({ "code": why.code(), "detail": why.to_string() }),
         };
         if answer["record_id"].is_string() {
-            count.stored += 1;
+            tally.stored += 1;
         } else {
-            count.refused += 1;
+            tally.refused += 1;
             let detail = answer["detail"].as_str().map_or_else(|| "refused".to_owned(), clean);
             notice(format_args!("line {}: {detail} [{}]", line.number, show(&answer, "code")));
         }
-        count.next = line.number + 1;
+        tally.next = line.number + 1;
         results.print(line.number, answer, out)?;
     }
     out.flush()
 }
 
 /// Sends a chunk; waits while the daemon is busy with others'.
-async fn send(client: &Client, body: Vec<u8>, out: &Output) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
+async fn send(
+    client: &Client,
+    body: Vec<u8>,
+    progress: &Progress,
+    out: &Output,
+) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
     let give_up = Instant::now() + BUSY_TIME;
     loop {
         let path = ["v1", "records", "bulk"];
-        match explain_wait(client, out, client.post_lines(&path, body.clone())).await {
+        match explain_wait(client, out, Some(progress), client.post_lines(&path, body.clone())).await {
             Err(Failure::Refused { status: 503, code, .. }) if code == "busy" && Instant::now() < give_up => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }

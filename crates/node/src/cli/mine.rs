@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{Output, items, notice, short, show};
+use super::output::{Output, count, items, notice, short, show};
 
 /// Mines until all that was pending at the call is on the chain, and prints each block.
 ///
@@ -49,5 +49,10 @@ fn has_room(block: &Value) -> bool {
 
 fn show_block(block: &Value, out: &mut Output) -> Result<(), Failure> {
     let records = items(&block["records"]).len();
-    out.line(format_args!("block {} {} ({records} records)", show(block, "index"), short(&show(block, "hash"))))
+    out.line(format_args!(
+        "block {} {} ({})",
+        show(block, "index"),
+        short(&show(block, "hash")),
+        count(records as u64, "record")
+    ))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{Output, items, show, show_head};
+use super::output::{Output, count, items, show, show_head};
 use super::progress::{Progress, show_elapsed};
 use crate::clock;
 use crate::ticket::JoinTarget;
@@ -38,15 +38,20 @@ pub(super) async fn status(client: &Client, out: &mut Output) -> Result<(), Fail
             "-" => "none yet".to_owned(),
             id => named(show(&status, "federation"), id.to_owned()),
         };
-        let is_synced = if status["synced"] == true { "caught up" } else { "not caught up" };
+        let peers = match (status["peers"].as_u64(), status["synced"] == true) {
+            (Some(1..), true) => format!("{} connected, caught up", show(&status, "peers")),
+            (Some(1..), false) => format!("{} connected, not caught up yet", show(&status, "peers")),
+            _ => "none connected".to_owned(),
+        };
+        let pending = status["pending_records"].as_u64().map(|number| count(number, "record"));
         let since = age(&status["started_at"]);
         out.facts(&[
             ("station", named(show(&status, "name"), show(&status, "station_id"))),
             ("federation", federation),
             ("head", show_head(&status, "head")),
             ("records", format!("{} on the chain", show(&status, "records"))),
-            ("pending", format!("{} records", show(&status, "pending_records"))),
-            ("peers", format!("{} connected, {is_synced}", show(&status, "peers"))),
+            ("pending", pending.unwrap_or_else(|| "-".to_owned())),
+            ("peers", peers),
             ("mining", if status["mining"] == true { "by itself" } else { "only when asked: qfzz mine" }.to_owned()),
             ("disk", show_space(&status)),
             ("uptime", since.map_or_else(|| "-".to_owned(), show_age)),
@@ -152,10 +157,10 @@ pub(super) async fn sync(client: &Client, args: &SyncArgs, out: &mut Output) -> 
     let reports = progress.watch(client, client.post(&path, Some(&body)), how_far).await?.unwrap_or_else(|| json!([]));
     let sum = |field: &str| items(&reports).iter().filter_map(|report| report[field].as_u64()).sum::<u64>();
     progress.end(format_args!(
-        "{} blocks and {} records from {} peers in {}",
-        sum("blocks"),
-        sum("records"),
-        items(&reports).len(),
+        "{} and {} from {} in {}",
+        count(sum("blocks"), "block"),
+        count(sum("records"), "record"),
+        count(items(&reports).len() as u64, "peer"),
         show_elapsed(start.elapsed())
     ));
     out.result(&reports, |out| {

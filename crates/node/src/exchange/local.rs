@@ -81,7 +81,10 @@ impl SyncSink for Local {
         let (respond_to, verified) = oneshot::channel();
         let rules = Arc::clone(&self.rules);
         self.verifiers.spawn(move || {
-            let verify = |block: SignedBlock| block.verify(&rules, &HashMap::new());
+            let verify_all = |batches: Vec<SignedBatch>| {
+                batches.into_par_iter().map(|batch| batch.verify(&rules)).collect::<Result<_, _>>()
+            };
+            let verify = |block: SignedBlock| block.verify_by(&rules, &HashMap::new(), verify_all);
             let result: Result<Vec<VerifiedBlock>, _> = blocks.into_par_iter().map(verify).collect();
             // A sync that was dropped needs no answer.
             let _ = respond_to.send(result.map_err(|error| Fault::Block(error.into())));

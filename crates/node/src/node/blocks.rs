@@ -135,10 +135,10 @@ fn verify_all(reader: &StoreReader, progress: &CheckProgress) -> Result<Verifica
         let Some((hash, _)) = reader.header_at(Height::new(height))? else {
             return at(format!("block {height} is missing"));
         };
-        let Some(block) = LedgerRead::block(reader, &hash)? else {
+        let Some(block) = reader.signed_block(&hash)? else {
             return at(format!("the body of block {height} is missing"));
         };
-        if let Err(fault) = verifier.next(block.to_signed()) {
+        if let Err(fault) = verifier.next(block) {
             return at(fault.to_string());
         }
     }

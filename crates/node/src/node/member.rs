@@ -20,6 +20,8 @@ use super::{NodeError, Shared};
 use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir, DataDirError};
+use crate::disk_space::Watch;
+use crate::events::Observers;
 use crate::exchange::Exchange;
 use crate::network::{self, NetworkConfig, NetworkHandle};
 use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
@@ -76,10 +78,14 @@ impl Member {
                 tracing::warn!(%error, "it is not noted that this station's log is known: the next start waits for a peer");
             }
         });
-        let service = worker::start(state, store, shared.events.clone(), on_log_known).map_err(NodeError::Thread)?;
+        let observers = Observers { events: shared.events.clone(), metrics: Arc::clone(&shared.metrics) };
+        let service =
+            worker::start(state, store, observers.clone(), on_log_known, Watch::new(shared.dir.path().to_owned()));
+        let service = service.map_err(NodeError::Thread)?;
         let started = network::start(NetworkConfig {
             seed: *shared.identity.seed(),
             federation: rules.federation(),
+            name: shared.config.station.name.clone(),
             federation_name: rules.parameters().name.clone(),
             genesis: encoded_genesis,
             listen: shared.config.network.listen.clone(),
@@ -101,7 +107,7 @@ impl Member {
             service.handle.clone(),
             service.orders,
             reader.clone(),
-            shared.events.clone(),
+            observers,
             verifiers,
         );
         let member = Arc::new(Self {

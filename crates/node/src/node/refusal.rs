@@ -13,6 +13,7 @@ impl From<ServiceError> for PortError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Overloaded => Self::Busy,
+            ServiceError::DiskFull => Self::DiskFull,
             ServiceError::NotMined(_) => Self::NotReady { reason: error.to_string() },
             ServiceError::NotSigning(reason) => {
                 let text = reason.to_string();

@@ -3,11 +3,12 @@
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::state::{ReadError, equivocation, equivocators};
 
-use super::station::head_of;
+use super::health::{Standing, join_troubles};
+use super::station::{disk_full, head_of};
 use super::{Member, Shared};
 use crate::api::dto::{BannedPeer, Head, Status, Trouble};
 use crate::api::port::PortError;
-use crate::disk_space;
+use crate::disk_space::{self, RESERVE_BYTES};
 use crate::service::state::{NotSigning, State};
 use crate::store::StoreReader;
 
@@ -26,6 +27,7 @@ struct Known {
     records: u64,
     pending: u64,
     is_synced: bool,
+    is_disk_full: bool,
     not_signing: Option<NotSigning>,
     /// Whether another daemon with this key started later, and so signs nothing.
     is_followed: bool,
@@ -45,6 +47,7 @@ impl Known {
             records: ledger.chain_state()?.records,
             pending: ledger.pool().records(),
             is_synced: state.is_synced(),
+            is_disk_full: state.is_disk_full(),
             not_signing: state.not_signing(),
             is_followed: state.is_followed(),
             has_equivocated: state.own_equivocation().is_some() || equivocation(ledger.read(), &own)?.is_some(),
@@ -88,13 +91,14 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
     };
     match shared.member() {
         Some(member) => take_part(shared, &member, &mut status).await?,
-        None => status.problems.push(no_federation(shared)),
+        None => {
+            status.problems.push(no_federation(shared));
+            status.problems.extend(join_troubles(shared, None).await);
+        }
     }
-    if let Some(free) = free_bytes.filter(|free| *free < LITTLE_ROOM) {
-        status.problems.push(Trouble {
-            problem: format!("the disk has only {} MiB left", free / (1024 * 1024)),
-            remedy: "make room: on a full disk records are refused".to_owned(),
-        });
+    if let Some(free) = free_bytes.filter(|free| (RESERVE_BYTES..LITTLE_ROOM).contains(free)) {
+        let problem = format!("the disk has only {} MiB left", free / (1024 * 1024));
+        status.problems.push(Trouble::new("disk_low", problem, "make room: on a full disk records are refused"));
     }
     Ok(status)
 }
@@ -112,7 +116,7 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     status.pending_records = known.pending;
     status.peers = peers.len() as u64;
     status.known_height = heads.map(|(height, _)| height).max();
-    status.synced = known.is_synced || (peers.is_empty() && member.is_founder());
+    status.synced = Standing::of(known.is_synced, peers.len(), member.is_founder()).is_ready();
     status.signing = known.not_signing.is_none();
     status.notices = notices(&known);
     status.reorganisations = known.reorganisations;
@@ -120,11 +124,13 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     status.banned =
         banned.into_iter().map(|ban| BannedPeer { peer_id: ban.peer, reason: ban.reason, until: ban.until }).collect();
     status.banned_total = banned_total as u64;
-    let mut trouble = |problem: String, remedy: &str| {
-        status.problems.push(Trouble { problem, remedy: remedy.to_owned() });
-    };
+    let mut trouble = |code, problem: String, remedy| status.problems.push(Trouble::new(code, problem, remedy));
+    if known.is_disk_full {
+        trouble("disk_full", disk_full(&shared.dir), "free some space: the station takes things again by itself");
+    }
     if known.has_equivocated {
         trouble(
+            "equivocated",
             "this station's key signed two batches with one sequence: once that is proven its opinions count for nothing, \
              for good"
                 .to_owned(),
@@ -146,11 +152,12 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
             ),
         };
         if let Some(remedy) = remedy {
-            trouble(reason.to_string(), remedy);
+            trouble(reason.code(), reason.to_string(), remedy);
         }
     }
     if known.is_followed && known.not_signing.is_none() {
         trouble(
+            "another_daemon_stopped",
             "another daemon was started with this station's key; it signs nothing, for this one started earlier"
                 .to_owned(),
             "stop the other one, and give it a key of its own: qfzz init in an empty directory",
@@ -158,6 +165,7 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     }
     if known.is_used_up {
         trouble(
+            "reveals_used_up",
             "this station's reveal chain is used up: it produces no more blocks".to_owned(),
             "let other stations mine, or start a new station",
         );
@@ -166,6 +174,7 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
         !member.is_founder() || !shared.config.network.join.is_empty() || shared.dir.peers_file().exists();
     if peers.is_empty() && expects_others {
         trouble(
+            "no_peer",
             "no other station is connected; records and mining go on, and the others are called again".to_owned(),
             "check the network and the other stations, or join by another address: qfzz join ADDRESS",
         );
@@ -173,8 +182,9 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     let head = known.head.index.get();
     if let Some(told) = status.known_height.map(|height| height.get()).filter(|told| *told > head + MAY_LAG) {
         let problem = format!("a peer tells of block {told}, this station is at {head}");
-        trouble(problem, "catch up: qfzz sync; if nothing comes of it, that peer cannot prove what it tells");
+        trouble("behind", problem, "catch up: qfzz sync; if nothing comes of it, that peer cannot prove what it tells");
     }
+    status.problems.extend(join_troubles(shared, Some(member)).await);
     Ok(())
 }
 
@@ -193,15 +203,11 @@ fn notices(known: &Known) -> Vec<String> {
 fn no_federation(shared: &Shared) -> Trouble {
     let targets = &shared.config.network.join;
     if targets.is_empty() {
-        return Trouble {
-            problem: "this station has no federation yet".to_owned(),
-            remedy: "join one: qfzz join TICKET or ADDRESS".to_owned(),
-        };
+        let problem = "this station has no federation yet".to_owned();
+        return Trouble::new("no_federation", problem, "join one: qfzz join TICKET or ADDRESS");
     }
     let named: Vec<String> = targets.iter().map(ToString::to_string).collect();
-    Trouble {
-        problem: format!("this station has no federation yet: nobody answers at {}", named.join(", ")),
-        remedy: "see that the station there runs and its port is open; or join by another: qfzz join ADDRESS"
-            .to_owned(),
-    }
+    let problem = format!("this station has no federation yet: nobody answers at {}", named.join(", "));
+    let remedy = "see that the station there runs and its port is open; or join by another: qfzz join ADDRESS";
+    Trouble::new("no_federation", problem, remedy)
 }

@@ -46,6 +46,9 @@ pub enum ServiceError {
     /// Too much waits to be signed.
     #[error("too many records wait to be signed: try again in a moment")]
     Overloaded,
+    /// The disk is full.
+    #[error("the disk is full: free some space where the data directory lies")]
+    DiskFull,
     /// There is no block to mine, though something may be pending.
     #[error(transparent)]
     NotMined(#[from] NoBlock),
@@ -82,6 +85,7 @@ impl ServiceHandle {
         match self.ask(Request::Submit(records)).await? {
             Reply::Submitted(receipts) => Ok(receipts),
             Reply::Overloaded => Err(ServiceError::Overloaded),
+            Reply::DiskFull => Err(ServiceError::DiskFull),
             Reply::NotSigning(reason) => Err(reason.into()),
             Reply::Mined(_) | Reply::NotMined(_) | Reply::Taken(..) => Err(ServiceError::Stopped),
         }
@@ -95,6 +99,7 @@ impl ServiceHandle {
         match self.ask(Request::Mine).await? {
             Reply::Mined(block) => Ok(block),
             Reply::NotMined(reason) => Err(reason.into()),
+            Reply::DiskFull => Err(ServiceError::DiskFull),
             Reply::NotSigning(reason) => Err(reason.into()),
             Reply::Submitted(_) | Reply::Overloaded | Reply::Taken(..) => Err(ServiceError::Stopped),
         }
@@ -104,7 +109,12 @@ impl ServiceHandle {
         match self.ask(request).await {
             Ok(Reply::Taken(taken, outcome)) => (taken, outcome),
             Ok(
-                Reply::Submitted(_) | Reply::Mined(_) | Reply::Overloaded | Reply::NotMined(_) | Reply::NotSigning(_),
+                Reply::Submitted(_)
+                | Reply::Mined(_)
+                | Reply::Overloaded
+                | Reply::DiskFull
+                | Reply::NotMined(_)
+                | Reply::NotSigning(_),
             )
             | Err(_) => (Taken::default(), Err(Fault::Here)),
         }

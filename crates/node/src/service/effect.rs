@@ -98,6 +98,11 @@ pub enum Input {
     Mined(BlockHeader),
     /// The store holds every transition up to this number.
     Committed(u64),
+    /// The disk has no room left, or has room again.
+    Disk {
+        /// Whether it is full.
+        full: bool,
+    },
 }
 
 /// What becomes of a gossiped message.
@@ -181,6 +186,8 @@ pub enum Reply {
     Submitted(Vec<Receipt>),
     /// Too much waits to be signed: try again later.
     Overloaded,
+    /// The disk is full: nothing was taken in.
+    DiskFull,
     /// The block is on disk and announced; none if nothing is pending.
     Mined(Option<VerifiedBlock>),
     /// There is no block to mine, though something may be pending.

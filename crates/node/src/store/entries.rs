@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
-use qfzz_ledger_core::block::VerifiedBlock;
+use qfzz_ledger_core::block::{SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BatchId, BlockHash};
 
@@ -24,12 +24,31 @@ impl Entries {
     /// # Errors
     /// [`StoreError::Mismatch`] if what lies there is whole but is not that batch; else those of the journal.
     pub(super) fn batch(&self, place: Place, id: BatchId) -> Result<VerifiedBatch, StoreError> {
+        VerifiedBatch::reread(&self.rules, self.signed_batch(place)?, id).map_err(|_| mismatch(place))
+    }
+
+    /// The batch that lies there, whichever it is.
+    fn signed_batch(&self, place: Place) -> Result<SignedBatch, StoreError> {
         let entry = self.journal.read(place)?;
         if entry.kind != OWN_BATCH_ENTRY && entry.kind != BATCH_ENTRY {
             return Err(mismatch(place));
         }
-        let batch = SignedBatch::decode(&entry.bytes).map_err(|_| mismatch(place))?;
-        VerifiedBatch::reread(&self.rules, batch, id).map_err(|_| mismatch(place))
+        SignedBatch::decode(&entry.bytes).map_err(|_| mismatch(place))
+    }
+
+    /// The block `hash` for somebody who verifies it: what lies there has the ids that were asked for, and the checksums
+    /// that it was written with.
+    ///
+    /// # Errors
+    /// [`StoreError::Mismatch`] if what lies there is whole but is no such block; else those of the journal.
+    pub(super) fn signed_block(&self, place: Place, hash: &BlockHash) -> Result<SignedBlock, StoreError> {
+        let entry = self.block_entry(place, hash)?;
+        let named = |(place, id): &(Place, BatchId)| {
+            let batch = self.signed_batch(*place)?;
+            if batch.id(&self.rules) == *id { Ok(batch) } else { Err(mismatch(*place)) }
+        };
+        let batches = entry.batches.iter().map(named);
+        Ok(SignedBlock { batches: batches.collect::<Result<_, _>>()?, sealed: entry.sealed })
     }
 
     /// The entry of a connected block.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
+use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::overlay::LedgerRead;
@@ -48,6 +48,14 @@ impl StoreReader {
     /// The federation's rules.
     pub const fn rules(&self) -> &Arc<Rules> {
         &self.entries.rules
+    }
+
+    /// How many entries the view has.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is fatal to the node.
+    pub fn view_entries(&self) -> Result<u64, StoreError> {
+        Ok(self.view.entries()?)
     }
 
     /// A block that was connected is found through the view, one that was kept in its file. A block that is being
@@ -178,6 +186,13 @@ impl StoreRead for StoreReader {
             headers.dedup_by_key(|(hash, _)| *hash);
             Ok(headers)
         })
+    }
+
+    fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError> {
+        match self.view.block_at(hash)? {
+            Some(at) => Ok(Some(self.entries.signed_block(at.place, hash)?)),
+            None => Ok(self.find_block(hash)?.map(|block| block.to_signed())),
+        }
     }
 
     fn batch(&self, station: &StationId, sequence: Sequence) -> Result<Option<StoredBatch>, StoreError> {

@@ -67,6 +67,8 @@ pub enum Why {
     Counted,
     /// The station has no evidence about the subject.
     NoOpinion,
+    /// The chain does not know the station, and genesis does not name it.
+    UnknownStation,
     /// The station signed two batches for one place of its log: whatever it says counts for nothing.
     Equivocation,
 }
@@ -77,6 +79,7 @@ impl Why {
         match self {
             Self::Counted => "counted",
             Self::NoOpinion => "no_opinion",
+            Self::UnknownStation => "unknown_station",
             Self::Equivocation => "equivocation",
         }
     }
@@ -116,7 +119,7 @@ pub struct GlobalTrust {
 
 /// How far `subject` is trusted across stations, at the head that `read` stands for.
 ///
-/// `nodes`: only these stations are asked (unknown ones have no opinion, double ones count once); without it the
+/// `nodes`: only these stations are asked (unknown ones have no voice, double ones count once); without it the
 /// founders and every station with a batch on the chain.
 ///
 /// # Errors
@@ -147,9 +150,21 @@ pub fn get_global_trust(
             (asked.saturating_sub(u64::from(equivocators(read)?)), opinions(rules, read, subject)?)
         }
     };
-    Ok(match policy {
+    let mut answer = match policy {
         Policy::Mean => combine(policy, asked, nodes, &opinions, mean::score),
-    })
+    };
+    for voice in answer.voices.iter_mut().filter(|voice| voice.why == Why::NoOpinion) {
+        if !rules.is_founder(&voice.station) && station_state(read, &voice.station)?.is_none() {
+            voice.why = Why::UnknownStation;
+        }
+    }
+    answer.voices.sort_unstable_by_key(order);
+    Ok(answer)
+}
+
+/// By weight, then those who have a voice, then by id.
+fn order(voice: &Voice) -> (std::cmp::Reverse<Score>, u8, StationId) {
+    (std::cmp::Reverse(voice.weight), voice.why as u8, voice.station)
 }
 
 /// Puts an answer together from the opinions with a voice, of `asked` stations; every weight is ONE, but for
@@ -192,7 +207,7 @@ fn combine(
         weight: Score::ZERO,
         why: Why::Equivocation,
     }));
-    voices.sort_unstable_by_key(|voice| (std::cmp::Reverse(voice.weight), voice.why as u8, voice.station));
+    voices.sort_unstable_by_key(order);
     let more = voices.len().saturating_sub(MAX_LISTED);
     voices.truncate(MAX_LISTED);
     let coverage = Score::mean(counted.len() as u64 * u64::from(ONE), asked).unwrap_or(Score::ZERO);

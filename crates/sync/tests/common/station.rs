@@ -359,8 +359,8 @@ impl BlockView for Station {
         Ok(ledger.read().block(&hash)?.map(|block| block.sealed().clone()))
     }
 
-    fn block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, ReadError> {
-        self.ledger().read().block(hash)
+    fn block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, ReadError> {
+        Ok(self.ledger().read().block(hash)?.map(|block| block.to_signed()))
     }
 }
 

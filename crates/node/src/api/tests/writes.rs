@@ -221,6 +221,7 @@ async fn what_the_station_cannot_do_is_a_problem_with_its_own_code() {
         (PortError::AnotherSeen { reason: "another one was seen".to_owned() }, 503, "another_daemon_seen"),
         (PortError::AnotherDaemon { reason: "another one runs".to_owned() }, 409, "another_daemon"),
         (PortError::Busy, 503, "busy"),
+        (PortError::DiskFull, 507, "disk_full"),
         (PortError::Stopping, 503, "stopping"),
         (PortError::Failed { reason: "the disk is full".to_owned() }, 500, "internal"),
     ] {

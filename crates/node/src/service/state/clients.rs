@@ -43,6 +43,13 @@ impl Clients {
         self.in_flight = self.in_flight.filter(|in_flight| *in_flight > number);
     }
 
+    /// Whose records wait to be signed; they wait no more.
+    pub(super) fn take_waiting(&mut self) -> Vec<Token> {
+        self.waiting_records = 0;
+        self.collect_until = None;
+        self.waiting.drain(..).map(|(token, ..)| token).collect()
+    }
+
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         self.collect_until.filter(|_| !self.waiting.is_empty() && self.in_flight.is_none())
     }

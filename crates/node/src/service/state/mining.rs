@@ -67,6 +67,11 @@ impl Mining {
         due.into_iter().chain(asked).min().map(|at| self.not_before.map_or(at, |not_before| at.max(not_before)))
     }
 
+    /// Who asked for a block; nobody waits any more.
+    pub(super) fn take_asked(&mut self) -> Vec<Token> {
+        self.asked.drain(..).map(|(token, _)| token).collect()
+    }
+
     /// The head moved: the job is stale, and turns begin anew.
     pub(super) fn head_moved(&mut self, effects: &mut Vec<Effect>) {
         if self.job.take().is_some() {

@@ -6,6 +6,7 @@
 
 mod accusing;
 mod clients;
+mod disk;
 mod gossip;
 mod mining;
 mod signing;
@@ -62,6 +63,7 @@ pub struct State<R> {
     signing: Signing,
     accusing: Accusing,
     syncing: Syncing,
+    is_disk_full: bool,
     reorganisations: u64,
 }
 
@@ -77,6 +79,7 @@ impl<R: LedgerRead> State<R> {
             signing: Signing::new(config.run, config.hold),
             accusing: Accusing::default(),
             syncing: Syncing::new(config.sync),
+            is_disk_full: false,
             reorganisations: 0,
         }
     }
@@ -107,7 +110,10 @@ impl<R: LedgerRead> State<R> {
     }
 
     fn dispatch(&mut self, input: Input, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        let input = if self.is_disk_full { Self::refuse_writes(input, effects) } else { Some(input) };
+        let Some(input) = input else { return Ok(()) };
         match input {
+            Input::Disk { full } => self.on_disk(full, now, effects),
             Input::Tick => self.retry_waiting(now, effects)?,
             Input::Submit { token, records } => self.on_submit(token, records, now, effects),
             Input::Mine { token } => self.on_mine(token, now),
@@ -139,6 +145,9 @@ impl<R: LedgerRead> State<R> {
         }
         let change = self.signing.tick(self.syncing.is_asking(now), now);
         self.on_signing_changed(change, now, effects);
+        if self.is_disk_full {
+            return Ok(());
+        }
         self.accuse(now, effects)?;
         self.sign_submitted(now, effects)?;
         self.decide_mining(now, effects)?;
@@ -177,10 +186,13 @@ impl<R: LedgerRead> State<R> {
 
     /// When the next [`Input::Tick`] is wanted, at the latest.
     pub fn wake_at(&self, now: Timestamp) -> Timestamp {
+        let latest = now.saturating_add(MAX_TICK_MS);
+        if self.is_disk_full {
+            return latest;
+        }
         let signing = [self.clients.wake_at(), self.mining.wake_at()].into_iter().filter(|_| self.signing.may_sign());
         let held = self.signing.wake_at(self.syncing.is_asking(now));
         let wishes = signing.chain([held, self.gossip.wake_at(), self.syncing.wake_at()]);
-        let latest = now.saturating_add(MAX_TICK_MS);
         wishes.flatten().min().unwrap_or(latest).min(latest)
     }
 

@@ -50,6 +50,18 @@ pub enum NotSigning {
     AnotherDaemon,
 }
 
+impl NotSigning {
+    /// What programs know it by, in an answer's problems and in what it refuses.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::LearningLog | Self::LogUnknown => "log_unknown",
+            Self::Repairing => "repairing",
+            Self::AnotherSeen => "another_daemon_seen",
+            Self::AnotherDaemon => "another_daemon",
+        }
+    }
+}
+
 /// What is known of another daemon with this station's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Another {
