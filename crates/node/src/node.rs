@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::auth::{Access, HostError};
+use crate::api::port::Station;
 use crate::api::server::{self, Limits};
 use crate::clock;
 use crate::config::Config;
@@ -240,15 +241,20 @@ impl Node {
         self.api.address()
     }
 
+    /// The node as a client in the same process uses it: as the HTTP API does, on the same paths.
+    pub fn station(&self) -> impl Station + use<> {
+        StationHandle::new(Arc::clone(&self.shared))
+    }
+
     /// Closes the connections to a station and refuses new ones both ways, until [`meet`](Self::meet).
-    pub(crate) async fn part_from(&self, station: StationId) {
+    pub async fn part_from(&self, station: StationId) {
         if let Some(member) = self.shared.member() {
             member.network.block(station).await;
         }
     }
 
     /// Lets a station connect again, and calls it.
-    pub(crate) async fn meet(&self, station: StationId) {
+    pub async fn meet(&self, station: StationId) {
         if let Some(member) = self.shared.member() {
             member.network.unblock(station).await;
         }

@@ -179,6 +179,8 @@ pub struct Status {
     /// What is wrong, most pressing first; empty when all is well.
     #[schema(value_type = Vec<ShownTrouble>)]
     pub problems: Vec<Trouble>,
+    /// What an operator may want to know, though nothing has to be done.
+    pub notices: Vec<String>,
 }
 
 /// How far a check of the chain is.
@@ -275,6 +277,12 @@ pub struct StationInfo {
     pub founder: bool,
     /// Whether it is this station, or connected to it.
     pub connected: bool,
+    /// Whether it was proven on the chain to have signed two batches with one sequence: its opinions count for nothing.
+    pub equivocated: bool,
+    /// The record that first proved it.
+    #[serde(serialize_with = "text_or_null")]
+    #[schema(value_type = Option<schema::RecordId>)]
+    pub equivocation: Option<RecordId>,
 }
 
 /// The acknowledgement of a record: it is on disk.
