@@ -29,7 +29,17 @@ step_tools() {
         needs "cargo fmt" "rustup component add rustfmt" &&
         needs "cargo clippy" "rustup component add clippy" &&
         needs python3 "install Python 3.11 or newer" &&
-        needs cc "install a C compiler (Debian: apt-get install build-essential)"
+        needs cc "install a C compiler (Debian: apt-get install build-essential)" &&
+        strace_for_the_tests
+}
+
+# The tests of failing disks put errors in the place of system calls.
+strace_for_the_tests() {
+    if ! command -v strace >/dev/null && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+        echo "installing strace: apt-get install strace"
+        apt-get install --yes --quiet strace
+    fi
+    needs strace "apt-get install strace"
 }
 
 step_format() { cargo fmt --all -- --check; }
@@ -88,9 +98,19 @@ step_real_ratings() {
     fi
 }
 
+step_schemathesis() {
+    local outcome=0
+    QFZZ_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/qfzz scripts/schemathesis.sh || outcome=$?
+    case $outcome in
+        0) ;;
+        77) skip "schemathesis cannot be installed: PyPI cannot be reached" ;;
+        *) return 1 ;;
+    esac
+}
+
 steps=(
     tools format fence ledger_core_alone sync_alone clippy scripts deny docs release tests doc_tests demo readme
-    real_ratings
+    schemathesis real_ratings
 )
 
 skipped=()
