@@ -96,7 +96,8 @@ impl ServiceHandle {
             Reply::Mined(block) => Ok(block),
             Reply::NotMined(reason) => Err(reason.into()),
             Reply::DiskFull => Err(ServiceError::DiskFull),
-            Reply::Submitted(_) | Reply::Overloaded | Reply::Taken(_) => Err(ServiceError::Stopped),
+            Reply::Overloaded => Err(ServiceError::Overloaded),
+            Reply::Submitted(_) | Reply::Taken(_) => Err(ServiceError::Stopped),
         }
     }
 
