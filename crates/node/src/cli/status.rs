@@ -60,7 +60,8 @@ pub(super) async fn status(client: &Client, out: &mut Output) -> Result<(), Fail
         if let Some(done) = status["verifying"]["done"].as_u64() {
             out.facts(&[("verifying", format!("{done} of {} blocks", show(&status, "verifying.of")))])?;
         }
-        items(&status["listen"]).iter().try_for_each(|address| out.facts(&[("listens on", show(address, ""))]))
+        items(&status["listen"]).iter().try_for_each(|address| out.facts(&[("listens on", show(address, ""))]))?;
+        items(&status["notices"]).iter().try_for_each(|notice| out.facts(&[("notice", show(notice, ""))]))
     })
 }
 
