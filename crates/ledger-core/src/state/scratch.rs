@@ -284,14 +284,20 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     ) -> Result<(), ReadError> {
         let new = ContentOpinion { station, initial_score: Score::HALF, verifications: 0, reports: 0, added: None };
         let evidence = |opinion: &ContentOpinion| opinion.verifications + opinion.reports;
-        let (before, now) =
-            update_opinion!(self, subject.clone(), station, Value::ContentOpinions, new, |opinion: &mut ContentOpinion| {
+        let (before, now) = update_opinion!(
+            self,
+            subject.clone(),
+            station,
+            Value::ContentOpinions,
+            new,
+            |opinion: &mut ContentOpinion| {
                 // A station's first word about a content always leaves one of these behind.
                 let is_new = evidence(opinion) == 0 && opinion.added.is_none();
                 let before = (!is_new).then(|| (opinion.score(), evidence(opinion)));
                 change(opinion);
                 (before, (opinion.score(), evidence(opinion)))
-            });
+            }
+        );
         let creator = Subject::Creator(creator.clone());
         let new = CreatorOpinion { station, totals: CreatorLedger::default() };
         update_opinion!(self, creator, station, Value::CreatorOpinions, new, |opinion: &mut CreatorOpinion| {
