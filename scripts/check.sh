@@ -55,7 +55,7 @@ step_clippy() { cargo clippy --locked --workspace --all-targets -- --deny warnin
 
 step_scripts() {
     local script
-    for script in scripts/*.sh .ci/run; do bash -n "$script" || return; done
+    for script in scripts/*.sh scripts/peer-adapter .ci/run; do bash -n "$script" || return; done
     python3 -m unittest discover --start-directory scripts
 }
 

@@ -233,7 +233,8 @@ fn every_failure_has_the_exit_code_of_its_kind_and_a_sentence() {
         check(&north, *code, command, parts);
     }
     // No federation yet: nobody answers where this station is to join.
-    let waiting = Recipe::new("waiting").join("/ip4/127.0.0.1/tcp/1");
+    // It listens only once it has joined, so this port is never taken.
+    let waiting = Recipe::new("waiting").listen("/ip4/127.0.0.1/tcp/4811").join("/ip4/127.0.0.1/tcp/1");
     for command in
         [&["record", "u", "rating"][..], &["ticket"], &["mine"], &["chain", "stats"], &["trust", "user", "u"]]
     {

@@ -33,6 +33,7 @@ use crate::api::server::{self, Limits};
 use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{DataDirError, LockedDataDir};
+use crate::disk_space;
 use crate::events::Events;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
@@ -128,6 +129,8 @@ pub(crate) struct Shared {
     pub(crate) started_at: Timestamp,
     /// How far the check of the chain is that a caller asked for.
     pub(crate) checking: Arc<blocks::CheckProgress>,
+    /// How much room the data takes.
+    pub(crate) meter: Arc<disk_space::Meter>,
     /// The federation that it takes part in, once there is one.
     member: RwLock<Option<Arc<Member>>>,
     /// One join at a time.
@@ -151,6 +154,7 @@ impl Shared {
             failing: health::FailingTargets::default(),
             started_at,
             checking: Arc::default(),
+            meter: Arc::default(),
             member: RwLock::new(None),
             joining: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),

@@ -1,5 +1,7 @@
 //! One screen about the station, and what is wrong with it.
 
+use std::sync::Arc;
+
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::state::{ReadError, equivocation, equivocators};
 
@@ -60,9 +62,9 @@ impl Known {
 
 /// How the station is; also without a federation.
 pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
-    let dir = shared.dir.path().to_owned();
+    let (dir, meter) = (shared.dir.path().to_owned(), Arc::clone(&shared.meter));
     // It reads directories, so it may wait for the disk.
-    let space = tokio::task::spawn_blocking(move || (disk_space::used(&dir).ok(), disk_space::free(&dir).ok()));
+    let space = tokio::task::spawn_blocking(move || (meter.used(&dir).ok(), disk_space::free(&dir).ok()));
     let (data_bytes, free_bytes) = space.await.unwrap_or_default();
     let mut status = Status {
         station_id: shared.identity.station_id(),
