@@ -83,12 +83,13 @@ pub struct OtherRun {
 pub struct Runs(HashMap<StationId, Vec<(Statement, Timestamp)>>);
 
 impl Runs {
-    /// Remembers what `station` said at `now`, and tells it of another run of its, the earliest that is remembered.
+    /// Remembers what `station` said at `now`, and tells it of another run of its, the one that
+    /// was heard last: a run that has ended must not stand before one that goes on.
     pub fn heard(&mut self, station: StationId, statement: Option<&Statement>, now: Timestamp) -> Option<OtherRun> {
         let statement = statement?;
         let runs = self.0.entry(station).or_default();
         runs.retain(|(known, heard)| known.run.id != statement.run.id && now.since(*heard) < REMEMBERED_MS);
-        let other = runs.iter().min_by_key(|(known, _)| known.run);
+        let other = runs.iter().max_by_key(|(known, heard)| (*heard, known.run));
         let other = other.map(|(known, heard)| OtherRun {
             statement: known.clone(),
             age_ms: u64::try_from(now.since(*heard)).unwrap_or(0),
@@ -141,8 +142,8 @@ mod tests {
         assert_eq!(runs.heard(station(1), Some(&second), at(60 + REMEMBERED_MS)), None);
         let third = statement(3, 1, 6);
         runs.heard(station(1), Some(&third), at(61 + REMEMBERED_MS));
-        let earliest = runs.heard(station(1), Some(&first), at(62 + REMEMBERED_MS));
-        assert_eq!(earliest, told(&third, 1), "of several the one that started first");
+        let last = runs.heard(station(1), Some(&first), at(62 + REMEMBERED_MS));
+        assert_eq!(last, told(&third, 1), "of several the one that was heard last");
     }
 
     #[test]
