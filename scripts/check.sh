@@ -6,7 +6,8 @@
 #   scripts/check.sh NAME...       only these
 #
 # QFZZ_RATINGS: path of the ratings for scripts/real-ratings.sh; without it that step is left out, and says so.
-# cargo-nextest and cargo-deny are used where they are installed.
+# cargo-nextest and cargo-deny are used where they are installed; schemathesis is installed from PyPI where that can be
+# reached.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
@@ -29,7 +30,17 @@ step_tools() {
         needs "cargo fmt" "rustup component add rustfmt" &&
         needs "cargo clippy" "rustup component add clippy" &&
         needs python3 "install Python 3.11 or newer" &&
-        needs cc "install a C compiler (Debian: apt-get install build-essential)"
+        needs cc "install a C compiler (Debian: apt-get install build-essential)" &&
+        strace_for_the_tests
+}
+
+# The tests of failing disks put errors in the place of system calls.
+strace_for_the_tests() {
+    if ! command -v strace >/dev/null && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+        echo "installing strace: apt-get install strace"
+        apt-get install --yes --quiet strace
+    fi
+    needs strace "apt-get install strace"
 }
 
 step_format() { cargo fmt --all -- --check; }
@@ -44,7 +55,7 @@ step_clippy() { cargo clippy --locked --workspace --all-targets -- --deny warnin
 
 step_scripts() {
     local script
-    for script in scripts/*.sh .ci/run; do bash -n "$script" || return; done
+    for script in scripts/*.sh scripts/peer-adapter .ci/run; do bash -n "$script" || return; done
     python3 -m unittest discover --start-directory scripts
 }
 
@@ -88,9 +99,19 @@ step_real_ratings() {
     fi
 }
 
+step_schemathesis() {
+    local outcome=0
+    QFZZ_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/qfzz scripts/schemathesis.sh || outcome=$?
+    case $outcome in
+        0) ;;
+        77) skip "schemathesis cannot be installed: see above" ;;
+        *) return 1 ;;
+    esac
+}
+
 steps=(
     tools format fence ledger_core_alone sync_alone clippy scripts deny docs release tests doc_tests demo readme
-    real_ratings
+    schemathesis real_ratings
 )
 
 skipped=()

@@ -152,7 +152,8 @@ class Walk:
         words = shlex.split(command)
         status = shlex.join([*words[: words.index("run")], "status"])
         deadline = time.monotonic() + START_LIMIT
-        while self.once(status)[0] != 0:
+        # One that still looks for its federation answers too, and says that as a problem.
+        while (answer := self.once(status))[0] != 0 or "PROBLEM" in answer[1]:
             if daemon.poll() is not None or time.monotonic() > deadline:
                 raise Failed(f"`{written}` does not serve:\n{log.read_text(errors='replace')[-3000:]}")
             time.sleep(POLL)

@@ -58,8 +58,9 @@ impl Before {
 
 /// A station that goes by `address`, keeps its data in `dir`, and is neither initialised nor started.
 fn at(name: &str, dir: &Path, address: Option<&str>) -> Daemon {
-    let recipe = Recipe::new(name).at(dir.to_path_buf());
-    address.into_iter().fold(recipe, |recipe, address| recipe.set("network.join", address)).prepare()
+    let recipe = Recipe::new(name).at(dir.to_path_buf()).set("network.join", address.unwrap_or_default());
+    // For `doctor`, which looks whether the ports are free.
+    recipe.set("network.listen", "/ip4/127.0.0.1/tcp/0").set("api.listen", "127.0.0.1:0").prepare()
 }
 
 fn record(daemon: &Daemon, number: usize) -> String {
@@ -143,7 +144,9 @@ impl History {
         // Blocks that are made at once: one of them ends off the best chain.
         let side = home.path().join("live/side");
         wait_for("a block is kept off the best chain", PATIENCE, || {
-            [&victim, &peer].map(|station| record(station, 15));
+            for station in [&victim, &peer] {
+                record(station, 15);
+            }
             wait_for("both know both", PATIENCE, || {
                 let pending = [&victim, &peer].map(|it| it.api().get("/v1/chain")["pending_records"].clone());
                 if pending[0] == pending[1] && pending[0] != 0 { Ok(()) } else { Err(format!("{pending:?}")) }
@@ -230,7 +233,7 @@ struct Case {
 impl Case {
     /// Every file has its turn; of the journal and the view, which are most of the directory, more than that.
     fn draw(number: usize, history: &History, dice: &mut Dice) -> Self {
-        let base = if number % 3 == 0 { "killed" } else { "stopped" };
+        let base = if number.is_multiple_of(3) { "killed" } else { "stopped" };
         let dir = history.home.path().join(base);
         let files: Vec<PathBuf> =
             files_below(&dir).into_iter().map(|file| file.strip_prefix(&dir).expect("below it").to_owned()).collect();
@@ -242,10 +245,10 @@ impl Case {
             2 => of("view/"),
             _ => files.clone(),
         };
-        let file = if number % 5 > 2 {
-            choices[number / 5 * 2 % choices.len() + number % 5 % 2].clone()
-        } else {
-            dice.pick(&choices).clone()
+        let file = match number % 5 {
+            // In turn, so that none is left out.
+            turn @ (3 | 4) => choices[(number / 5 * 2 + turn - 3) % choices.len()].clone(),
+            _ => dice.pick(&choices).clone(),
         };
         loop {
             let length = fs::metadata(dir.join(&file)).expect("it is there").len();
@@ -254,7 +257,7 @@ impl Case {
             let mut harmed = whole.clone();
             harm.apply(&mut harmed);
             if harmed != whole {
-                return Self { number, base, file, harm, with_peer: number % 2 == 0 };
+                return Self { number, base, file, harm, with_peer: number.is_multiple_of(2) };
             }
         }
     }

@@ -250,6 +250,10 @@ fn bad_questions_are_problems_too() {
     }
     let dial = station.api().try_post("/v1/peers", &json!({ "address": "radio.example" })).expect("the daemon lives");
     assert_problem("dialling no address", &dial, "address");
+    assert_eq!(dial.json()["field"], "address");
+    let sync = station.api().try_post("/v1/sync", &json!({ "peer": "radio.example" })).expect("the daemon lives");
+    assert_problem("syncing with no address", &sync, "address");
+    assert_eq!(sync.json()["field"], "peer");
 }
 
 #[test]

@@ -232,6 +232,17 @@ fn every_failure_has_the_exit_code_of_its_kind_and_a_sentence() {
     for (code, command, parts) in cases {
         check(&north, *code, command, parts);
     }
+    // No federation yet: nobody answers where this station is to join.
+    // It listens only once it has joined, so this port is never taken.
+    let waiting = Recipe::new("waiting").listen("/ip4/127.0.0.1/tcp/4811").join("/ip4/127.0.0.1/tcp/1");
+    for command in
+        [&["record", "u", "rating"][..], &["ticket"], &["mine"], &["chain", "stats"], &["trust", "user", "u"]]
+    {
+        check(&waiting, 1, command, &["no federation yet", "qfzz join"]);
+    }
+    let screen = waiting.qfzz(&["status"]).exits(0).stdout;
+    assert!(screen.starts_with("PROBLEM  ") && screen.contains("nobody answers at /ip4/127.0.0.1/tcp/1"), "{screen}");
+    assert_eq!(value(&screen, "federation"), "none yet");
     // No daemon: every command that asks one.
     north.kill();
     let asking: &[&[&str]] = &[

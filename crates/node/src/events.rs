@@ -6,9 +6,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, StationId};
+use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, Sequence, StationId};
+use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::SyncReport;
 use tokio::sync::broadcast;
+
+use crate::metrics::Metrics;
 
 /// Something that happened, after it was on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +48,18 @@ pub enum Event {
         /// Why this station parted with it, in the past tense; none where it left by itself.
         reason: Option<String>,
     },
+    /// A station was found to have signed two batches with one sequence.
+    Equivocation {
+        /// Which.
+        station: StationId,
+        /// The sequence.
+        sequence: Sequence,
+    },
     /// A synchronisation with one peer ended.
-    Sync(SyncReport),
+    Sync(Box<SyncReport>),
 }
 
-/// An event with its number: 1, 2, 3, ... since the node's start.
+/// An event with its number. Numbers rise by one within a start of the node, and from start to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Numbered {
     /// Its number; every listener sees the same.
@@ -65,12 +75,21 @@ pub struct Events {
     /// Locked while sending, so that numbers leave in order.
     told: Arc<Mutex<Told>>,
     capacity: usize,
+    /// The number before the first.
+    before: u64,
+}
+
+/// Who is told of what happens: those who listen, and whoever reads the metrics. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Observers {
+    pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// What was published so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
-    /// The number of the last event, 0 before the first.
+    /// The number of the last event, or the one before the first.
     last: u64,
     /// The last events, as many as the capacity, for those who come back.
     kept: VecDeque<Numbered>,
@@ -79,12 +98,24 @@ struct Told {
 /// What a listener that comes back has missed, and what it hears from now on.
 #[derive(Debug)]
 pub struct Resumed {
-    /// Events after its last that are not kept any more.
-    pub lost: u64,
+    /// What it has missed for good.
+    pub gap: Gap,
     /// Those that are, by rising number.
     pub missed: VecDeque<Numbered>,
     /// What is published from now on.
     pub listener: broadcast::Receiver<Numbered>,
+}
+
+/// Events that a listener has missed for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gap {
+    /// None.
+    #[default]
+    None,
+    /// So many.
+    Missed(u64),
+    /// Nobody knows how many: what it names as its last is no event of this start of the node.
+    Unknown,
 }
 
 impl Events {
@@ -93,10 +124,21 @@ impl Events {
     /// A full block's worth of single records, at less than 300 bytes each.
     pub const CAPACITY: usize = 4_096;
 
-    /// A place whose listeners may be `capacity` events behind, at least 1.
+    /// A place whose listeners may be `capacity` events behind, at least 1. The first event is number 1.
     pub fn new(capacity: usize) -> Self {
+        Self::after(capacity, 0)
+    }
+
+    /// The same, for a node that starts `now`: its first number is higher than any of an earlier start, as long as
+    /// that had fewer than 1,000 events a millisecond. All of them are exact in a JSON number until the year 2255.
+    pub fn starting(capacity: usize, now: Timestamp) -> Self {
+        Self::after(capacity, now.as_millis().unsigned_abs().saturating_mul(1_000))
+    }
+
+    fn after(capacity: usize, before: u64) -> Self {
         let capacity = capacity.max(1);
-        Self { sender: broadcast::Sender::new(capacity), told: Arc::default(), capacity }
+        let told = Arc::new(Mutex::new(Told { last: before, kept: VecDeque::new() }));
+        Self { sender: broadcast::Sender::new(capacity), told, capacity, before }
     }
 
     /// Tells all who listen now; never waits.
@@ -119,24 +161,24 @@ impl Events {
 
     /// Listens to what was published after the event with the number `last`, without gap or repetition.
     ///
-    /// 0 is before the first that is kept. A number that was not given out yet is of an earlier start of the node, and
-    /// means the same.
+    /// 0 is before the first that is kept. So is a number that was not given out since the node's start, but then the
+    /// gap is [`Gap::Unknown`].
     pub fn resume(&self, last: u64) -> Resumed {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = told.kept.front().map_or(told.last + 1, |numbered| numbered.id);
-        let from = if last == 0 || last > told.last { oldest } else { last + 1 };
+        let is_ours = (self.before..=told.last).contains(&last);
+        let (from, gap) = match last {
+            0 => (oldest, Gap::None),
+            _ if !is_ours => (oldest, Gap::Unknown),
+            last if last + 1 < oldest => (oldest, Gap::Missed(oldest - last - 1)),
+            last => (last + 1, Gap::None),
+        };
         Resumed {
-            lost: oldest.saturating_sub(from),
+            gap,
             missed: told.kept.iter().filter(|numbered| numbered.id >= from).cloned().collect(),
             // Under the lock: what comes next goes to the listener, and is not among those kept.
             listener: self.sender.subscribe(),
         }
-    }
-}
-
-impl Default for Events {
-    fn default() -> Self {
-        Self::new(Self::CAPACITY)
     }
 }
 
@@ -175,21 +217,34 @@ mod tests {
             events.publish(peer(true));
         }
         let ids = |resumed: &Resumed| resumed.missed.iter().map(|numbered| numbered.id).collect::<Vec<_>>();
-        for (last, lost, missed) in [
-            (0, 0, &[3, 4, 5][..]),
-            (1, 1, &[3, 4, 5]),
-            (2, 0, &[3, 4, 5]),
-            (4, 0, &[5]),
-            (5, 0, &[]),
-            (9, 0, &[3, 4, 5]),
+        for (last, gap, missed) in [
+            (0, Gap::None, &[3, 4, 5][..]),
+            (1, Gap::Missed(1), &[3, 4, 5]),
+            (2, Gap::None, &[3, 4, 5]),
+            (4, Gap::None, &[5]),
+            (5, Gap::None, &[]),
+            (9, Gap::Unknown, &[3, 4, 5]),
+            (u64::MAX, Gap::Unknown, &[3, 4, 5]),
         ] {
             let mut resumed = events.resume(last);
-            assert_eq!((resumed.lost, ids(&resumed)), (lost, missed.to_vec()), "after {last}");
+            assert_eq!((resumed.gap, ids(&resumed)), (gap, missed.to_vec()), "after {last}");
             assert_eq!(resumed.listener.try_recv(), Err(broadcast::error::TryRecvError::Empty));
         }
         let mut resumed = events.resume(5);
         events.publish(peer(false));
         assert_eq!(resumed.listener.try_recv().map(|numbered| numbered.id), Ok(6));
         assert_eq!(ids(&Events::new(3).resume(7)), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn a_number_of_an_earlier_start_is_known_as_such() {
+        let at = |millis| Timestamp::from_millis(millis).expect("in range");
+        let earlier = Events::starting(4, at(1_000));
+        earlier.publish(peer(true));
+        let last = earlier.resume(0).missed[0].id;
+        let events = Events::starting(4, at(1_001));
+        events.publish(peer(false));
+        let resumed = events.resume(last);
+        assert_eq!((resumed.gap, resumed.missed.len()), (Gap::Unknown, 1));
     }
 }

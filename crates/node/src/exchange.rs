@@ -18,6 +18,7 @@ use qfzz_ledger_core::codec::{CodecError, encode};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::alive::Runs;
 use qfzz_sync::message::{Request, Response};
 use qfzz_sync::peer::{PeerSession, SessionError};
 use qfzz_sync::report::SyncReport;
@@ -28,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
-use crate::events::{Event, Events};
+use crate::events::{Event, Observers};
 use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic};
 use crate::rate::{Bucket, Rate};
 use crate::service::ServiceHandle;
@@ -78,10 +79,12 @@ pub(crate) struct Exchange {
     service: ServiceHandle,
     reader: StoreReader,
     rules: Arc<Rules>,
-    events: Events,
+    observers: Observers,
     verifiers: Arc<rayon::ThreadPool>,
     allowances: Arc<Mutex<Allowances>>,
     heads: Heads,
+    /// Which daemons of other stations are alive.
+    runs: Arc<Mutex<Runs>>,
     neighbours: Arc<Mutex<Neighbours>>,
     bans: Arc<Mutex<Bans>>,
     /// How often it may yet be told with whom was parted.
@@ -105,7 +108,7 @@ impl Exchange {
         service: ServiceHandle,
         orders: mpsc::Receiver<Order>,
         reader: StoreReader,
-        events: Events,
+        observers: Observers,
         verifiers: Arc<rayon::ThreadPool>,
     ) -> Self {
         let exchange = Self {
@@ -113,10 +116,11 @@ impl Exchange {
             service,
             rules: Arc::clone(reader.rules()),
             reader,
-            events,
+            observers,
             verifiers,
             allowances: Arc::default(),
             heads: Arc::default(),
+            runs: Arc::default(),
             neighbours: Arc::default(),
             bans: Arc::default(),
             told: Arc::new(Mutex::new(Bucket::full(TOLD, clock::now().as_millis()))),
@@ -163,7 +167,7 @@ impl Exchange {
     pub(crate) async fn ask_heads(&self, peers: &[StationId]) {
         let ask = |peer: &StationId| {
             let session = Session::new(self.network.clone(), *peer, Arc::clone(&self.heads));
-            async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status)).await }
+            async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status { alive: None })).await }
         };
         futures::future::join_all(peers.iter().map(ask)).await;
     }
@@ -207,7 +211,7 @@ impl Exchange {
                 tracing::debug!(%peer, %address, "peer connected");
                 locked(&self.neighbours).connected(peer, clock::now());
                 self.service.tell(Input::Connected(peer)).await;
-                self.events.publish(Event::Peer { station: peer, connected: true, reason: None });
+                self.observers.events.publish(Event::Peer { station: peer, connected: true, reason: None });
             }
             NetworkEvent::Subscribed { peer } => self.service.tell(Input::Subscribed(peer)).await,
             NetworkEvent::Disconnected { peer } => {
@@ -216,7 +220,7 @@ impl Exchange {
                 locked(&self.neighbours).disconnected(&peer);
                 self.service.tell(Input::Disconnected(peer)).await;
                 let reason = locked(&self.bans).reason(&peer);
-                self.events.publish(Event::Peer { station: peer, connected: false, reason });
+                self.observers.events.publish(Event::Peer { station: peer, connected: false, reason });
             }
             NetworkEvent::Gossip { source, message, topic, data } => {
                 self.service.gossip(message, source, topic, data).await;
@@ -226,12 +230,15 @@ impl Exchange {
                 let ms = if what.may_be_trouble() { PAUSE_MS } else { BAN_MS };
                 self.part_from(peer, what.to_string(), clock::now().saturating_add(ms)).await;
             }
-            NetworkEvent::OtherFederation { peer, federation } => match federation {
-                Some((id, name)) => {
-                    tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
+            NetworkEvent::OtherFederation { peer, federation } => {
+                self.observers.metrics.refused(federation.is_some());
+                match federation {
+                    Some((id, name)) => {
+                        tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
+                    }
+                    None => tracing::debug!(%peer, "peer is no station of a federation"),
                 }
-                None => tracing::debug!(%peer, "peer is no station of a federation"),
-            },
+            }
         }
     }
 
@@ -295,7 +302,11 @@ impl Exchange {
                 Err(_) => return false,
             }
         } else {
-            let ask = move |state: &_| answer_about_pending(state, &peer, &request).map(shown);
+            let other_run = match &request {
+                Request::Status { alive } => locked(&self.runs).heard(peer, alive.as_ref(), clock::now()),
+                _ => None,
+            };
+            let ask = move |state: &_| answer_about_pending(state, &peer, &request, other_run).map(shown);
             match self.service.query(ask).await {
                 Ok(answer) => answer,
                 Err(_) => return false,
@@ -402,6 +413,7 @@ impl Exchange {
             // What it sent before it is gone is all the same.
             return;
         }
+        self.observers.metrics.banned();
         let seconds = until.since(now).max(0) / 1_000;
         if locked(&self.told).spend(1, now.as_millis()) {
             tracing::warn!(%peer, "peer {reason}: parting with it for {seconds} s");
@@ -411,7 +423,7 @@ impl Exchange {
         let is_connected = locked(&self.neighbours).contains(&peer);
         if !is_connected {
             // Its end was told before, or its arrival never.
-            self.events.publish(Event::Peer { station: peer, connected: false, reason: Some(reason) });
+            self.observers.events.publish(Event::Peer { station: peer, connected: false, reason: Some(reason) });
         }
         self.network.block(peer).await;
         if let Some(peer) = let_in {

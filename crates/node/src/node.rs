@@ -5,6 +5,7 @@
 
 mod blocks;
 pub(crate) mod checkup;
+mod health;
 mod joining;
 mod member;
 mod mending;
@@ -27,12 +28,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::auth::{Access, HostError};
+use crate::api::port::Station;
 use crate::api::server::{self, Limits};
 use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{DataDirError, LockedDataDir};
+use crate::disk_space;
 use crate::events::Events;
 use crate::identity::Identity;
+use crate::metrics::Metrics;
 use crate::network;
 use crate::store::StoreError;
 use crate::ticket::Ticket;
@@ -119,9 +123,14 @@ pub(crate) struct Shared {
     pub(crate) dir: LockedDataDir,
     pub(crate) identity: Identity,
     pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Targets to join that did not work the last time.
+    pub(crate) failing: health::FailingTargets,
     pub(crate) started_at: Timestamp,
     /// How far the check of the chain is that a caller asked for.
     pub(crate) checking: Arc<blocks::CheckProgress>,
+    /// How much room the data takes.
+    pub(crate) meter: Arc<disk_space::Meter>,
     /// The federation that it takes part in, once there is one.
     member: RwLock<Option<Arc<Member>>>,
     /// One join at a time.
@@ -135,14 +144,17 @@ pub(crate) struct Shared {
 impl Shared {
     /// What the parts of a node share that has not started yet; and where it says why it cannot go on.
     fn new(config: Config, dir: LockedDataDir, identity: Identity) -> (Arc<Self>, watch::Receiver<Option<String>>) {
-        let (failure, failed) = watch::channel(None);
+        let (started_at, (failure, failed)) = (clock::now(), watch::channel(None));
         let shared = Self {
             config,
             dir,
             identity,
-            events: Events::default(),
-            started_at: clock::now(),
+            events: Events::starting(Events::CAPACITY, started_at),
+            metrics: Arc::default(),
+            failing: health::FailingTargets::default(),
+            started_at,
             checking: Arc::default(),
+            meter: Arc::default(),
             member: RwLock::new(None),
             joining: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),
@@ -233,15 +245,20 @@ impl Node {
         self.api.address()
     }
 
+    /// The node as a client in the same process uses it: as the HTTP API does, on the same paths.
+    pub fn station(&self) -> impl Station + use<> {
+        StationHandle::new(Arc::clone(&self.shared))
+    }
+
     /// Closes the connections to a station and refuses new ones both ways, until [`meet`](Self::meet).
-    pub(crate) async fn part_from(&self, station: StationId) {
+    pub async fn part_from(&self, station: StationId) {
         if let Some(member) = self.shared.member() {
             member.network.block(station).await;
         }
     }
 
     /// Lets a station connect again, and calls it.
-    pub(crate) async fn meet(&self, station: StationId) {
+    pub async fn meet(&self, station: StationId) {
         if let Some(member) = self.shared.member() {
             member.network.unblock(station).await;
         }

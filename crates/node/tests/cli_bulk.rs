@@ -98,7 +98,9 @@ fn many_lines_go_in_few_requests_and_come_back_in_order() {
     let ran = fake.run(&["record", "--from", file.to_str().expect("UTF-8")]).expect(0);
     let expected: String = (0..35_592).map(|n| format!("S.0.{n}\n")).collect();
     assert!(ran.stdout == expected, "out of order, or not all: {} lines", ran.stdout.lines().count());
-    assert!(ran.stderr.starts_with("35592 records stored in ") && ran.stderr.lines().count() == 1, "{}", ran.stderr);
+    // A slow machine says in between how far it is.
+    let said: Vec<&str> = ran.stderr.lines().filter(|line| !line.starts_with("recording: ")).collect();
+    assert!(said.len() == 1 && said[0].starts_with("35592 records stored in "), "{}", ran.stderr);
     assert_eq!(fake.asked().len(), 9, "chunks of 4,096 lines");
 }
 

@@ -37,7 +37,14 @@ fn init_founds_a_federation_and_keeps_its_secrets_private() {
         "--yes",
     ];
     let made = run(&dir, &arguments).expect(0).json();
-    let expected = [("api.token", 0o600), ("genesis", 0o644), ("key", 0o600), ("lock", 0o644), ("qfzz.toml", 0o644)];
+    let expected = [
+        ("api.token", 0o600),
+        ("genesis", 0o644),
+        ("key", 0o600),
+        ("key.copy", 0o600),
+        ("lock", 0o644),
+        ("qfzz.toml", 0o644),
+    ];
     assert_eq!(modes(&dir), expected.map(|(name, mode)| (name.to_owned(), mode)).into());
     assert_eq!(std::fs::metadata(&dir).expect("there").permissions().mode() & 0o777, 0o700);
 
@@ -63,7 +70,7 @@ fn init_never_overwrites_and_names_what_is_there() {
     run(dir.path(), &["init"]).expect(0);
     let key = std::fs::read(dir.path().join("key")).expect("read");
     let again = run(dir.path(), &["init", "--name", "other"]).expect(1);
-    assert!(again.stderr.contains("key, genesis, qfzz.toml"), "{again:?}");
+    assert!(again.stderr.contains("key, key.copy, genesis, qfzz.toml"), "{again:?}");
     assert!(again.stdout.is_empty());
     assert_eq!(std::fs::read(dir.path().join("key")).expect("read"), key);
 }
@@ -130,7 +137,7 @@ fn wrong_usage_exits_2_and_names_the_field() {
         (&["trust", "user", "u", "--at-least", "high"], "--at-least"),
         (&["chain", "block", "first"], "INDEX_OR_HASH"),
         (&["demo", "--stations", "21"], "--stations"),
-        (&["doctor"], "doctor"),
+        (&["doctor", "--accept-loss"], "--repair"),
         (&["--api", "https://x", "status"], "--api"),
     ] {
         let refused = run(&dir, arguments).expect(2);
@@ -192,7 +199,9 @@ fn a_directory_with_a_history_but_no_key_is_not_made_another_station() {
 fn a_damaged_key_stops_the_daemon_with_a_sentence() {
     let dir = tempfile::tempdir().expect("a directory");
     run(dir.path(), &["init"]).expect(0);
-    std::fs::write(dir.path().join("key"), "00").expect("written");
+    for name in ["key", "key.copy"] {
+        std::fs::write(dir.path().join(name), "00").expect("written");
+    }
     let refused = run(dir.path(), &["run"]).expect(1);
     assert!(refused.stderr.contains("key is damaged") && refused.stderr.contains("backup"), "{refused:?}");
 }

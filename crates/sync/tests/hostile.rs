@@ -52,7 +52,7 @@ fn of_another_kind(world: &World, is_for: fn(&Request) -> bool) -> Link<'static>
 fn answers_of_another_kind_or_none() {
     each_is_named(
         &[
-            ("another kind to status", |w| of_another_kind(w, |it| matches!(it, Request::Status)), NOT_ASKED),
+            ("another kind to status", |w| of_another_kind(w, |it| matches!(it, Request::Status { .. })), NOT_ASKED),
             ("to headers", |w| of_another_kind(w, |it| matches!(it, Request::Headers { .. })), NOT_ASKED),
             ("to blocks", |w| of_another_kind(w, |it| matches!(it, Request::Blocks { .. })), NOT_ASKED),
             ("to pending", |w| of_another_kind(w, |it| matches!(it, Request::Pending { .. })), NOT_ASKED),
@@ -336,7 +336,7 @@ fn enormous() -> Work {
 fn claims(world: &World, head: [u8; 32], work: fn(&World) -> Work, has: fn(&World) -> bool) -> Link<'static> {
     world.but(move |world, request, answer| {
         Ok(match (request, answer) {
-            (Request::Status, Response::Status(status)) => {
+            (Request::Status { .. }, Response::Status(status)) => {
                 Response::Status(Status { head: BlockHash::from_bytes(head), work: work(world), ..status })
             }
             (Request::Headers { .. }, _) if !has(world) => {

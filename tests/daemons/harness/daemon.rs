@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Api, Finished, Namespace, qfzz, wait_for};
+use super::{Api, Fault, Finished, Namespace, qfzz, wait_for};
 
 /// How long a start may take before the test gives up: far above the limits that tests assert.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -175,7 +175,7 @@ impl Daemon {
 
     /// Starts it with `more` flags.
     fn start_with(&mut self, more: &[&str]) -> Duration {
-        self.try_start_with(more).unwrap_or_else(|status| panic!("{} ended at its start: {status}", self.name))
+        self.try_start_with(more, None).unwrap_or_else(|status| panic!("{} ended at its start: {status}", self.name))
     }
 
     /// Starts it, or says how it ended instead.
@@ -186,10 +186,30 @@ impl Daemon {
     /// # Panics
     /// If it neither ends nor answers.
     pub fn try_start(&mut self) -> Result<Duration, ExitStatus> {
-        self.try_start_with(&[])
+        self.try_start_with(&[], None)
     }
 
-    fn try_start_with(&mut self, more: &[&str]) -> Result<Duration, ExitStatus> {
+    /// As [`try_start`](Self::try_start), with a system call that fails.
+    ///
+    /// # Errors
+    /// How it ended.
+    ///
+    /// # Panics
+    /// If it neither ends nor answers.
+    pub fn try_start_with_fault(&mut self, fault: &Fault) -> Result<Duration, ExitStatus> {
+        self.try_start_with(&[], Some(fault))
+    }
+
+    /// How it ended, if it has.
+    pub fn try_end(&mut self) -> Option<ExitStatus> {
+        let child = self.process.as_mut().unwrap_or_else(|| panic!("{} runs", self.name));
+        let status = child.try_wait().expect("a child can be asked")?;
+        self.process = None;
+        self.api = None;
+        Some(status)
+    }
+
+    fn try_start_with(&mut self, more: &[&str], fault: Option<&Fault>) -> Result<Duration, ExitStatus> {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let address_file = self.data_dir.join("api.addr");
         // What a killed process left behind names a port that is nobody's, or somebody else's.
@@ -199,6 +219,10 @@ impl Daemon {
         let (stdout, stderr) = (self.append("stdout"), self.append("stderr"));
         let mut command = self.command();
         command.args(["run", "--listen", &self.listen, "--api-listen", "127.0.0.1:0"]).args(more);
+        let mut command = match fault {
+            Some(fault) => fault.in_command(&command),
+            None => command,
+        };
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let start = Instant::now();
         let child = self.spawn(&mut command);
@@ -213,8 +237,8 @@ impl Daemon {
             if api.is_none() {
                 api = Some(self.find_api()?);
             }
-            let answer =
-                api.as_ref().expect("it was just found").try_get("/livez").map_err(|error| format!("{error:?}"))?;
+            let found = api.as_ref().expect("it was just found");
+            let answer = found.try_get("/livez").map_err(|error| format!("{error:?}"))?;
             if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
         });
         if let Some(status) = ended {

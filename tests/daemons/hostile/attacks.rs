@@ -395,6 +395,7 @@ fn headers(
             work: Difficulty::new(8).expect("in range").work(),
             pending: [0; 32],
             your_log: LogEnd::EMPTY,
+            other_run: None,
         }),
     };
     framed(&encode(&answer))
@@ -404,7 +405,7 @@ impl Attack {
     /// Connects and asks for the node's status, so that the node takes it for a station and syncs with it.
     async fn station(&self) -> Stranger {
         let stranger = self.stranger().await;
-        send_on_a_stream(&stranger, &self.federation.request(&encode(&Request::Status))).await;
+        send_on_a_stream(&stranger, &self.federation.request(&encode(&Request::Status { alive: None }))).await;
         stranger
     }
 

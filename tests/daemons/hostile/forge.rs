@@ -106,7 +106,7 @@ impl Federation {
     }
 
     pub(crate) fn request_with_trailing_bytes(&self, n: u32) -> Vec<u8> {
-        let mut bytes = encode(&Request::Status);
+        let mut bytes = encode(&Request::Status { alive: None });
         bytes.extend(noise(n, 1 + n as usize % 100));
         self.request(&bytes)
     }

@@ -5,7 +5,8 @@
 //!   rebinding). No port, and any port, will do, unless an entry of `api.hosts` names one.
 //! - On writes an `Origin`, where there is one, must be of such a host; else 403 `foreign_origin`, `null` too.
 //! - Writes need `Authorization: Bearer` and the token; else 401. Where the API listens beyond loopback, reads need it
-//!   too, all but `/livez` and `/readyz`, which supervisors ask.
+//!   too, all but `/livez` and `/readyz`, which supervisors ask. It is asked for only where there is something: a path
+//!   or method that does not exist is told so to anybody.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -84,18 +85,21 @@ impl Access {
         Ok(Self { token, hosts, open_reads: is_local(listen.ip()) })
     }
 
-    /// Judges a request by its head.
+    /// Judges by its head a request for whatever there may be: by host and origin.
     ///
     /// # Errors
-    /// The [`Problem`] to answer with: of host, origin, token, the first that applies.
-    pub fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    /// The [`Problem`] to answer with.
+    pub fn check_source(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         self.check_host(uri, headers)?;
-        let is_read = method == Method::GET || method == Method::HEAD;
-        if !is_read {
-            self.check_origin(headers)?;
-        }
-        let is_probe = matches!(uri.path(), "/livez" | "/readyz");
-        if is_read && (self.open_reads || is_probe) { Ok(()) } else { self.check_token(headers) }
+        if is_read(method) { Ok(()) } else { self.check_origin(headers) }
+    }
+
+    /// Judges by its head a request for something that exists: by the token, where it needs one.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer with.
+    pub fn check_right(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        if is_read(method) && (self.open_reads || is_probe(uri.path())) { Ok(()) } else { self.check_token(headers) }
     }
 
     fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
@@ -157,6 +161,15 @@ impl Access {
     }
 }
 
+/// Whether supervisors ask for it, who have no token.
+pub(super) fn is_probe(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz")
+}
+
+fn is_read(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
 /// Whether only this machine can reach `address`.
 fn is_local(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
@@ -189,7 +202,10 @@ mod tests {
             let name: header::HeaderName = name.parse().expect("a header's name");
             map.append(name, value.parse().expect("a header's value"));
         }
-        access.check(&method, &target.parse().expect("a target"), &map).map_err(|problem| problem.code)
+        let target = target.parse().expect("a target");
+        let judged =
+            access.check_source(&method, &target, &map).and_then(|()| access.check_right(&method, &target, &map));
+        judged.map_err(|problem| problem.code)
     }
 
     #[test]

@@ -4,14 +4,16 @@ use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::SealedHeader;
 use qfzz_ledger_core::codec::encode;
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, Sequence, StationId};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::time::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::dto::{Head, number, shown_metadata, text};
+use super::schema;
 
 /// A batch with what its station had seen.
 #[derive(Clone, Debug)]
@@ -47,24 +49,47 @@ pub struct FoundRecord {
 }
 
 /// A block as `/v1/chain/blocks` shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Block)]
 pub(super) struct ShownBlock<'a> {
+    /// Its height; genesis has 0.
     #[serde(serialize_with = "number")]
+    #[schema(value_type = schema::Whole)]
     index: Height,
+    /// Its hash.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Hash)]
     hash: BlockHash,
+    /// The hash of the block before; `0` in genesis.
     previous_hash: String,
+    /// When its producer made it.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Time)]
     timestamp: Timestamp,
+    /// Who made it; null in genesis.
+    #[schema(value_type = Option<schema::PeerId>)]
     producer: Option<String>,
+    /// The version of the block's rules.
     version: u32,
+    /// Zero hex digits that its hash starts with.
     difficulty: u32,
+    /// What proof of work varied.
+    #[schema(value_type = schema::Whole)]
     nonce: u64,
+    /// The Merkle root of the batches' ids; in genesis the hash of the federation's parameters.
+    #[schema(value_type = schema::Hash)]
     merkle_root: String,
+    /// The number of batches.
     batch_count: u32,
+    /// The sum of the encoded lengths of the batches, in bytes.
     body_bytes: u32,
+    /// The next preimage of the producer's reveal chain.
+    #[schema(value_type = schema::Hash)]
     reveal: String,
+    /// The producer's signature over the hash; empty in genesis.
+    #[schema(value_type = schema::Hex)]
     seal: String,
+    /// The records of all batches, in order.
     records: Vec<ShownRecord<'a>>,
 }
 
@@ -93,16 +118,21 @@ impl<'a> ShownBlock<'a> {
 }
 
 /// A block as it is exported: as shown, and the bytes from which every bit of it can be verified again.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ExportedBlock)]
 pub(super) struct ExportedBlock<'a> {
+    /// The block as it is shown.
     #[serde(flatten)]
     shown: ShownBlock<'a>,
     /// The encoded header.
+    #[schema(value_type = schema::Hex)]
     header: String,
     /// The encoded signed batches, in order.
+    #[schema(value_type = Vec<schema::Hex>)]
     batches: Vec<String>,
     /// In block 0: the encoded parameters of the federation and their nonce.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Hex>)]
     genesis: Option<String>,
 }
 
@@ -119,53 +149,110 @@ impl<'a> ExportedBlock<'a> {
 }
 
 /// A record as it is shown: its fields, then where it stands.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Record)]
 pub(super) struct ShownRecord<'a> {
+    /// Its fields.
     #[serde(flatten)]
     fields: Fields<'a>,
+    /// Its place, which is its name.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::RecordId)]
     record_id: RecordId,
+    /// Its hash: a leaf of its batch's Merkle tree.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Hash)]
     hash: RecordHash,
+    /// Who signed it.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::PeerId)]
     station_id: StationId,
+    /// The batch that holds it.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Hash)]
     batch_id: BatchId,
+    /// The height of the block that its author had seen as head; null if that is not on this chain.
     seen: Option<u64>,
 }
 
 /// A record's fields, the same names as when it is sent.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum Fields<'a> {
+#[schema(as = RecordFields)]
+pub(super) enum Fields<'a> {
+    /// A user did something.
     UserAction {
+        #[schema(value_type = schema::Id)]
         user_id: &'a str,
+        #[schema(value_type = schema::Id)]
         action: &'a str,
+        #[schema(value_type = schema::Target)]
         target: &'a str,
         #[serde(serialize_with = "number")]
+        #[schema(value_type = schema::Delta)]
         trust_delta: Delta,
         #[serde(serialize_with = "text")]
+        #[schema(value_type = schema::Time)]
         timestamp: Timestamp,
     },
+    /// A content exists.
     ContentAdded {
+        #[schema(value_type = schema::Id)]
         content_id: &'a str,
+        #[schema(value_type = schema::Id)]
         creator_id: &'a str,
         #[serde(serialize_with = "number")]
+        #[schema(value_type = schema::Score)]
         initial_score: Score,
+        #[schema(value_type = Option<schema::Metadata>)]
         metadata: Option<Box<RawValue>>,
     },
+    /// A content was verified.
     ContentVerified {
+        #[schema(value_type = schema::Id)]
         content_id: &'a str,
+        #[schema(value_type = schema::Id)]
         creator_id: &'a str,
     },
+    /// A content was reported.
     ContentReported {
+        #[schema(value_type = schema::Id)]
         content_id: &'a str,
+        #[schema(value_type = schema::Id)]
         creator_id: &'a str,
+    },
+    /// A station signed two batches with one sequence.
+    BatchEquivocation {
+        /// Who signed both; `station_id` is who proves it.
+        #[serde(serialize_with = "text")]
+        #[schema(value_type = schema::PeerId)]
+        accused_id: StationId,
+        /// The sequence of both.
+        #[serde(serialize_with = "number")]
+        #[schema(value_type = schema::Whole)]
+        sequence: Sequence,
+        /// The two, in order of their ids.
+        batches: [ShownHeader; 2],
     },
 }
 
-impl<'a> From<&'a Record> for Fields<'a> {
-    fn from(record: &'a Record) -> Self {
+/// One of the two batches that prove an equivocation: all that is needed to verify it again.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShownHeader {
+    /// Its id.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Hash)]
+    batch_id: BatchId,
+    /// The encoded header.
+    #[schema(value_type = schema::Hex)]
+    header: String,
+    /// What signs it.
+    #[schema(value_type = schema::Hex)]
+    signature: String,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(record: &'a Record, rules: &Rules) -> Self {
         match record {
             Record::UserAction(record) => Self::UserAction {
                 user_id: record.user_id.as_str(),
@@ -186,6 +273,15 @@ impl<'a> From<&'a Record> for Fields<'a> {
             Record::ContentReported(record) => {
                 Self::ContentReported { content_id: record.content_id.as_str(), creator_id: record.creator_id.as_str() }
             }
+            Record::BatchEquivocation(proof) => Self::BatchEquivocation {
+                accused_id: proof.station(),
+                sequence: proof.sequence(),
+                batches: proof.headers().map(|signed| ShownHeader {
+                    batch_id: signed.id(rules),
+                    header: hex::encode(encode(&signed.header)),
+                    signature: hex::encode(signed.signature.as_bytes()),
+                }),
+            },
         }
     }
 }
@@ -195,7 +291,7 @@ fn shown_records<'a>(seen: &'a SeenBatch, rules: &Rules) -> impl Iterator<Item =
     let (batch, seen) = (&seen.batch, seen.seen.map(Height::get));
     let hashes = batch.record_hashes(rules);
     (0..).zip(batch.records()).zip(hashes).map(move |((index, record), hash)| ShownRecord {
-        fields: record.into(),
+        fields: Fields::new(record, rules),
         record_id: batch.record_id(index),
         hash,
         station_id: batch.station(),
@@ -205,15 +301,24 @@ fn shown_records<'a>(seen: &'a SeenBatch, rules: &Rules) -> impl Iterator<Item =
 }
 
 /// The answer to `/v1/records/{id}`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FoundRecord)]
 pub(super) struct ShownFound<'a> {
+    /// The record.
     record: Option<ShownRecord<'a>>,
+    /// Its place, which is its name.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::RecordId)]
     record_id: RecordId,
+    /// Who signed it.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::PeerId)]
     station_id: StationId,
+    /// `pending` or `confirmed`.
     status: &'static str,
+    /// The block of the best chain that holds it; null while it is pending.
     block: Option<Head>,
+    /// Blocks from that one to the head, both counted; 0 while it is pending.
     confirmations: u64,
 }
 

@@ -64,6 +64,15 @@ fn check_head(headers: &HeaderMap, kinds: &[&str], limit: usize) -> Result<(), P
             return Err(Problem::of_field("Content-Type", Code::UnsupportedMediaType, detail));
         }
     }
+    if let Some(coding) = headers.get(header::CONTENT_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        let detail = format!(
+            "`Content-Encoding` is {}: send the body as it is, not compressed",
+            quoted(&String::from_utf8_lossy(coding.as_bytes()))
+        );
+        return Err(Problem::of_field("Content-Encoding", Code::UnsupportedMediaType, detail));
+    }
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|declared| declared > limit) { Err(too_large(limit)) } else { Ok(()) }
 }

@@ -2,23 +2,27 @@
 //!
 //! Hashes, ids and times are texts, bytes are hex, scores are JSON numbers written from their integers.
 
-use std::collections::BTreeMap;
+mod trust;
+
 use std::fmt::Display;
 
 use qfzz_ledger_core::header::{Difficulty, Work};
 use qfzz_ledger_core::ids::{
-    BatchId, BlockHash, FederationId, Height, Id, Name, RecordHash, RecordId, Sequence, StationId,
+    BatchId, BlockHash, FederationId, Height, Name, RecordHash, RecordId, Sequence, StationId,
 };
-use qfzz_ledger_core::record::{Metadata, Subject};
-use qfzz_ledger_core::score::{Band, Score};
+use qfzz_ledger_core::record::Metadata;
 use qfzz_ledger_core::time::Timestamp;
-use qfzz_sync::global_trust as combined;
 use qfzz_sync::report::SyncReport;
 use serde::Serialize;
 use serde::ser::{Error, Serializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::json::canonical_object;
+use super::schema;
+
+pub(super) use trust::ShownGlobal;
+pub use trust::{ContentTrust, CreatorTrust, GlobalTrust, LogHead, Trust, UserTrust, Voice};
 
 /// Writes a value as the text it is shown as.
 pub(super) fn text<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {
@@ -64,39 +68,75 @@ pub(super) fn shown_metadata(metadata: &Metadata) -> Option<Box<RawValue>> {
 }
 
 /// A block's place and hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Head {
     /// Its height.
     #[serde(serialize_with = "number")]
+    #[schema(value_type = schema::Whole)]
     pub index: Height,
     /// Its hash.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Hash)]
     pub hash: BlockHash,
 }
 
 /// Something that an operator should know, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
+    /// What programs tell it by.
+    pub code: &'static str,
     /// What is wrong.
     pub problem: String,
     /// What helps.
-    pub remedy: String,
+    pub remedy: &'static str,
+}
+
+impl Trouble {
+    /// Takes the parts.
+    pub const fn new(code: &'static str, problem: String, remedy: &'static str) -> Self {
+        Self { code, problem, remedy }
+    }
+}
+
+/// Something that an operator should know, and what to do about it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Trouble)]
+pub(super) struct ShownTrouble<'a> {
+    /// What programs tell it by.
+    code: &'a str,
+    /// What is wrong.
+    problem: &'a str,
+    /// What is wrong and what helps, in one sentence.
+    detail: String,
+    /// What helps.
+    remedy: &'a str,
+}
+
+impl Serialize for Trouble {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { code, problem, remedy } = self;
+        ShownTrouble { code, problem, detail: format!("{problem}: {remedy}"), remedy }.serialize(to)
+    }
 }
 
 /// One screen about this station.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Status {
     /// This station.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::PeerId)]
     pub station_id: StationId,
     /// What it calls itself.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Name)]
     pub name: Name,
     /// Its federation, if it has one.
     #[serde(serialize_with = "text_or_null")]
+    #[schema(value_type = Option<schema::Hash>)]
     pub federation_id: Option<FederationId>,
     /// What the federation calls itself.
     #[serde(serialize_with = "text_or_null")]
+    #[schema(value_type = Option<schema::Name>)]
     pub federation: Option<Name>,
     /// The program's version.
     pub version: String,
@@ -112,6 +152,7 @@ pub struct Status {
     pub peers: u64,
     /// The greatest height that a connected peer tells of; it has proven nothing yet.
     #[serde(serialize_with = "number_or_null")]
+    #[schema(value_type = Option<schema::Whole>)]
     pub known_height: Option<Height>,
     /// Whether it has caught up with a peer, or founded the federation and has none.
     pub synced: bool,
@@ -129,17 +170,21 @@ pub struct Status {
     pub free_bytes: Option<u64>,
     /// When it started.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Time)]
     pub started_at: Timestamp,
     /// Peers that are kept away for what they did, the longest first, at most 32.
     pub banned: Vec<BannedPeer>,
     /// How many are kept away in all.
     pub banned_total: u64,
     /// What is wrong, most pressing first; empty when all is well.
+    #[schema(value_type = Vec<ShownTrouble>)]
     pub problems: Vec<Trouble>,
+    /// What an operator may want to know, though nothing has to be done.
+    pub notices: Vec<String>,
 }
 
 /// How far a check of the chain is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Checking {
     /// Blocks checked.
     pub done: u64,
@@ -148,20 +193,22 @@ pub struct Checking {
 }
 
 /// A peer that is kept away.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BannedPeer {
     /// Who.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::PeerId)]
     pub peer_id: StationId,
     /// What it did, in the past tense.
     pub reason: String,
     /// When it may come back.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Time)]
     pub until: Timestamp,
 }
 
 /// Whether the node is ready.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Readiness {
     /// It has a federation, and has caught up with a peer or is a founder without peers.
     pub ready: bool,
@@ -170,49 +217,57 @@ pub struct Readiness {
 }
 
 /// A connected peer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Peer {
     /// Who.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::PeerId)]
     pub peer_id: StationId,
-    /// The multiaddress of the connection.
+    /// The multiaddress by which it can be dialled, as far as it is known; else that of the connection.
     pub address: String,
-    /// What it calls itself, once its introduction is on the chain.
+    /// What it calls itself, as it told or as its introduction on the chain says.
     #[serde(serialize_with = "text_or_null")]
+    #[schema(value_type = Option<schema::Name>)]
     pub name: Option<Name>,
     /// Its head, once it has told.
     pub head: Option<Head>,
     /// Since when it is connected.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Time)]
     pub connected_since: Timestamp,
 }
 
 /// A connection that was asked for and stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Dialled {
     /// Who answered.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::PeerId)]
     pub peer_id: StationId,
     /// Under which multiaddress.
     pub address: String,
     /// The federation, which is now also this node's.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Hash)]
     pub federation_id: FederationId,
     /// What it calls itself.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Name)]
     pub federation: Name,
     /// Whether this node had no federation before.
     pub joined: bool,
 }
 
 /// A station that takes part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StationInfo {
     /// Which.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::PeerId)]
     pub station_id: StationId,
     /// What it calls itself.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Name)]
     pub name: Name,
     /// Its records on the chain.
     pub records: u64,
@@ -222,6 +277,12 @@ pub struct StationInfo {
     pub founder: bool,
     /// Whether it is this station, or connected to it.
     pub connected: bool,
+    /// Whether it was proven on the chain to have signed two batches with one sequence: its opinions count for nothing.
+    pub equivocated: bool,
+    /// The record that first proved it.
+    #[serde(serialize_with = "text_or_null")]
+    #[schema(value_type = Option<schema::RecordId>)]
+    pub equivocation: Option<RecordId>,
 }
 
 /// The acknowledgement of a record: it is on disk.
@@ -235,210 +296,39 @@ pub struct Receipt {
     pub batch_id: BatchId,
 }
 
+/// The acknowledgement of a record: it is on disk.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Receipt)]
+pub(super) struct ShownReceipt<'a> {
+    /// Its place, which is its name.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::RecordId)]
+    record_id: &'a RecordId,
+    /// Its hash: a leaf of its batch's Merkle tree.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Hash)]
+    hash: &'a RecordHash,
+    /// The batch that holds it.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Hash)]
+    batch_id: &'a BatchId,
+    /// The number of that batch in its station's log.
+    #[serde(serialize_with = "number")]
+    #[schema(value_type = schema::Whole)]
+    sequence: Sequence,
+    /// Always `pending`: it waits for a block.
+    status: &'static str,
+}
+
 impl Serialize for Receipt {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Shown<'a> {
-            #[serde(serialize_with = "text")]
-            record_id: &'a RecordId,
-            #[serde(serialize_with = "text")]
-            hash: &'a RecordHash,
-            #[serde(serialize_with = "text")]
-            batch_id: &'a BatchId,
-            #[serde(serialize_with = "number")]
-            sequence: Sequence,
-            status: &'static str,
-        }
         let Self { record_id, hash, batch_id } = self;
-        Shown { record_id, hash, batch_id, sequence: record_id.sequence, status: "pending" }.serialize(to)
-    }
-}
-
-/// A score at one head, and what it rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(into = "ShownTrust")]
-pub struct Trust {
-    /// Whose opinion it is; `None`: the ledger's.
-    pub station_id: Option<StationId>,
-    /// With what is pending; an opinion's is always the confirmed one.
-    pub score: Score,
-    /// At the head, the same on every node.
-    pub confirmed_score: Score,
-    /// What `score` rests on: actions of a user, verifications and reports of a content or of a creator's contents.
-    pub evidence: u64,
-    /// Pending records about the subject, which count in `score` only.
-    pub pending: u64,
-    /// The head.
-    pub head: Head,
-}
-
-/// [`Trust`] with its band.
-#[derive(Serialize)]
-struct ShownTrust {
-    #[serde(serialize_with = "text_or_null")]
-    station_id: Option<StationId>,
-    #[serde(serialize_with = "number")]
-    score: Score,
-    #[serde(serialize_with = "number")]
-    confirmed_score: Score,
-    #[serde(serialize_with = "text")]
-    band: Band,
-    evidence: u64,
-    pending: u64,
-    head: Head,
-}
-
-impl From<Trust> for ShownTrust {
-    fn from(trust: Trust) -> Self {
-        let Trust { station_id, score, confirmed_score, evidence, pending, head } = trust;
-        Self { station_id, score, confirmed_score, band: score.band(), evidence, pending, head }
-    }
-}
-
-/// How far a user is trusted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UserTrust {
-    /// Who.
-    #[serde(serialize_with = "text")]
-    pub user_id: Id,
-    /// The score, and what it rests on.
-    #[serde(flatten)]
-    pub trust: Trust,
-}
-
-/// How far a content is trusted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ContentTrust {
-    /// The content.
-    #[serde(serialize_with = "text")]
-    pub content_id: Id,
-    /// Who made it.
-    #[serde(serialize_with = "text")]
-    pub creator_id: Id,
-    /// The score, and what it rests on.
-    #[serde(flatten)]
-    pub trust: Trust,
-    /// How often it was verified, as counted in `score`.
-    pub verifications: u64,
-    /// How often it was reported, as counted in `score`.
-    pub reports: u64,
-    /// Its score while it is neither verified nor reported.
-    #[serde(serialize_with = "number")]
-    pub initial_score: Score,
-    /// What the station said about it that added it first; `None` if nobody added it.
-    #[serde(serialize_with = "metadata_or_null")]
-    pub metadata: Option<Metadata>,
-    /// When it was first named; `None` if it never was.
-    #[serde(serialize_with = "text_or_null")]
-    pub created_at: Option<Timestamp>,
-    /// When that last changed.
-    #[serde(serialize_with = "text_or_null")]
-    pub updated_at: Option<Timestamp>,
-}
-
-/// How far a creator is trusted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CreatorTrust {
-    /// Who.
-    #[serde(serialize_with = "text")]
-    pub creator_id: Id,
-    /// The score, and what it rests on.
-    #[serde(flatten)]
-    pub trust: Trust,
-    /// The contents whose mean it is, as counted in `score`.
-    pub contents: u64,
-}
-
-/// The opinions of many stations, combined.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GlobalTrust {
-    /// About whom or what.
-    pub subject: Subject,
-    /// The combined score, and what it rests on.
-    pub combined: combined::GlobalTrust,
-    /// The newest batch known of each station that has a part in it.
-    pub newest: BTreeMap<StationId, LogHead>,
-    /// The head it was computed at.
-    pub head: Head,
-}
-
-/// The newest batch of a station's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct LogHead {
-    /// Its number.
-    #[serde(serialize_with = "number")]
-    pub sequence: Sequence,
-    /// Its id.
-    #[serde(serialize_with = "text")]
-    pub batch_id: BatchId,
-}
-
-/// One station's part in a combined score.
-#[derive(Serialize)]
-struct ShownVoice<'a> {
-    #[serde(serialize_with = "text")]
-    station_id: StationId,
-    #[serde(serialize_with = "number")]
-    score: Score,
-    evidence: u64,
-    #[serde(serialize_with = "number")]
-    weight: Score,
-    head: Option<&'a LogHead>,
-    /// Whether the opinion is as fresh as was asked for: always, while no station is asked at once.
-    answered: bool,
-    why: &'static str,
-}
-
-impl Serialize for GlobalTrust {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Shown<'a> {
-            kind: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            user_id: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            content_id: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            creator_id: Option<&'a str>,
-            #[serde(serialize_with = "number")]
-            score: Score,
-            #[serde(serialize_with = "text")]
-            band: Band,
-            policy: &'static str,
-            stations: Vec<ShownVoice<'a>>,
-            more: usize,
-            #[serde(serialize_with = "number")]
-            coverage: Score,
-            #[serde(serialize_with = "number")]
-            confidence: Score,
-            head: Head,
-        }
-        let (kind, user_id, content_id, creator_id) = match &self.subject {
-            Subject::User(user) => ("user", Some(user.as_str()), None, None),
-            Subject::Content { creator_id, content_id } => {
-                ("content", None, Some(content_id.as_str()), Some(creator_id.as_str()))
-            }
-            Subject::Creator(creator) => ("creator", None, None, Some(creator.as_str())),
-        };
-        let combined::GlobalTrust { score, policy, ref voices, more, coverage, confidence } = self.combined;
-        let shown = |voice: &combined::Voice| ShownVoice {
-            station_id: voice.station,
-            score: voice.score,
-            evidence: voice.evidence,
-            weight: voice.weight,
-            head: self.newest.get(&voice.station),
-            answered: true,
-            why: voice.why.as_str(),
-        };
-        let (band, policy, head) = (score.band(), policy.as_str(), self.head);
-        let stations = voices.iter().map(shown).collect();
-        Shown { kind, user_id, content_id, creator_id, score, band, policy, stations, more, coverage, confidence, head }
-            .serialize(to)
+        ShownReceipt { record_id, hash, batch_id, sequence: record_id.sequence, status: "pending" }.serialize(to)
     }
 }
 
 /// Figures about the chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Statistics {
     /// Blocks of the best chain, genesis counted.
     pub chain_length: u64,
@@ -448,6 +338,7 @@ pub struct Statistics {
     pub pending_records: u64,
     /// Zero hex digits that every block's hash starts with.
     #[serde(serialize_with = "difficulty")]
+    #[schema(value_type = schema::Difficulty)]
     pub difficulty: Difficulty,
     /// Whether every block that is shown was verified.
     pub is_valid: bool,
@@ -457,13 +348,14 @@ pub struct Statistics {
     pub total_users: u64,
     /// Expected hash attempts behind the chain.
     #[serde(serialize_with = "work")]
+    #[schema(value_type = schema::Whole)]
     pub work: Work,
     /// The head.
     pub head: Head,
 }
 
 /// What verifying the stored chain came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Verification {
     /// Whether every block is valid and follows the one before.
     pub valid: bool,
@@ -474,20 +366,33 @@ pub struct Verification {
     pub problem: Option<String>,
 }
 
-/// A sync report, as shown.
-#[derive(Serialize)]
+/// What one sync with one peer did.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SyncReport)]
 pub(super) struct ShownReport {
+    /// The peer.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::PeerId)]
     peer: StationId,
+    /// Blocks taken in.
     blocks: u64,
+    /// Batches taken in beside those in blocks.
     batches: u64,
+    /// Records in those blocks and batches.
     records: u64,
+    /// Bytes of answers received.
     bytes_in: u64,
+    /// Bytes of requests sent.
     bytes_out: u64,
+    /// Requests that were answered.
     round_trips: u64,
+    /// Blocks that left the best chain.
     reorg_depth: u64,
+    /// How long it took, in milliseconds.
     elapsed_ms: u64,
+    /// Time that the processor spent on it here, in milliseconds.
     cpu_ms: u64,
+    /// What the peer did wrong, or why the sync ended early; null if both are equal now as far as the peer goes.
     fault: Option<String>,
 }
 

@@ -5,10 +5,11 @@
 //! | `port` | what the API needs of the node |
 //! | `server` | listener, connections, stop |
 //! | `routes` | which path does what |
-//! | `auth`, `token` | who may ask what |
+//! | `auth` | who may ask what |
 //! | `body`, `query`, `json` | reading strictly, within bounds |
 //! | `record` | records as they are sent |
-//! | `block`, `dto` | what is shown |
+//! | `block`, `proof`, `dto` | what is shown |
+//! | `schema`, `openapi` | how all of it is described |
 //! | `problem` | refusals, with their stable codes |
 //!
 //! Nothing here decides about the ledger, and nothing waits for a client: whatever a client can hold up is bounded in
@@ -19,11 +20,14 @@ pub mod block;
 mod body;
 pub mod dto;
 pub mod json;
+mod openapi;
 pub mod port;
 pub mod problem;
+pub mod proof;
 mod query;
 pub mod record;
 mod routes;
+mod schema;
 pub mod server;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Id, Name, RecordId, StationId};
+use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::time::Timestamp;
 #[cfg(doc)]
@@ -23,6 +24,7 @@ use super::dto::{
     UserTrust, Verification,
 };
 use crate::events::Events;
+use crate::metrics::{Figures, Metrics};
 
 /// Blocks of the best chain, by rising height.
 pub type BlockStream = BoxStream<'static, Result<Block, PortError>>;
@@ -63,6 +65,24 @@ pub enum PortError {
     #[error("the station is not ready: {reason}")]
     NotReady {
         /// What it waits for.
+        reason: String,
+    },
+    /// It does not know its own log yet, so it signs nothing.
+    #[error("{reason}")]
+    LogUnknown {
+        /// What it waits for.
+        reason: String,
+    },
+    /// Another daemon was seen that signs with its key, and may be running.
+    #[error("{reason}")]
+    AnotherSeen {
+        /// What is known of it.
+        reason: String,
+    },
+    /// Another daemon that was started earlier signs with its key, so this one signs nothing.
+    #[error("{reason}")]
+    AnotherDaemon {
+        /// What is known of it.
         reason: String,
     },
     /// Its queues are full.
@@ -116,6 +136,12 @@ pub trait Station: Clone + Send + Sync + 'static {
 
     /// Where its events are listened to.
     fn events(&self) -> Events;
+
+    /// Where it counts, and where the API counts its answers.
+    fn metrics(&self) -> Arc<Metrics>;
+
+    /// What the metrics ask for at every reading; also without a federation.
+    fn figures(&self) -> impl Future<Output = Result<Figures, PortError>> + Send;
 
     /// The federation's rules.
     fn rules(&self) -> impl Future<Output = Result<Arc<Rules>, PortError>> + Send;
@@ -187,6 +213,10 @@ pub trait Station: Clone + Send + Sync + 'static {
 
     /// One record; `None` if it is not known.
     fn record(&self, id: RecordId) -> impl Future<Output = Result<Option<FoundRecord>, PortError>> + Send;
+
+    /// The proof that a record was signed and, once it is confirmed, that its block holds it; `None` if the record is
+    /// not known.
+    fn proof(&self, id: RecordId) -> impl Future<Output = Result<Option<RecordProof>, PortError>> + Send;
 
     /// Reads the stored chain from disk and verifies all of it.
     fn verify(&self) -> impl Future<Output = Result<Verification, PortError>> + Send;

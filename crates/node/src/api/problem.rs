@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Defines the codes: name, text, status, title.
 macro_rules! codes {
@@ -90,6 +91,8 @@ codes! {
     UnknownKind, "unknown_kind", UNPROCESSABLE_ENTITY, "Unknown kind of record";
     /// A record of a kind of a later version.
     KindNotAvailable, "kind_not_available", UNPROCESSABLE_ENTITY, "Kind not available in this version";
+    /// A record of a kind that only the node itself writes.
+    KindOfTheNode, "kind_of_the_node", UNPROCESSABLE_ENTITY, "Written by the node itself";
     /// A field that does not exist there, or that the node itself sets.
     UnknownField, "unknown_field", UNPROCESSABLE_ENTITY, "Unknown field";
     /// A field that is needed.
@@ -126,6 +129,12 @@ codes! {
     NotReady, "not_ready", SERVICE_UNAVAILABLE, "Not ready";
     /// The disk is full.
     DiskFull, "disk_full", INSUFFICIENT_STORAGE, "The disk is full";
+    /// The station does not know its own log yet, and signs nothing before.
+    LogUnknown, "log_unknown", SERVICE_UNAVAILABLE, "The own log is not known yet";
+    /// Another daemon with the station's key may be running.
+    AnotherDaemonSeen, "another_daemon_seen", SERVICE_UNAVAILABLE, "Another daemon was seen with this key";
+    /// Another daemon with the station's key runs, and started earlier.
+    AnotherDaemon, "another_daemon", CONFLICT, "Another daemon signs with this key";
     /// The station took too long.
     Timeout, "timeout", GATEWAY_TIMEOUT, "The station took too long";
 }
@@ -155,24 +164,33 @@ impl Problem {
     }
 }
 
-/// The JSON members of a problem.
-#[derive(Serialize)]
-struct Members<'a> {
+/// Why a request was refused: problem details of RFC 9457.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ShownProblem<'a> {
+    /// `urn:qfzz:problem:` and the code.
     r#type: String,
+    /// A short summary, the same for every occurrence.
     title: &'a str,
+    /// The HTTP status.
     status: u16,
+    /// What programs tell it by: it does not change.
     code: &'a str,
+    /// A sentence that names what is wrong and the remedy.
     detail: &'a str,
+    /// The field, parameter or header that it is about, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    /// Several reasons, where there are.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schema(required = false)]
     reasons: &'a [String],
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        let members = Members {
+        let members = ShownProblem {
             // A name, not an address: there is no page to keep alive.
             r#type: format!("urn:qfzz:problem:{}", self.code.as_str()),
             title: self.code.title(),

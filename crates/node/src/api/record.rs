@@ -15,6 +15,39 @@ use super::problem::{Code, Problem, quoted};
 /// The action table of a federation: each action and its delta.
 pub type Actions = BTreeMap<Id, Delta>;
 
+/// The kinds of records that are taken, and their fields beside `kind`.
+pub(super) mod kinds {
+    /// A kind of record.
+    pub(in crate::api) struct Kind {
+        /// What `kind` says.
+        pub(in crate::api) name: &'static str,
+        /// Fields that must be there.
+        pub(in crate::api) required: &'static [&'static str],
+        /// Fields that are filled in where they are left out.
+        pub(in crate::api) optional: &'static [&'static str],
+    }
+
+    pub(in crate::api) const USER_ACTION: Kind = Kind {
+        name: "user_action",
+        required: &["user_id", "action"],
+        optional: &["target", "trust_delta", "timestamp"],
+    };
+    pub(in crate::api) const CONTENT_ADDED: Kind = Kind {
+        name: "content_added",
+        required: &["content_id", "creator_id"],
+        optional: &["initial_score", "metadata"],
+    };
+    pub(in crate::api) const CONTENT_VERIFIED: Kind =
+        Kind { name: "content_verified", required: &["content_id", "creator_id"], optional: &[] };
+    pub(in crate::api) const CONTENT_REPORTED: Kind =
+        Kind { name: "content_reported", required: &["content_id", "creator_id"], optional: &[] };
+
+    /// All of them.
+    pub(in crate::api) const ALL: [Kind; 4] = [USER_ACTION, CONTENT_ADDED, CONTENT_VERIFIED, CONTENT_REPORTED];
+}
+
+use kinds::Kind;
+
 /// Kinds of the protocol that this version does not write.
 const LATER_KINDS: [&str; 4] = ["dataset_registered", "dataset_verified", "dataset_rated", "testimony"];
 
@@ -90,7 +123,7 @@ pub fn parse_record(text: &str, actions: &Actions, now: Timestamp) -> Result<Rec
     let kind = fields.text("kind")?;
     match kind.as_str() {
         "user_action" => {
-            fields.only(&["kind", "user_id", "action", "target", "trust_delta", "timestamp"])?;
+            fields.only(&kinds::USER_ACTION)?;
             let (user_id, action) = (fields.id("user_id")?, fields.id("action")?);
             let target = fields.optional_text("target")?.unwrap_or_default();
             let target = Target::new(target).map_err(|error| bad_id("target", &error))?;
@@ -100,14 +133,18 @@ pub fn parse_record(text: &str, actions: &Actions, now: Timestamp) -> Result<Rec
             Ok(Record::UserAction(UserAction { user_id, action, target, trust_delta, timestamp }))
         }
         "content_added" => {
-            fields.only(&["kind", "content_id", "creator_id", "initial_score", "metadata"])?;
+            fields.only(&kinds::CONTENT_ADDED)?;
             let (content_id, creator_id) = (fields.id("content_id")?, fields.id("creator_id")?);
             let initial_score = fields.decimal::<Score>("initial_score")?.unwrap_or(Score::HALF);
             let metadata = fields.metadata("metadata")?;
             Ok(Record::ContentAdded(ContentAdded { content_id, creator_id, initial_score, metadata }))
         }
-        "content_verified" => Ok(Record::ContentVerified(fields.content()?)),
-        "content_reported" => Ok(Record::ContentReported(fields.content()?)),
+        "content_verified" => Ok(Record::ContentVerified(fields.content(&kinds::CONTENT_VERIFIED)?)),
+        "content_reported" => Ok(Record::ContentReported(fields.content(&kinds::CONTENT_REPORTED)?)),
+        "batch_equivocation" => {
+            let detail = "the kind `batch_equivocation` is written by the node itself when it meets two signed batches of one place: there is nothing to send";
+            Err(FieldError::new("kind", Code::KindOfTheNode, detail))
+        }
         later if LATER_KINDS.contains(&later) => {
             let detail = format!(
                 "the kind `{later}` is not available in this version: send user_action, content_added, content_verified or content_reported"
@@ -177,8 +214,9 @@ impl<'a> Fields<'a> {
         Ok(Self(members(text)?))
     }
 
-    /// Refuses every field that is not one of `known`.
-    fn only(&self, known: &[&str]) -> Result<(), FieldError> {
+    /// Refuses every field that is not one of the kind's.
+    fn only(&self, kind: &Kind) -> Result<(), FieldError> {
+        let known = [&["kind"], kind.required, kind.optional].concat();
         match self.0.keys().find(|field| !known.contains(&field.as_str())) {
             None => Ok(()),
             Some(field) => {
@@ -215,8 +253,8 @@ impl<'a> Fields<'a> {
         Id::new(self.text(field)?).map_err(|error| bad_id(field, &error))
     }
 
-    fn content(&self) -> Result<ContentRef, FieldError> {
-        self.only(&["kind", "content_id", "creator_id"])?;
+    fn content(&self, kind: &Kind) -> Result<ContentRef, FieldError> {
+        self.only(kind)?;
         Ok(ContentRef { content_id: self.id("content_id")?, creator_id: self.id("creator_id")? })
     }
 

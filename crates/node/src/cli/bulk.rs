@@ -269,7 +269,7 @@ async fn store_chunk(
         body.push(b'\n');
         sent += 1;
     }
-    let (answers, end) = if sent == 0 { (Vec::new(), Ok(())) } else { send(client, body, out).await? };
+    let (answers, end) = if sent == 0 { (Vec::new(), Ok(())) } else { send(client, body, progress, out).await? };
     if answers.len() > sent || (answers.len() < sent && end.is_ok()) {
         return Err(Failure::BadAnswer { why: format!("it has {} lines for {sent} records", answers.len()) });
     }
@@ -308,11 +308,16 @@ fn print_chunk(
 }
 
 /// Sends a chunk; waits while the daemon is busy with others'.
-async fn send(client: &Client, body: Vec<u8>, out: &Output) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
+async fn send(
+    client: &Client,
+    body: Vec<u8>,
+    progress: &Progress,
+    out: &Output,
+) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
     let give_up = Instant::now() + BUSY_TIME;
     loop {
         let path = ["v1", "records", "bulk"];
-        match explain_wait(client, out, client.post_lines(&path, body.clone())).await {
+        match explain_wait(client, out, Some(progress), client.post_lines(&path, body.clone())).await {
             Err(Failure::Refused { status: 503, code, .. }) if code == "busy" && Instant::now() < give_up => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }

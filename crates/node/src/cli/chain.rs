@@ -13,6 +13,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::output::{Output, clean, items, notice, show};
 use super::progress::{Progress, show_elapsed};
+use super::proof::{self, ProofArgs, VerifyProofArgs};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ChainCommand {
@@ -33,6 +34,10 @@ pub(super) enum ChainCommand {
         /// Where to; standard output without it, or with `-`
         file: Option<PathBuf>,
     },
+    /// Write the proof that a record was signed and is in its block, for anybody to verify
+    Proof(ProofArgs),
+    /// Verify such a proof; needs no daemon. Exits with code 5 if it does not hold
+    VerifyProof(VerifyProofArgs),
 }
 
 /// Only what no daemon can understand is refused here; the daemon tells an index from the beginning of a hash.
@@ -56,6 +61,9 @@ pub(super) async fn chain(client: &Client, command: &ChainCommand, out: &mut Out
         ChainCommand::Latest => block(client, "latest", out).await,
         ChainCommand::Block { place } => block(client, place, out).await,
         ChainCommand::Export { file } => export(client, file.as_deref(), out).await,
+        ChainCommand::Proof(args) => proof::proof(client, args, out).await,
+        // Answered before anybody is asked.
+        ChainCommand::VerifyProof(_) => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::score::Score;
 
+use crate::api::proof::ProofFault;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
 use crate::node::NodeError;
@@ -30,7 +31,7 @@ mod exit {
     pub(super) const NOT_FOUND: u8 = 3;
     /// The daemon cannot be reached.
     pub(super) const NO_DAEMON: u8 = 4;
-    /// Verification failed: chain or threshold.
+    /// Verification failed: chain, proof or threshold.
     pub(super) const NOT_VERIFIED: u8 = 5;
 }
 
@@ -75,6 +76,10 @@ pub(super) enum Failure {
     BelowThreshold { score: Score, threshold: Score },
     #[error("the chain does not verify{}: run `qfzz sync`; if it stays so, restart the daemon, which checks its store", problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default())]
     ChainInvalid { problem: Option<String> },
+    #[error("the proof does not hold: {fault}")]
+    ProofInvalid { fault: ProofFault },
+    #[error("{what}")]
+    NotFound { what: String },
     #[error("{problems} problems: what helps stands beside each")]
     Unhealthy { problems: usize, is_chain_invalid: bool },
     #[error("{refused} of {lines} lines were not stored")]
@@ -126,8 +131,10 @@ impl Failure {
             // What was asked is wrong in itself, such as a delta that is not the action's.
             Self::Refused { status: 400 | 422, .. } => exit::USAGE,
             Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
+            Self::NotFound { .. } => exit::NOT_FOUND,
             Self::BelowThreshold { .. }
             | Self::ChainInvalid { .. }
+            | Self::ProofInvalid { .. }
             | Self::Unhealthy { is_chain_invalid: true, .. } => exit::NOT_VERIFIED,
             Self::Interrupted { failure, .. } => failure.exit_code(),
             Self::Logged { exit_code } => *exit_code,

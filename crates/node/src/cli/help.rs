@@ -138,6 +138,12 @@ Examples:
   qfzz config check
   qfzz config show --origin"
         }
+        "doctor" => {
+            "\
+Examples:
+  qfzz doctor
+  qfzz doctor --repair"
+        }
         "completions" => {
             "\
 Examples:

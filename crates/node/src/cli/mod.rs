@@ -1,5 +1,6 @@
 //! The program `qfzz`: what it is asked on the command line, and what it answers.
 
+mod allocator;
 mod bulk;
 mod chain;
 mod client;
@@ -7,6 +8,7 @@ mod configuration;
 mod content;
 mod demo;
 mod doctor;
+mod explain;
 mod failure;
 mod help;
 mod init;
@@ -14,6 +16,7 @@ mod manual;
 mod mine;
 mod output;
 mod progress;
+mod proof;
 mod record;
 mod run;
 mod status;
@@ -174,12 +177,17 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     match command {
         Command::Init(args) => init::init(global, args, out),
-        Command::Run(args) => run::run(global, args, out),
+        Command::Run(args) => {
+            allocator::settle();
+            run::run(global, args, out)
+        }
         Command::Demo(args) => demo::demo(args, global.data_dir.as_ref(), out),
         Command::Config(command) => configuration::configuration(global, command, out),
         Command::Completions(args) => manual::completions(args, out),
         Command::Man(args) => manual::man(args, out),
         Command::Doctor(args) => doctor::doctor(global, args, out),
+        // The one question that nobody has to be asked.
+        Command::Ask(Question::Chain(chain::ChainCommand::VerifyProof(args))) => proof::verify_proof(global, args, out),
         Command::Ask(question) => {
             let client = global.client()?;
             wait_for(tokio::runtime::Builder::new_current_thread(), ask(question, &client, out))

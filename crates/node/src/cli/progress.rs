@@ -139,10 +139,11 @@ impl Drop for Progress {
 /// How long a record may take before people wonder.
 const WONDER: Duration = Duration::from_secs(1);
 
-/// Waits for a record to be stored; says why where the daemon may not sign yet.
+/// Waits for a record to be stored; says why where the daemon may not sign yet, beside the bar if there is one.
 pub(super) async fn explain_wait<T>(
     client: &Client,
     out: &Output,
+    progress: Option<&Progress>,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let mut work = pin!(work);
@@ -155,7 +156,8 @@ pub(super) async fn explain_wait<T>(
         done = &mut work => return done,
         status = status => {
             if status.is_some_and(|status| status["signing"] == false) {
-                notice("waiting for the daemon: it asks its peers for this station's own log first");
+                let say = || notice("waiting for the daemon: it asks its peers for this station's own log first");
+                progress.map_or_else(say, |progress| progress.beside(say));
             }
         }
     }

@@ -58,7 +58,8 @@ pub(super) async fn record(client: &Client, args: &RecordArgs, out: &mut Output)
 
 /// Sends one record and prints its id.
 pub(super) async fn store(client: &Client, record: &Value, out: &mut Output) -> Result<(), Failure> {
-    let stored = explain_wait(client, out, client.post(&["v1", "records"], Some(record))).await?.unwrap_or_default();
+    let stored =
+        explain_wait(client, out, None, client.post(&["v1", "records"], Some(record))).await?.unwrap_or_default();
     out.result(&stored, |out| out.line(show(&stored, "record_id")))
 }
 

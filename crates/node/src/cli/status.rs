@@ -27,9 +27,6 @@ pub(super) struct SyncArgs {
     peer: Option<String>,
 }
 
-/// Peers that are kept away and shown, at most.
-const SHOWN_BANS: usize = 3;
-
 pub(super) async fn status(client: &Client, out: &mut Output) -> Result<(), Failure> {
     let status = client.get(&["v1", "status"], &[]).await?;
     out.result(&status, |out| {
@@ -63,14 +60,9 @@ pub(super) async fn status(client: &Client, out: &mut Output) -> Result<(), Fail
         if let Some(done) = status["verifying"]["done"].as_u64() {
             out.facts(&[("verifying", format!("{done} of {} blocks", show(&status, "verifying.of")))])?;
         }
-        let banned = items(&status["banned"]);
-        for ban in banned.iter().take(SHOWN_BANS) {
-            let (peer, reason, until) = (show(ban, "peer_id"), show(ban, "reason"), show(ban, "until"));
-            out.facts(&[("kept away", format!("{peer}, which {reason}, until {until}"))])?;
-        }
-        let more = status["banned_total"].as_u64().unwrap_or(0).saturating_sub(SHOWN_BANS as u64);
-        if more > 0 {
-            out.facts(&[("", format!("and {}: qfzz status --json", count(more, "other peer")))])?;
+        for banned in items(&status["banned"]) {
+            let [peer, until, reason] = ["peer_id", "until", "reason"].map(|member| show(banned, member));
+            out.facts(&[("kept away", format!("{peer} until {until}: it {reason}"))])?;
         }
         items(&status["listen"]).iter().try_for_each(|address| out.facts(&[("listens on", show(address, ""))]))
     })

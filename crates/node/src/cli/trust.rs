@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::content::Place;
+use super::explain::Explanation;
 use super::failure::Failure;
-use super::output::{Output, items, notice, show, show_head};
+use super::output::{Output, clean, items, notice, show, show_head};
 use crate::config::TrustPolicy;
 
 #[derive(Debug, Subcommand)]
@@ -51,13 +52,16 @@ pub(super) struct View {
     /// How to combine them: mean [default: trust.policy of the daemon's settings]
     #[arg(long, requires = "global")]
     policy: Option<TrustPolicy>,
+    /// Say what the score rests on
+    #[arg(long)]
+    explain: bool,
     /// Exit with code 5 if the score is below this, 0 to 1
     #[arg(long, value_name = "SCORE")]
     at_least: Option<Score>,
 }
 
 /// Whom or what a question of trust is about.
-enum Subject<'a> {
+pub(super) enum Subject<'a> {
     User(&'a Id),
     Content(&'a Place),
     Creator(&'a Id),
@@ -69,16 +73,33 @@ pub(super) async fn trust(client: &Client, command: &TrustCommand, out: &mut Out
         TrustCommand::Content { place, view } => (Subject::Content(place), view),
         TrustCommand::Creator { creator, view } => (Subject::Creator(creator), view),
     };
-    let answer = if view.global {
-        let answer = ask_globally(client, &subject, view).await?;
-        name_strangers(client, &view.nodes, out).await;
-        out.result(&answer, |out| show_global(&answer, out))?;
-        answer
-    } else {
-        let answer = ask(client, &subject, view.station.as_ref()).await?;
-        out.result(&answer, |out| show_one(&subject, &answer, out))?;
-        answer
+    let mut answer = match view.global {
+        true => {
+            name_strangers(client, &view.nodes, out).await;
+            ask_globally(client, &subject, view).await?
+        }
+        false => ask(client, &subject, view.station.as_ref()).await?,
     };
+    let explanation = match (view.explain, view.global) {
+        (false, _) => None,
+        (true, true) => Some(Explanation::of_many(&answer)),
+        // Of one station there is nothing more to know.
+        (true, false) if view.station.is_some() => Some(Explanation::of_one(&subject, &answer, &Value::Null)),
+        (true, false) => {
+            let stations = ask_globally(client, &subject, view).await?;
+            Some(Explanation::of_one(&subject, &answer, &stations))
+        }
+    };
+    if let (Some(explanation), Value::Object(members)) = (&explanation, &mut answer) {
+        members.insert("explanation".to_owned(), explanation.to_json());
+    }
+    out.result(&answer, |out| {
+        match view.global {
+            true => show_global(&answer, out)?,
+            false => show_one(&subject, &answer, out)?,
+        }
+        explanation.map_or(Ok(()), |explanation| explanation.show(out))
+    })?;
     match view.at_least {
         Some(threshold) => {
             let score = score_of(&answer)?;
@@ -92,6 +113,14 @@ pub(super) async fn trust(client: &Client, command: &TrustCommand, out: &mut Out
 pub(super) async fn show_content(client: &Client, place: &Place, out: &mut Output) -> Result<(), Failure> {
     let subject = Subject::Content(place);
     let answer = ask(client, &subject, None).await?;
+    if answer["known"] == Value::Bool(false) {
+        let what = format!(
+            "nobody has said anything about the content `{}` of the creator `{}`: check both ids, or run `qfzz sync`",
+            clean(place.content.as_str()),
+            clean(place.creator.as_str())
+        );
+        return Err(Failure::NotFound { what });
+    }
     out.result(&answer, |out| show_one(&subject, &answer, out))
 }
 
@@ -138,12 +167,21 @@ async fn name_strangers(client: &Client, nodes: &[StationId], out: &Output) {
 }
 
 fn show_one(subject: &Subject<'_>, answer: &Value, out: &mut Output) -> Result<(), Failure> {
+    let station = show(answer, "station_id");
+    match answer["why"].as_str() {
+        Some("unknown_station") => {
+            out.line(format_args!("PROBLEM  the chain knows no station {station}: this is no opinion"))?;
+            out.line("  remedy check the id: `qfzz peers` and the blocks name those that are known")?;
+        }
+        Some("no_opinion") => out.line(format_args!("{station} has no record about this on the chain: no opinion"))?,
+        _ => {}
+    }
     out.facts(&[
         ("score", show_score(answer, "score")),
         ("band", show(answer, "band")),
         ("confirmed", show_score(answer, "confirmed_score")),
         ("evidence", show(answer, "evidence")),
-        ("pending", format!("{} records", show(answer, "pending"))),
+        ("pending", format!("{} records, {}", show(answer, "pending"), counted(answer))),
     ])?;
     match subject {
         Subject::User(_) => {}
@@ -153,6 +191,8 @@ fn show_one(subject: &Subject<'_>, answer: &Value, out: &mut Output) -> Result<(
             ("reports", show(answer, "reports")),
             ("initial score", show_score(answer, "initial_score")),
             ("metadata", show(answer, "metadata")),
+            ("first named", show(answer, "created_at")),
+            ("last changed", show(answer, "updated_at")),
         ])?,
     }
     if !answer["station_id"].is_null() {
@@ -168,6 +208,7 @@ fn show_global(answer: &Value, out: &mut Output) -> Result<(), Failure> {
         ("policy", show(answer, "policy")),
         ("coverage", show(answer, "coverage")),
         ("confidence", show(answer, "confidence")),
+        ("pending", format!("{} records, {}", show(answer, "pending"), counted(answer))),
         ("at block", show_head(answer, "head")),
     ])?;
     let rows = items(&answer["stations"]);
@@ -182,8 +223,13 @@ fn show_global(answer: &Value, out: &mut Output) -> Result<(), Failure> {
     out.table(["STATION", "SCORE", "EVIDENCE", "WEIGHT", "ANSWERED", "WHY"], rows.iter().map(row))
 }
 
+/// Whether the score counts what is pending.
+fn counted(answer: &Value) -> &'static str {
+    if answer["includes_pending"] == Value::Bool(true) { "counted" } else { "not counted" }
+}
+
 /// A score as people write it, without exponent.
-fn show_score(answer: &Value, member: &str) -> String {
+pub(super) fn show_score(answer: &Value, member: &str) -> String {
     parse_score(&answer[member]).map_or_else(|| show(answer, member), |score| score.to_string())
 }
 

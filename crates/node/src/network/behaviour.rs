@@ -6,11 +6,10 @@ use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{Swarm, allow_block_list, identify, kad, memory_connection_limits, noise, ping, swarm};
-use qfzz_ledger_core::ids::{FederationId, Name};
 
 use super::gate::Gate;
 use super::names::{self, Names};
-use super::{gossip, session, transport, watch};
+use super::{NetworkConfig, gossip, session, transport, watch};
 
 /// Part of the machine's memory above which no connection is accepted any more.
 const MAX_MEMORY_SHARE: f64 = 0.9;
@@ -78,10 +77,10 @@ pub(super) fn swarm<B: NetworkBehaviour>(keypair: Keypair, behaviour: B) -> Resu
     Ok(Swarm::new(transport::transport(&keypair)?, behaviour, keypair.public().to_peer_id(), config))
 }
 
-/// Identify with the given protocol version.
-pub(super) fn identify(keypair: &Keypair, protocol_version: String) -> identify::Behaviour {
+/// Identify with the given protocol and agent version.
+pub(super) fn identify(keypair: &Keypair, protocol_version: String, agent: String) -> identify::Behaviour {
     let config = identify::Config::new(protocol_version, keypair.public())
-        .with_agent_version(concat!("qfzz/", env!("CARGO_PKG_VERSION")).to_owned())
+        .with_agent_version(agent)
         .with_push_listen_addr_updates(true)
         // The peer table keeps the addresses that may be dialled; strangers' have no place here.
         .with_cache_size(0);
@@ -106,18 +105,17 @@ fn kad(keypair: &Keypair, names: &Names) -> kad::Behaviour<MemoryStore> {
     kad
 }
 
-/// What a station of `federation` speaks.
-pub(super) fn behaviour(
-    keypair: &Keypair,
-    federation: FederationId,
-    name: &Name,
-    names: &Names,
-) -> Result<Behaviour, BuildError> {
+/// What a station of a federation speaks.
+pub(super) fn behaviour(keypair: &Keypair, config: &NetworkConfig, names: &Names) -> Result<Behaviour, BuildError> {
     Ok(Behaviour {
         blocked: allow_block_list::Behaviour::default(),
         gate: Gate::new(),
         memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE),
-        identify: identify(keypair, names::introduce(federation, name)),
+        identify: identify(
+            keypair,
+            names::introduce(config.federation, &config.federation_name),
+            names::agent(&config.name),
+        ),
         ping: ping(),
         kad: kad(keypair, names),
         gossip: gossip::behaviour(names).map_err(|reason| BuildError::Gossip { reason })?,

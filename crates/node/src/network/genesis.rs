@@ -14,7 +14,7 @@ use qfzz_ledger_core::ids::StationId;
 
 use super::behaviour::{self, BuildError};
 use super::handle::RequestError;
-use super::names::{NEWCOMER, is_dialable, peer_in, station_of};
+use super::names::{AGENT, NEWCOMER, is_dialable, peer_in, station_of};
 use super::{root_cause, session};
 
 /// How long the whole of it may take.
@@ -106,7 +106,7 @@ pub async fn fetch_genesis(seed: [u8; 32], address: Multiaddr) -> Result<Fetched
     }
     let keypair = behaviour::keypair(seed);
     let newcomer = Newcomer {
-        identify: behaviour::identify(&keypair, NEWCOMER.to_owned()),
+        identify: behaviour::identify(&keypair, NEWCOMER.to_owned(), AGENT.to_owned()),
         ping: behaviour::ping(),
         genesis: session::genesis(),
     };

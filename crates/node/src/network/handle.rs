@@ -47,6 +47,21 @@ pub struct PeerInfo {
     pub direction: Direction,
     /// Round trip of the last ping; `None` before the first.
     pub ping: Option<Duration>,
+    /// What it calls itself, once it has told.
+    pub name: Option<Name>,
+    /// Where it can be dialled, as it says, once it has told; without peer id.
+    pub listens_at: Option<Multiaddr>,
+}
+
+/// An address to join that did not work the last time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinTrouble {
+    /// As given.
+    pub address: Multiaddr,
+    /// What the last attempt ended with.
+    pub why: String,
+    /// The federation of the station there, if that is the trouble.
+    pub foreign: Option<(FederationId, Name)>,
 }
 
 /// Why a message was not published.
@@ -176,6 +191,7 @@ pub(super) enum Command {
     Block { peer: StationId, respond_to: oneshot::Sender<()> },
     Unblock { peer: StationId, respond_to: oneshot::Sender<()> },
     Peers { respond_to: oneshot::Sender<Vec<PeerInfo>> },
+    JoinTroubles { respond_to: oneshot::Sender<Vec<JoinTrouble>> },
     Listeners { respond_to: oneshot::Sender<Vec<Multiaddr>> },
     Stop { respond_to: oneshot::Sender<()> },
 }
@@ -260,6 +276,11 @@ impl NetworkHandle {
     /// The connected stations of our federation, ordered by id.
     pub async fn peers(&self) -> Vec<PeerInfo> {
         self.ask(|respond_to| Command::Peers { respond_to }).await.unwrap_or_default()
+    }
+
+    /// The addresses to join that did not work the last time.
+    pub async fn join_troubles(&self) -> Vec<JoinTrouble> {
+        self.ask(|respond_to| Command::JoinTroubles { respond_to }).await.unwrap_or_default()
     }
 
     /// The addresses at which peers can reach us, without our peer id.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use libp2p::swarm::ConnectionId;
-use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::ids::{Name, StationId};
 use qfzz_ledger_core::time::Timestamp;
 
 use super::conduct::Conduct;
@@ -34,6 +34,9 @@ pub(super) struct Link {
     subscription_told: bool,
     ping: Option<Duration>,
     conduct: Conduct,
+    name: Option<Name>,
+    /// Where it says that it can be dialled.
+    listens_at: Vec<Multiaddr>,
 }
 
 #[derive(Debug)]
@@ -107,6 +110,20 @@ impl Link {
         self.ping = Some(round_trip);
     }
 
+    /// What it told of itself: its name, and where it can be dialled.
+    pub(super) fn told(&mut self, name: Option<Name>, listens_at: Vec<Multiaddr>) {
+        self.name = name;
+        self.listens_at = listens_at;
+    }
+
+    /// The address that it told which fits the one that it is connected by: the same host, else any.
+    fn listens_at(&self) -> Option<Multiaddr> {
+        let host = |address: &Multiaddr| address.iter().next().map(|part| part.to_string());
+        let here = host(self.address());
+        let same = self.listens_at.iter().find(|told| host(told) == here);
+        same.or(self.listens_at.first()).cloned()
+    }
+
     fn is_overdue(&self, now: Instant) -> bool {
         let foreign = self.foreign_since.is_some_and(|since| now.saturating_duration_since(since) >= FOREIGN_GRACE);
         foreign || (!self.is_confirmed() && now.saturating_duration_since(self.opened) >= CONFIRM_WITHIN)
@@ -164,6 +181,8 @@ impl Links {
             subscription_told: false,
             ping: None,
             conduct: Conduct::new(now),
+            name: None,
+            listens_at: Vec::new(),
         });
         link.connections.push(connection);
     }
@@ -206,6 +225,8 @@ impl Links {
                     connected_since,
                     direction: first.direction,
                     ping: link.ping,
+                    name: link.name.clone(),
+                    listens_at: link.listens_at(),
                 })
             })
             .collect();

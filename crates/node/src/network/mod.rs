@@ -37,7 +37,7 @@ use tokio::sync::mpsc;
 pub(crate) use address_book::names_others;
 pub use behaviour::BuildError;
 pub use event::{MessageRef, Misconduct, NetworkEvent, Responder, Topic, Verdict};
-pub use handle::{DialError, Direction, NetworkHandle, PeerInfo, PublishError, RequestError};
+pub use handle::{DialError, Direction, JoinTrouble, NetworkHandle, PeerInfo, PublishError, RequestError};
 pub use session::FrameError;
 
 use session::MAX_GENESIS_BYTES;
@@ -75,7 +75,9 @@ pub struct NetworkConfig {
     pub seed: [u8; 32],
     /// The federation whose stations we talk to.
     pub federation: FederationId,
-    /// Its name, told to stations of other federations.
+    /// What the station calls itself, told to its peers.
+    pub name: Name,
+    /// The federation's name, told to stations of other federations.
     pub federation_name: Name,
     /// The answer of `/qfzz/genesis/1`: encoded parameters and nonce, at most 64 KiB and 8 bytes.
     pub genesis: Vec<u8>,
@@ -122,7 +124,7 @@ pub fn start(config: NetworkConfig) -> Result<(NetworkHandle, mpsc::Receiver<Net
     }
     let keypair = behaviour::keypair(config.seed);
     let names = names::Names::of(config.federation);
-    let behaviour = behaviour::behaviour(&keypair, config.federation, &config.federation_name, &names)?;
+    let behaviour = behaviour::behaviour(&keypair, &config, &names)?;
     let mut swarm = behaviour::swarm(keypair, behaviour)?;
     let cannot_listen = |address: &Multiaddr, source| StartError::Listen { address: address.clone(), source };
     // All ports before the first is ours: a test of `::` would find our own `0.0.0.0`.

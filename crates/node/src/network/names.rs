@@ -13,6 +13,9 @@ pub(super) const GENESIS_PROTOCOL: StreamProtocol = StreamProtocol::new("/qfzz/g
 /// How a station without a federation introduces itself in identify.
 pub(super) const NEWCOMER: &str = "qfzz/1";
 
+/// The program and its version, as identify tells peers.
+pub(super) const AGENT: &str = concat!("qfzz/", env!("CARGO_PKG_VERSION"));
+
 /// What precedes the 32 key bytes in the peer id of an Ed25519 key: identity multihash of 36 bytes, protobuf.
 const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
@@ -85,6 +88,20 @@ impl Introduction {
             _ => Self::Stranger,
         }
     }
+}
+
+/// The agent version by which a station tells its peers what it calls itself.
+pub(super) fn agent(name: &Name) -> String {
+    format!("{AGENT} {name}")
+}
+
+/// What a peer calls itself, by its agent version; `None` for another program, and for a station without a name.
+pub(super) fn name_in(agent: &str) -> Option<Name> {
+    let (program, name) = agent.split_once(' ')?;
+    if !program.starts_with("qfzz/") || name.is_empty() {
+        return None;
+    }
+    Name::new(name).ok()
 }
 
 /// The peer id of a station: the identity multihash of its key's protobuf.
@@ -177,6 +194,18 @@ mod tests {
         assert_eq!(Introduction::read(NEWCOMER), Introduction::Newcomer);
         for other in ["ipfs/1.0.0", "qfzz/2 x y", "qfzz/1 0101 short", &format!("{version}\n"), "", &version[..70]] {
             assert_eq!(Introduction::read(other), Introduction::Stranger, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_station_tells_its_name_beside_its_version() {
+        for name in ["Radio Nord Süd", "x"] {
+            let name = Name::new(name).expect("a name");
+            assert_eq!(name_in(&agent(&name)), Some(name));
+        }
+        let long = format!("qfzz/1 {}", "x".repeat(65));
+        for other in ["", AGENT, "kubo/0.1 North", "qfzz/1 ", "qfzz/1 a\u{1b}b", &long] {
+            assert_eq!(name_in(other), None, "{other:?}");
         }
     }
 

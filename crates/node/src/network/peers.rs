@@ -11,6 +11,7 @@ use qfzz_ledger_core::ids::{FederationId, Name, StationId};
 use qfzz_ledger_core::time::Timestamp;
 
 use super::address_book::Entry;
+use super::handle::JoinTrouble;
 use super::names::{peer_in, station_of, without_peer};
 use super::{MAX_ADDRESSES, MAX_KNOWN};
 
@@ -34,6 +35,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// A connection that stood this long clears the failures before it.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Between two lines of the log about one address to join that does not work.
+const TELL_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// Failed dials after which a station is no longer looked for through others, and forgotten if it was only heard of.
 const FORGET_AFTER: u32 = 3;
@@ -103,6 +107,10 @@ struct Join {
     /// Names ourselves.
     pointless: bool,
     attempts: Attempts,
+    /// What the last attempt ended with, if it failed.
+    trouble: Option<String>,
+    /// When the log was told of that last.
+    told: Option<Instant>,
 }
 
 /// What to dial.
@@ -140,7 +148,8 @@ impl Peers {
             .map(|address| {
                 let station = peer_in(&address).and_then(|peer| station_of(&peer));
                 let pointless = station == Some(own);
-                Join { address, station, pointless, attempts: Attempts::new(now, Duration::ZERO) }
+                let attempts = Attempts::new(now, Duration::ZERO);
+                Join { address, station, pointless, attempts, trouble: None, told: None }
             })
             .collect();
         Self {
@@ -197,6 +206,7 @@ impl Peers {
             && let Some(join) = self.join.get_mut(number)
         {
             join.station = Some(station);
+            join.trouble = None;
         }
         if self.connected.contains(&station) {
             self.attempts_of(station).for_each(|attempts| attempts.dialling = false);
@@ -221,6 +231,40 @@ impl Peers {
         if let Dialled::Station(station) = dialled {
             self.forget_if_only_heard_of(station);
         }
+    }
+
+    /// The `join` address of this number.
+    pub(super) fn join_address(&self, number: usize) -> Option<&Multiaddr> {
+        self.join.get(number).map(|join| &join.address)
+    }
+
+    /// The `join` address of this number does not work, because of `why`. Returns whether the log should be told: the
+    /// first time, then at most once an hour.
+    pub(super) fn join_failed(&mut self, number: usize, why: String, now: Instant) -> bool {
+        let Some(join) = self.join.get_mut(number).filter(|join| !join.pointless) else { return false };
+        let is_told = join.told.is_some_and(|told| now.saturating_duration_since(told) < TELL_AGAIN);
+        join.trouble = Some(why);
+        if !is_told {
+            join.told = Some(now);
+        }
+        !is_told
+    }
+
+    /// The `join` addresses that did not work the last time.
+    pub(super) fn join_troubles(&self) -> Vec<JoinTrouble> {
+        let trouble = |join: &Join| {
+            if join.pointless || join.station.is_some_and(|station| self.connected.contains(&station)) {
+                return None;
+            }
+            let foreign = join.station.and_then(|station| self.foreign_federation(station)).cloned().flatten();
+            let why = match (&foreign, &join.trouble) {
+                (Some((id, name)), _) => format!("the station there belongs to the federation `{name}` ({id})"),
+                (None, Some(why)) => why.clone(),
+                (None, None) => return None,
+            };
+            Some(JoinTrouble { address: join.address.clone(), why, foreign })
+        };
+        self.join.iter().filter_map(trouble).collect()
     }
 
     /// The `join` address of this number leads to ourselves: it is not dialled again.

@@ -176,6 +176,9 @@ impl Worker {
             Command::Peers { respond_to } => {
                 let _ = respond_to.send(self.links.peers());
             }
+            Command::JoinTroubles { respond_to } => {
+                let _ = respond_to.send(self.peers.join_troubles());
+            }
             Command::Listeners { respond_to } => {
                 let _ = respond_to.send(self.swarm.listeners().cloned().collect());
             }

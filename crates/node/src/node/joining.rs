@@ -1,7 +1,7 @@
 //! Joining a federation: by a peer's address or a ticket.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use qfzz_ledger_core::federation::{Genesis, GenesisError};
@@ -37,7 +37,13 @@ pub(crate) enum JoinError {
     NotTheTickets(Box<Genesis>),
     /// The federation was joined, but this node could not start.
     #[error(transparent)]
-    Start(#[from] NodeError),
+    Start(Box<NodeError>),
+}
+
+impl From<NodeError> for JoinError {
+    fn from(error: NodeError) -> Self {
+        Self::Start(Box::new(error))
+    }
 }
 
 /// What joining came to.
@@ -65,10 +71,10 @@ pub(super) async fn join_targets(shared: Arc<Shared>, targets: Vec<JoinTarget>) 
         for target in &targets {
             match join(&shared, target).await {
                 Ok(_) => return,
-                Err(error) => {
-                    let again = pause.as_secs_f32();
-                    tracing::warn!("cannot join by {target} yet: {error}; trying again in {again} s");
+                Err(error) if shared.failing.note(target, &error, Instant::now()) => {
+                    tracing::warn!("cannot join by {target} yet, it is tried again by itself: {error}");
                 }
+                Err(error) => tracing::debug!("cannot join by {target} yet: {error}"),
             }
         }
         sleep(pause).await;
@@ -90,7 +96,11 @@ async fn join_to_the_end(shared: &Arc<Shared>, target: &JoinTarget) -> Result<Jo
     let mut last = None;
     for address in addresses_of(std::slice::from_ref(target)) {
         match join_by(shared, target, address).await {
-            Ok(joined) => return Ok(joined),
+            Ok(joined) => {
+                // Whatever failed before is of no interest any more.
+                shared.failing.clear();
+                return Ok(joined);
+            }
             Err(error) => last = Some(error),
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use qfzz_ledger_core::federation::{Genesis, GenesisError, Rules};
 use qfzz_ledger_core::ids::{Height, Sequence, StationId};
 use qfzz_ledger_core::state::ReadError;
+use qfzz_sync::report::SyncReport;
 use tokio::time::sleep;
 
 use super::member::{Duty, Member};
@@ -105,6 +106,9 @@ pub(super) async fn fetch(shared: &Arc<Shared>, genesis: Genesis) -> Result<(), 
     let Some(goal) = repair::goal(shared.dir.path())? else { return Ok(()) };
     let member = Member::start(shared, genesis, Duty::CatchUp).await?;
     let reached = reach(&member, goal).await;
+    if reached.is_ok() && shared.dir.is_log_unknown() && knows_own_log(&member).await {
+        shared.dir.unmark_log_unknown()?;
+    }
     member.stop().await;
     reached?;
     tracing::info!(height = %goal.height, "the store has again all that it had");
@@ -135,14 +139,30 @@ async fn reach(member: &Member, goal: Reach) -> Result<(), NodeError> {
             return Err(NodeError::Unrepaired { missing: missing(&goal, (has_head, height), own_next) });
         }
         if synced.is_none_or(|at| at.elapsed() > SYNC_EVERY) {
-            for peer in member.network.peers().await {
-                let _ = tokio::time::timeout(PATIENCE, member.exchange.sync(peer.station)).await;
-            }
+            sync_with_all(member).await;
             synced = Some(Instant::now());
         } else {
             sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// Whether this station has all of its own log that whoever is connected knows; it may be more than was noted here.
+async fn knows_own_log(member: &Member) -> bool {
+    let told = sync_with_all(member).await.into_iter().filter(|report| report.fault.is_none());
+    let Some(told) = told.filter_map(|report| report.your_log).map(|end| end.next).max() else { return false };
+    let station = member.network.station();
+    let own = member.service.query(move |state: &State<StoreReader>| state.ledger().log_end(&station)).await;
+    matches!(own, Ok(Ok(end)) if told <= end.next)
+}
+
+/// Syncs with each connected peer in turn.
+async fn sync_with_all(member: &Member) -> Vec<SyncReport> {
+    let mut reports = Vec::new();
+    for peer in member.network.peers().await {
+        reports.extend(tokio::time::timeout(PATIENCE, member.exchange.sync(peer.station)).await.ok());
+    }
+    reports
 }
 
 /// What lies between what is there, and what should be.

@@ -4,35 +4,42 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
+use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{Height, Id, Name, RecordId, StationId};
 use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::overlay::LedgerRead;
+use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Metadata, Record, Subject};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{
-    Opinion, OpinionDetail, ReadError, RecordPlace, Trust, chain_state, opinion_of, station_id, station_state,
+    Opinion, OpinionDetail, PendingRecord, ReadError, RecordPlace, Trust, chain_state, equivocation, opinion_of,
+    station_id, station_state,
 };
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust::{Policy, get_global_trust};
 use qfzz_sync::report::SyncReport;
 
 use super::blocks::{Reading, block_by_hash, block_within, seen, show, verify};
+use super::health::{self, Standing};
 use super::joining::join;
 use super::status::status;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
     self, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo,
-    Statistics, Status, UserTrust, Verification,
+    Statistics, Status, UserTrust, Verification, Voice,
 };
 use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::disk_space;
 use crate::events::Events;
+use crate::metrics::{Figures, Metrics};
+use crate::network::{Direction, PeerInfo};
 use crate::service::state::State;
 use crate::store::{StoreRead, StoreReader};
 use crate::ticket::{JoinTarget, JoinTargetError};
@@ -42,7 +49,7 @@ use crate::ticket::{JoinTarget, JoinTargetError};
 pub(crate) struct StationHandle(Arc<Shared>);
 
 /// Runs `read`, which reads the disk, where it may wait.
-async fn on_disk<T: Send + 'static>(
+pub(super) async fn on_disk<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
     let done = tokio::task::spawn_blocking(read).await;
@@ -59,12 +66,48 @@ pub(super) fn head_of(ledger: &Ledger<StoreReader>) -> Head {
     Head { index: ledger.chain().height(), hash: ledger.chain().head() }
 }
 
+/// Where a peer can be dialled, as far as that is known; else where its connection leads.
+fn dialable(peer: &PeerInfo) -> Multiaddr {
+    let told = peer.listens_at.as_ref().filter(|_| peer.direction == Direction::Inbound);
+    told.unwrap_or(&peer.address).clone()
+}
+
 /// A subject in the ledger's eyes, put together in the worker's turn.
 struct Answered<T> {
     trust: T,
-    pending: u64,
-    opinion: Option<Option<Opinion>>,
+    /// Pending records about the subject, and those of them that are evidence.
+    pending: Pending,
+    /// One station's opinion, where it was asked for.
+    opinion: Option<(Voice, Option<Opinion>)>,
     head: Head,
+}
+
+#[derive(Clone, Copy)]
+struct Pending {
+    records: u64,
+    evidence: u64,
+}
+
+impl Pending {
+    fn of(records: &[PendingRecord<'_>]) -> Self {
+        let is_evidence = |it: &&PendingRecord<'_>| !matches!(it.record, Record::ContentAdded(_));
+        Self { records: records.len() as u64, evidence: records.iter().filter(is_evidence).count() as u64 }
+    }
+}
+
+/// What the ledger's answers have in common.
+fn ledger_trust(scores: (Score, Score), evidence: u64, known: bool, pending: Pending, head: Head) -> dto::Trust {
+    let (score, confirmed_score) = scores;
+    let confirmed_evidence = evidence.saturating_sub(pending.evidence);
+    let (voice, pending) = (Voice::Ledger, pending.records);
+    dto::Trust { voice, score, confirmed_score, evidence, confirmed_evidence, pending, known, head }
+}
+
+/// What the answers of one station have in common.
+fn opinion_trust(voice: Voice, opinion: Option<&Opinion>, pending: Pending, head: Head) -> dto::Trust {
+    let (score, evidence) = opinion.map_or((Score::HALF, 0), |opinion| (opinion.score, opinion.evidence));
+    let (known, pending) = (opinion.is_some(), pending.records);
+    dto::Trust { voice, score, confirmed_score: score, evidence, confirmed_evidence: evidence, pending, known, head }
 }
 
 impl StationHandle {
@@ -85,8 +128,20 @@ impl StationHandle {
     ) -> Result<Answered<T>, PortError> {
         let question = move |state: &State<StoreReader>| -> Result<Answered<T>, ReadError> {
             let ledger = state.ledger();
-            let opinion = station.map(|station| opinion_of(ledger.read(), &subject, &station)).transpose()?;
-            let pending = ledger.pending_about(&subject).len() as u64;
+            let pending = Pending::of(&ledger.pending_about(&subject));
+            let opinion = match station {
+                None => None,
+                Some(station) => {
+                    let opinion = opinion_of(ledger.read(), &subject, &station)?;
+                    let is_known = || Ok::<_, ReadError>(station_state(ledger.read(), &station)?.is_some());
+                    let voice = match &opinion {
+                        Some(_) => Voice::Opinion(station),
+                        None if ledger.rules().is_founder(&station) || is_known()? => Voice::NoOpinion(station),
+                        None => Voice::UnknownStation(station),
+                    };
+                    Some((voice, opinion))
+                }
+            };
             Ok(Answered { trust: answer(ledger)?, pending, opinion, head: head_of(ledger) })
         };
         Ok(self.member()?.service.query(question).await??)
@@ -117,11 +172,6 @@ impl StationHandle {
     }
 }
 
-fn opinion_trust(station: StationId, opinion: Option<&Opinion>, pending: u64, head: Head) -> dto::Trust {
-    let (score, evidence) = opinion.map_or((Score::HALF, 0), |opinion| (opinion.score, opinion.evidence));
-    dto::Trust { station_id: Some(station), score, confirmed_score: score, evidence, pending, head }
-}
-
 impl Station for StationHandle {
     fn now(&self) -> Timestamp {
         clock::now()
@@ -129,6 +179,14 @@ impl Station for StationHandle {
 
     fn events(&self) -> Events {
         self.0.events.clone()
+    }
+
+    fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.0.metrics)
+    }
+
+    async fn figures(&self) -> Result<Figures, PortError> {
+        health::figures(&self.0).await
     }
 
     async fn rules(&self) -> Result<Arc<Rules>, PortError> {
@@ -193,13 +251,7 @@ impl Station for StationHandle {
         let (is_synced, is_disk_full) = asked;
         let peers = member.network.peers().await.len();
         let full = is_disk_full.then(|| disk_full(&self.0.dir));
-        let reason = if is_synced || (peers == 0 && member.is_founder()) {
-            None
-        } else if peers == 0 {
-            Some("no peer is connected".to_owned())
-        } else {
-            Some("not caught up with any peer yet".to_owned())
-        };
+        let reason = Standing::of(is_synced, peers, member.is_founder()).reason().map(str::to_owned);
         let reasons: Vec<String> = full.into_iter().chain(reason).collect();
         Ok(Readiness { ready: reasons.is_empty(), reasons })
     }
@@ -217,8 +269,8 @@ impl Station for StationHandle {
         let names = names.await??;
         let shown = connected.into_iter().zip(names).map(|(peer, name)| Peer {
             peer_id: peer.station,
-            address: peer.address.with(Protocol::P2p(crate::network::names::peer_of(peer.station))).to_string(),
-            name,
+            address: dialable(&peer).with(Protocol::P2p(crate::network::names::peer_of(peer.station))).to_string(),
+            name: name.or(peer.name),
             head: member.exchange.head_of(&peer.station).map(|(index, hash)| Head { index, hash }),
             connected_since: peer.connected_since,
         });
@@ -245,16 +297,24 @@ impl Station for StationHandle {
             stations.sort_unstable();
             stations.dedup();
             let mut listed = Vec::with_capacity(stations.len());
-            for station_id in stations {
-                let known = station_state(read, &station_id)?;
-                let own_name = if station_id == own.0 { own.1.clone() } else { Name::default() };
+            for station in stations {
+                let known = station_state(read, &station)?;
+                let own_name = if station == own.0 { own.1.clone() } else { Name::default() };
+                let proof = match equivocation(read, &station)? {
+                    Some(RecordPlace { station, sequence, index }) => {
+                        Some(RecordId { station: station_id(read, station)?, sequence, index })
+                    }
+                    None => None,
+                };
                 listed.push(StationInfo {
-                    station_id,
+                    station_id: station,
+                    equivocated: proof.is_some(),
+                    equivocation: proof,
                     records: known.as_ref().map_or(0, |it| it.records),
                     batches: known.as_ref().map_or(0, |it| it.next.get()),
                     name: known.map_or(own_name, |it| it.name),
-                    founder: ledger.rules().is_founder(&station_id),
-                    connected: station_id == own.0 || connected.contains(&station_id),
+                    founder: ledger.rules().is_founder(&station),
+                    connected: station == own.0 || connected.contains(&station),
                 });
             }
             Ok(listed)
@@ -268,16 +328,12 @@ impl Station for StationHandle {
             Trust::new(ledger.rules(), ledger.read()).user(&user, ledger.pending_about(&subject))
         });
         let Answered { trust, pending, opinion, head } = found.await?;
-        let trust = match (station, opinion) {
-            (Some(station), Some(opinion)) => opinion_trust(station, opinion.as_ref(), pending, head),
-            _ => dto::Trust {
-                station_id: None,
-                score: trust.score,
-                confirmed_score: trust.confirmed_score,
-                evidence: trust.actions,
-                pending,
-                head,
-            },
+        let trust = match opinion {
+            Some((voice, opinion)) => opinion_trust(voice, opinion.as_ref(), pending, head),
+            None => {
+                let scores = (trust.score, trust.confirmed_score);
+                ledger_trust(scores, trust.actions, trust.actions > 0, pending, head)
+            }
         };
         Ok(UserTrust { user_id, trust })
     }
@@ -295,7 +351,7 @@ impl Station for StationHandle {
         });
         let Answered { trust: all, pending, opinion, head } = found.await?;
         let (content_id, creator_id) = (content, creator);
-        if let (Some(station), Some(opinion)) = (station, opinion) {
+        if let (Some(station), Some((voice, opinion))) = (station, opinion) {
             let detail = opinion.as_ref().and_then(|it| match &it.detail {
                 OpinionDetail::Content(detail) => Some(detail.clone()),
                 OpinionDetail::User | OpinionDetail::Creator { .. } => None,
@@ -307,7 +363,7 @@ impl Station for StationHandle {
             return Ok(ContentTrust {
                 content_id,
                 creator_id,
-                trust: opinion_trust(station, opinion.as_ref(), pending, head),
+                trust: opinion_trust(voice, opinion.as_ref(), pending, head),
                 verifications: detail.as_ref().map_or(0, |detail| detail.verifications),
                 reports: detail.as_ref().map_or(0, |detail| detail.reports),
                 initial_score: detail.map_or(Score::HALF, |detail| detail.initial_score),
@@ -323,14 +379,13 @@ impl Station for StationHandle {
         Ok(ContentTrust {
             content_id,
             creator_id,
-            trust: dto::Trust {
-                station_id: None,
-                score: all.score,
-                confirmed_score: all.confirmed_score,
-                evidence: all.verifications + all.reports,
+            trust: ledger_trust(
+                (all.score, all.confirmed_score),
+                all.verifications + all.reports,
+                all.times.is_some(),
                 pending,
                 head,
-            },
+            ),
             verifications: all.verifications,
             reports: all.reports,
             initial_score: all.initial_score,
@@ -346,22 +401,16 @@ impl Station for StationHandle {
             Trust::new(ledger.rules(), ledger.read()).creator(&creator, ledger.pending_about(&subject))
         });
         let Answered { trust, pending, opinion, head } = found.await?;
-        if let (Some(station), Some(opinion)) = (station, opinion) {
+        if let Some((voice, opinion)) = opinion {
             let contents = match opinion.as_ref().map(|it| &it.detail) {
                 Some(OpinionDetail::Creator { contents }) => *contents,
                 _ => 0,
             };
-            let trust = opinion_trust(station, opinion.as_ref(), pending, head);
+            let trust = opinion_trust(voice, opinion.as_ref(), pending, head);
             return Ok(CreatorTrust { creator_id, trust, contents });
         }
-        let shown = dto::Trust {
-            station_id: None,
-            score: trust.score,
-            confirmed_score: trust.confirmed_score,
-            evidence: trust.evidence,
-            pending,
-            head,
-        };
+        let scores = (trust.score, trust.confirmed_score);
+        let shown = ledger_trust(scores, trust.evidence, trust.contents > 0, pending, head);
         Ok(CreatorTrust { creator_id, trust: shown, contents: trust.contents })
     }
 
@@ -380,7 +429,8 @@ impl Station for StationHandle {
                     newest.insert(voice.station, LogHead { sequence, batch_id: last });
                 }
             }
-            Ok(GlobalTrust { subject, combined, newest, head: head_of(ledger) })
+            let pending = ledger.pending_about(&subject).len() as u64;
+            Ok(GlobalTrust { subject, combined, newest, pending, head: head_of(ledger) })
         };
         Ok(self.member()?.service.query(question).await??)
     }
@@ -464,16 +514,27 @@ impl Station for StationHandle {
         .await
     }
 
+    async fn proof(&self, id: RecordId) -> Result<Option<RecordProof>, PortError> {
+        let Some((batch, height)) = self.find(id).await? else { return Ok(None) };
+        let member = self.member()?;
+        on_disk(move || {
+            let (reader, rules) = (&member.reader, &member.rules);
+            let Some(height) = height else { return Ok(RecordProof::of_pending(rules, &batch, id.index)) };
+            let moved = || PortError::NotReady { reason: "the chain was reorganised meanwhile".to_owned() };
+            let (hash, _) = reader.header_at(height)?.ok_or_else(moved)?;
+            let block = LedgerRead::block(reader, &hash)?.ok_or_else(moved)?;
+            match RecordProof::in_block(rules, &block, &id) {
+                Some(proof) => Ok(Some(proof)),
+                None if usize::from(id.index) >= batch.records().len() => Ok(None),
+                None => Err(moved()),
+            }
+        })
+        .await
+    }
+
     async fn verify(&self) -> Result<Verification, PortError> {
         let member = self.member()?;
         let progress = Arc::clone(&self.0.checking);
         on_disk(move || verify(&member.reader, &progress)).await
-    }
-}
-
-impl Member {
-    /// Whether genesis names this station.
-    pub(super) fn is_founder(&self) -> bool {
-        self.rules.is_founder(&self.network.station())
     }
 }

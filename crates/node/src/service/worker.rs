@@ -3,6 +3,7 @@
 //! Effects after a `Persist` leave when it is on disk. A verdict about what others signed leaves at once.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
@@ -20,13 +21,16 @@ use super::state::State;
 use super::writer::{Progress, Writer};
 use crate::clock;
 use crate::disk_space::Watch;
-use crate::events::{Event, Events};
+use crate::events::{Event, Observers};
 use crate::network::{MessageRef, Topic, Verdict};
 use crate::rate::{Bucket, Rate};
 use crate::store::{DiskStore, StoreReader};
 
 /// The shortest time between two ticks: a wish that is overdue must not keep the worker busy.
 const MIN_TICK: Duration = Duration::from_millis(2);
+
+/// The longest time between two ticks: what the state wishes for is as far from now after each question.
+const MAX_TICK: Duration = Duration::from_secs(1);
 
 /// Gossiped messages whose verdict is owed, at most; the oldest are forgotten, and then not passed on.
 const MAX_MESSAGES: usize = 4_096;
@@ -71,7 +75,7 @@ struct Worker {
     writer: Writer,
     miner: Miner,
     orders: mpsc::Sender<Order>,
-    events: Events,
+    observers: Observers,
     failure: watch::Sender<Option<String>>,
     /// Each waits for the transition with this number.
     outbox: VecDeque<(u64, Outgoing)>,
@@ -100,7 +104,7 @@ pub(crate) type OnLogKnown = Box<dyn Fn() + Send + Sync>;
 pub(crate) fn start(
     state: State<StoreReader>,
     store: DiskStore,
-    events: Events,
+    observers: Observers,
     on_log_known: OnLogKnown,
     disk: Watch,
 ) -> std::io::Result<Service> {
@@ -108,7 +112,7 @@ pub(crate) fn start(
     let (orders, ordered) = mpsc::channel(ORDER_CAPACITY);
     let (found_sender, found) = mpsc::channel(FOUND_CAPACITY);
     let (failure, failed) = watch::channel(None);
-    let (writer, progress) = Writer::start(store)?;
+    let (writer, progress) = Writer::start(store, Arc::clone(&observers.metrics))?;
     let miner = Miner::new(state.ledger().rules().federation(), found_sender);
     let worker = Worker {
         state,
@@ -118,7 +122,7 @@ pub(crate) fn start(
         writer,
         miner,
         orders,
-        events,
+        observers,
         failure,
         outbox: VecDeque::new(),
         persisted: 0,
@@ -175,7 +179,8 @@ impl Worker {
     fn wake_at(&self) -> Instant {
         let now = clock::now();
         let wait = u64::try_from(self.state.wake_at(now).since(now)).unwrap_or(0);
-        (Instant::now() + Duration::from_millis(wait)).max(self.last_tick + MIN_TICK)
+        let wished = Instant::now() + Duration::from_millis(wait);
+        wished.min(self.last_tick + MAX_TICK).max(self.last_tick + MIN_TICK)
     }
 
     async fn on_command(&mut self, command: Command) {
@@ -205,7 +210,7 @@ impl Worker {
             Request::Submit(records) => Input::Submit { token, records },
             Request::Mine => Input::Mine { token },
             Request::Blocks(blocks) => Input::SyncedBlocks { token, blocks },
-            Request::Batches(batches) => Input::SyncedBatches { token, batches },
+            Request::Batches(peer, batches) => Input::SyncedBatches { token, peer, batches },
         })
         .await;
     }
@@ -310,6 +315,7 @@ impl Worker {
             }
             Effect::Event(event) => self.publish(event),
             Effect::Verdict(token, verdict) => {
+                self.observers.metrics.judged(word_of(verdict));
                 if let Some(message) = self.messages.remove(&token) {
                     self.order(Order::Verdict(message, verdict_of(verdict))).await;
                 }
@@ -338,18 +344,23 @@ impl Worker {
         match event {
             effect::Event::Block { hash, index, records, producer } => {
                 tracing::info!(%index, %hash, records, %producer, "block");
-                self.events.publish(Event::Block { hash, index, records });
+                if producer == self.state.ledger().own().station() {
+                    self.observers.metrics.mined();
+                }
+                self.observers.events.publish(Event::Block { hash, index, records });
             }
             effect::Event::Reorganisation { depth, from, to } => {
+                self.observers.metrics.reorganised(depth);
                 if depth > DEEP_REORGANISATION {
                     tracing::warn!(depth, %from, %to, "deep reorganisation: a long branch lost to one with more work");
                 } else {
                     tracing::info!(depth, %from, %to, "reorganisation");
                 }
-                self.events.publish(Event::Reorganisation { depth, from, to });
+                self.observers.events.publish(Event::Reorganisation { depth, from, to });
             }
-            effect::Event::Record(record_id) => self.events.publish(Event::Record { record_id }),
+            effect::Event::Record(record_id) => self.observers.events.publish(Event::Record { record_id }),
             effect::Event::Sync(report) => {
+                self.observers.metrics.synced(&report);
                 let may_tell = self.told.spend(1, clock::now().as_millis());
                 match &report.fault {
                     Some(fault) if may_tell => {
@@ -362,9 +373,41 @@ impl Worker {
                     }
                     None => tracing::debug!(peer = %report.peer, "a sync found nothing new"),
                 }
-                self.events.publish(Event::Sync(*report));
+                self.observers.events.publish(Event::Sync(report));
             }
-            effect::Event::LogKnown => (self.on_log_known)(),
+            effect::Event::LogKnown => {
+                tracing::info!("this station's own log is known now: it may sign");
+                (self.on_log_known)();
+            }
+            effect::Event::Equivocation { station, sequence } => {
+                if station == self.state.ledger().own().station() {
+                    tracing::error!(
+                        %sequence,
+                        "this station's key signed two batches with this sequence: its opinions will count for nothing. \
+                         Stop every daemon that has this key, and start a new station: qfzz init in an empty directory"
+                    );
+                } else {
+                    tracing::warn!(%station, %sequence, "a station signed two batches with one sequence: its opinions will count for nothing");
+                }
+                self.observers.events.publish(Event::Equivocation { station, sequence });
+            }
+            effect::Event::AnotherDaemonSeen => {
+                tracing::warn!(
+                    "another daemon was seen that signs with this station's key: nothing is signed while it may be running"
+                );
+            }
+            effect::Event::StoppedSigning => {
+                tracing::error!(
+                    "another daemon signs with this station's key, and started earlier: this one signs nothing. Stop one \
+                     of the two; if it is the other one, restart this one"
+                );
+            }
+            effect::Event::AnotherDaemonStopped => {
+                tracing::warn!(
+                    "another daemon was started with this station's key: it signs nothing, for this one started earlier. \
+                     Stop it, and give it a key of its own"
+                );
+            }
             effect::Event::NewerVersion => {
                 tracing::warn!("a peer speaks a newer version of the protocol: update qfzz");
             }
@@ -374,6 +417,14 @@ impl Worker {
 
 /// Reorganisations deeper than this are an alert (protocol, section 9).
 const DEEP_REORGANISATION: u64 = 100;
+
+const fn word_of(verdict: effect::Verdict) -> &'static str {
+    match verdict {
+        effect::Verdict::Accept => "accept",
+        effect::Verdict::Ignore => "ignore",
+        effect::Verdict::Reject => "reject",
+    }
+}
 
 const fn verdict_of(verdict: effect::Verdict) -> Verdict {
     match verdict {

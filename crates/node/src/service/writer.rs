@@ -2,24 +2,30 @@
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use qfzz_ledger_core::ledger::Transition;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use crate::metrics::Metrics;
 use crate::store::{DiskStore, LedgerStore, StoreError};
 
 /// Transitions that may wait for the writer; the worker waits when there are more.
 const CAPACITY: usize = 256;
 
-/// Bytes of blocks and batches that wait for the writer or are with it, about, at most, or one transition that is
-/// larger; the worker waits when there are more.
+/// Bytes of memory that transitions take which wait for the writer or are with it, about, at most, or one transition
+/// that is larger; the worker waits when there are more.
 ///
-/// What a full block of 1 MiB changes takes some 15 MiB of memory until it is on disk, where all its records are about
-/// different subjects.
-const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
+/// A full block of 1 MiB takes some 9 MiB until it is on disk where all its records are about different subjects, and
+/// 2 MiB where they are about a thousand.
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
-/// Bytes of blocks and batches in one commit, about, at most: the same again for what it writes to the view.
-const MAX_COMMIT_BYTES: usize = 1024 * 1024;
+/// Bytes of memory that the transitions of one commit take, about, at most: the same again for what it writes to the
+/// view. Blocks about the same subjects share a commit, for then each subject is written once.
+const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a key of the trust state that a transition changes takes, in bytes, about: in the transition and its undo data.
+const KEY_BYTES: usize = 256;
 
 /// How far the writer is.
 #[derive(Clone, Debug, Default)]
@@ -46,10 +52,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread. The receiver tells how far it is.
-    pub(super) fn start(store: DiskStore) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
+    pub(super) fn start(store: DiskStore, metrics: Arc<Metrics>) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
         let (transitions, queue) = mpsc::channel(CAPACITY);
         let (progress, watched) = watch::channel(Progress::default());
-        let thread = Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, queue, &progress))?;
+        let thread =
+            Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, queue, &progress, &metrics))?;
         let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
         Ok((Self { transitions: Some(transitions), room, thread: Some(thread) }, watched))
     }
@@ -57,7 +64,7 @@ impl Writer {
     /// Hands over a transition; waits while too much waits. False if the writer has failed.
     pub(super) async fn push(&self, transition: Transition) -> bool {
         let bytes = size_of_transition(&transition);
-        let share = u32::try_from(bytes.min(MAX_WAITING_BYTES)).expect("at most 2 MiB");
+        let share = u32::try_from(bytes.min(MAX_WAITING_BYTES)).expect("at most 16 MiB");
         let (Some(queue), Ok(share)) = (&self.transitions, Arc::clone(&self.room).acquire_many_owned(share).await)
         else {
             return false;
@@ -76,7 +83,12 @@ impl Writer {
     }
 }
 
-fn write(mut store: DiskStore, mut queue: mpsc::Receiver<Waiting>, progress: &watch::Sender<Progress>) {
+fn write(
+    mut store: DiskStore,
+    mut queue: mpsc::Receiver<Waiting>,
+    progress: &watch::Sender<Progress>,
+    metrics: &Metrics,
+) {
     while let Some(first) = queue.blocking_recv() {
         let mut bytes = first.bytes;
         let (mut transitions, mut shares) = (vec![first.transition], vec![first.share]);
@@ -88,8 +100,10 @@ fn write(mut store: DiskStore, mut queue: mpsc::Receiver<Waiting>, progress: &wa
             shares.push(next.share);
         }
         let last = transitions.last().map_or(0, |transition| transition.number);
+        let started = Instant::now();
         match store.commit(&transitions) {
             Ok(()) => {
+                metrics.committed(started.elapsed(), store.last_sync());
                 // Gone before anybody hears of it and hands over more.
                 drop(transitions);
                 drop(shares);
@@ -112,5 +126,5 @@ fn report(error: &StoreError) {
 fn size_of_transition(transition: &Transition) -> usize {
     let own: usize = transition.own_batches.iter().map(|batch| batch.encoded_len()).sum();
     let blocks = transition.connected.iter().map(|(block, _)| block).chain(&transition.kept);
-    own + blocks.map(|block| block.header().body_bytes as usize).sum::<usize>()
+    own + KEY_BYTES * transition.writes.len() + blocks.map(|block| block.header().body_bytes as usize).sum::<usize>()
 }

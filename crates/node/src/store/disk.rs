@@ -1,9 +1,10 @@
 //! The store on disk: one writer over journal, view and side blocks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::codec::encode;
@@ -49,6 +50,7 @@ pub struct DiskStore {
     mark: Mark,
     reach: Reach,
     mark_path: PathBuf,
+    last_sync: Duration,
     /// Held as long as the store is open, so that nobody else writes to it.
     _lock: File,
 }
@@ -97,7 +99,19 @@ impl DiskStore {
         let nothing = Reach { height: Height::ZERO, head: entries.rules.genesis_hash(), own_next: Sequence::ZERO };
         let reach = reach_of(&view.reader(), station)?.unwrap_or(nothing);
         let mark = Mark::open(&mark_path).map_err(at(&mark_path))?;
-        let mut store = Self { station, entries, journal, view, side, salvaged, mark, reach, mark_path, _lock: lock };
+        let mut store = Self {
+            station,
+            entries,
+            journal,
+            view,
+            side,
+            salvaged,
+            mark,
+            reach,
+            mark_path,
+            last_sync: Duration::ZERO,
+            _lock: lock,
+        };
         store.note()?;
         Ok((store, opened))
     }
@@ -124,6 +138,11 @@ impl DiskStore {
         self.journal.syncs()
     }
 
+    /// How long the last commit waited for the disk.
+    pub const fn last_sync(&self) -> Duration {
+        self.last_sync
+    }
+
     /// Writes a transition to the journal, not synced, and adds what follows from it to `draft`.
     fn write(&mut self, transition: &Transition, draft: &mut Draft) -> Result<(), StoreError> {
         let mut places = HashMap::new();
@@ -147,7 +166,6 @@ impl DiskStore {
         if transition.replaces_state {
             draft.clear_state()?;
         }
-        draft.put_state(&transition.writes);
         for hash in &transition.dropped {
             draft.drop_block(hash)?;
         }
@@ -190,6 +208,7 @@ impl LedgerStore for DiskStore {
 
     fn commit(&mut self, transitions: &[Transition]) -> Result<(), StoreError> {
         let mut draft = Draft::new(self.view.reader(), self.station);
+        let mut state = BTreeMap::new();
         for transition in transitions {
             // What came and went within one transition is in both.
             for hash in &transition.dropped {
@@ -199,10 +218,17 @@ impl LedgerStore for DiskStore {
                 self.side.keep(block)?;
             }
             self.write(transition, &mut draft)?;
+            // Only what the last of them writes to a key counts.
+            if transition.replaces_state {
+                state.clear();
+            }
+            state.extend(&transition.writes);
             self.reach(transition);
         }
-        let before = self.journal.syncs();
+        draft.put_state(state);
+        let (before, started) = (self.journal.syncs(), Instant::now());
         self.journal.sync()?;
+        self.last_sync = started.elapsed();
         if self.journal.syncs() > before {
             self.note()?;
         }

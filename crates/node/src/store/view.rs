@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::journal::Position;
-use super::redo;
+use super::{redo, scan};
 
 /// Bytes of a value, at most: sled writes what exceeds 128 KiB (16 values of a leaf) to files that it never syncs.
 pub(super) const MAX_VALUE_BYTES: usize = 4 * 1024;
@@ -25,8 +25,9 @@ pub(super) const MAX_KEY_BYTES: usize = 512;
 /// Keys that one batch writes, at most: batches of 1,000 left 1.3 GiB resident where those of 100 left 227 MiB.
 pub(super) const BATCH_KEYS: usize = 100;
 
-/// Memory that sled may use for its cache, in bytes.
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// Memory that sled may use for its cache, in bytes as it counts them: those of the entries on disk. In memory they are
+/// four times as much.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Readings that a reader makes while commits come in between, before it takes its turn with the writer.
 const FREE_READINGS: u32 = 3;
@@ -119,7 +120,7 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    const EMPTY: Self = Self { position: Position::START, entries: 0, sum: 0 };
+    pub(super) const EMPTY: Self = Self { position: Position::START, entries: 0, sum: 0 };
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(32);
@@ -140,8 +141,13 @@ impl Standing {
     }
 
     fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.add_hash(entry_hash(key, value));
+    }
+
+    /// Adds an entry by its hash.
+    pub(super) fn add_hash(&mut self, hash: u128) {
         self.entries = self.entries.wrapping_add(1);
-        self.sum = self.sum.wrapping_add(entry_hash(key, value));
+        self.sum = self.sum.wrapping_add(hash);
     }
 
     fn subtract(&mut self, key: &[u8], value: &[u8]) {
@@ -150,7 +156,8 @@ impl Standing {
     }
 }
 
-fn entry_hash(key: &[u8], value: &[u8]) -> u128 {
+/// The hash of an entry, as it is summed up.
+pub(super) fn entry_hash(key: &[u8], value: &[u8]) -> u128 {
     let mut hasher = Sha256::new();
     hasher.update((key.len() as u64).to_le_bytes());
     hasher.update(key);
@@ -188,11 +195,7 @@ impl View {
                 Some(bytes) => Standing::decode(&bytes).ok_or(ViewError::damaged(Damage::Meaning))?,
                 None => Standing::EMPTY,
             };
-            let mut found = Standing { position: standing.position, ..Standing::EMPTY };
-            for entry in reader.shared.tree.range([FIRST_KEY_BYTE]..) {
-                let (key, sealed) = entry?;
-                found.add(&key, unseal(&key, &sealed)?);
-            }
+            let found = scan::add_up(&reader.shared.tree, standing.position)?;
             if found != standing {
                 return Err(ViewError::damaged(Damage::Sum));
             }
@@ -307,6 +310,12 @@ impl ViewReader {
         Range(self.shared.tree.range(from..to))
     }
 
+    /// How many entries it has.
+    pub(super) fn entries(&self) -> Result<u64, ViewError> {
+        let standing = self.get(&STANDING)?.and_then(|bytes| Standing::decode(&bytes));
+        Ok(standing.map_or(0, |standing| standing.entries))
+    }
+
     /// What `read` makes of the view between two commits, never of half a commit.
     ///
     /// `read` may run several times and should be short: in the last resort the writer waits for it. It must not ask
@@ -367,7 +376,7 @@ pub(super) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 /// The value in what [`seal`] gave for the same key.
-fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], ViewError> {
+pub(super) fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], ViewError> {
     match sealed.split_last_chunk::<4>() {
         Some((value, found)) if *found == checksum(key, value) => Ok(value),
         _ => Err(ViewError::damaged(Damage::Checksum)),
@@ -416,7 +425,7 @@ pub(super) fn set_aside(dir: &Path) -> io::Result<PathBuf> {
 }
 
 /// Runs what calls sled: it panics where it should report damage.
-fn guarded<T>(call: impl FnOnce() -> Result<T, ViewError>) -> Result<T, ViewError> {
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, ViewError>) -> Result<T, ViewError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(ViewError::damaged(Damage::Panicked)))
 }
 

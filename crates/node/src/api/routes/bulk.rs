@@ -23,6 +23,7 @@ use crate::api::dto::Receipt;
 use crate::api::port::{MAX_SUBMIT, PortError, Station};
 use crate::api::problem::{Code, Problem};
 use crate::api::record::{Actions, FieldError, parse_record};
+use crate::api::schema;
 
 /// Bytes of a body, at most.
 const BULK_BYTES: usize = 8 * 1024 * 1024;
@@ -39,6 +40,14 @@ const CHUNKS: usize = 4;
 /// What a bulk body may call itself.
 const LINES: &[&str] = &["application/x-ndjson", "application/ndjson", "application/jsonl"];
 
+/// Adds many records
+///
+/// One line of JSON for each, of any kind. The answer has one line for each, in order: the receipt, or `code` and
+/// `detail` of why it was not stored.
+#[utoipa::path(post, path = "/v1/records/bulk", operation_id = "add_records", tag = "records",
+    request_body(content = Option<schema::Lines>, content_type = "application/x-ndjson"), responses(
+    (status = OK, description = "What became of each line", body = schema::Lines, content_type = "application/x-ndjson"),
+))]
 pub(super) async fn add<S: Station>(State(app): State<App<S>>, request: Request) -> Result<Response, Problem> {
     let Ok(permit) = app.bulk.clone().try_acquire_owned() else {
         body::discard(request).await;

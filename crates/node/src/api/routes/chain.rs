@@ -16,6 +16,7 @@ use crate::api::body;
 use crate::api::port::{BlockAt, BlockStream, Station};
 use crate::api::problem::{Code, Problem, quoted};
 use crate::api::query::{Query, Segment};
+use crate::api::{dto, schema};
 
 /// Blocks of one answer when the caller names no limit.
 const DEFAULT_BLOCKS: u64 = 100;
@@ -23,10 +24,19 @@ const DEFAULT_BLOCKS: u64 = 100;
 /// Blocks of one answer, at most. They are read and sent one by one, so this bounds time, not memory.
 const MAX_BLOCKS: u64 = 10_000;
 
+/// Figures about the chain
+#[utoipa::path(get, path = "/v1/chain", operation_id = "chain", tag = "chain", responses(
+    (status = OK, description = "The figures", body = dto::Statistics),
+))]
 pub(super) async fn statistics<S: Station>(State(app): State<App<S>>) -> Result<Response, Problem> {
     Ok(ok(&app.station.statistics().await?))
 }
 
+/// Mines one block of what is pending
+#[utoipa::path(post, path = "/v1/mine", operation_id = "mine", tag = "chain", responses(
+    (status = OK, description = "The block", body = ShownBlock),
+    (status = NO_CONTENT, description = "Nothing is pending"),
+))]
 pub(super) async fn mine<S: Station>(State(app): State<App<S>>, request: Request) -> Result<Response, Problem> {
     let body = body::read(request, JSON, BODY_BYTES, app.limits.body_time).await?;
     if !matches!(body.trim_ascii(), b"" | b"{}") {
@@ -39,6 +49,10 @@ pub(super) async fn mine<S: Station>(State(app): State<App<S>>, request: Request
     })
 }
 
+/// Verifies the stored chain again, from genesis
+#[utoipa::path(get, path = "/v1/chain/verify", operation_id = "verify_chain", tag = "chain", responses(
+    (status = OK, description = "Whether it is valid, and if not, where", body = dto::Verification),
+))]
 pub(super) async fn verify<S: Station>(State(app): State<App<S>>) -> Result<Response, Problem> {
     let Ok(_permit) = app.verify.try_acquire() else {
         return Err(Problem::new(Code::Busy, "the chain is being verified already: try again when that is done"));
@@ -46,6 +60,10 @@ pub(super) async fn verify<S: Station>(State(app): State<App<S>>) -> Result<Resp
     Ok(ok(&app.station.verify().await?))
 }
 
+/// One block
+#[utoipa::path(get, path = "/v1/chain/blocks/{at}", operation_id = "block", tag = "chain", params(
+    ("at" = schema::BlockPlace, Path, description = "`latest`, its index, or its hash"),
+), responses((status = OK, description = "The block", body = ShownBlock)))]
 pub(super) async fn block<S: Station>(State(app): State<App<S>>, Segment(at): Segment) -> Result<Response, Problem> {
     let at_block = read_at(&at)?;
     let rules = app.station.rules().await?;
@@ -92,6 +110,11 @@ fn read_at(text: &str) -> Result<BlockAt, Problem> {
     }
 }
 
+/// Blocks of the best chain
+#[utoipa::path(get, path = "/v1/chain/blocks", operation_id = "blocks", tag = "chain", params(
+    ("from" = Option<schema::Whole>, Query, description = "The index of the first; 0 by default"),
+    ("limit" = Option<schema::Limit>, Query, description = "How many at most; 100 by default"),
+), responses((status = OK, description = "The blocks, by index", body = Vec<ShownBlock>)))]
 pub(super) async fn blocks<S: Station>(State(app): State<App<S>>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::of(&uri, &["from", "limit"])?;
     let from = Height::new(query.number("from", 0, u64::MAX)?.unwrap_or(0));
@@ -101,6 +124,12 @@ pub(super) async fn blocks<S: Station>(State(app): State<App<S>>, uri: Uri) -> R
     array(blocks, rules, |block, rules| serde_json::to_vec(&ShownBlock::new(block, rules))).await
 }
 
+/// The whole chain, with all that is needed to verify it again
+///
+/// Streamed: an answer that breaks off is not the whole chain.
+#[utoipa::path(get, path = "/v1/chain/export", operation_id = "export_chain", tag = "chain", responses(
+    (status = OK, description = "The blocks, by index", body = Vec<ExportedBlock>),
+))]
 pub(super) async fn export<S: Station>(State(app): State<App<S>>) -> Result<Response, Problem> {
     let rules = app.station.rules().await?;
     let blocks = app.station.blocks(Height::ZERO, None).await?;

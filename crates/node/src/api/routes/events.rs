@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures::{StreamExt, stream};
-use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, StationId};
+use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, Sequence, StationId};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
@@ -20,7 +20,7 @@ use crate::api::body;
 use crate::api::dto::{ShownReport, number, text};
 use crate::api::port::Station;
 use crate::api::problem::{Code, Problem};
-use crate::events::{Event, Numbered, Resumed};
+use crate::events::{Event, Gap, Numbered, Resumed};
 
 /// Silence after which a comment is sent, so that proxies and clients see that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -31,6 +31,16 @@ const OPENING: &[u8] = b"retry: 2000\n: listening\n\n";
 /// The header by which a client that lost the stream names the last event it has.
 const LAST_EVENT_ID: &str = "last-event-id";
 
+/// What happens at this station, as it happens
+///
+/// Server-sent events `block`, `reorganisation`, `record`, `peer` and `sync`, numbered by rising ids. `Last-Event-ID`
+/// replays what came after. Where events were missed, because the listener was too slow or came back too late, `lagged`
+/// says how many; `{"missed":null}` where the id is not one of this start of the station: then all that is kept follows.
+#[utoipa::path(get, path = "/v1/events", operation_id = "events", tag = "events", params(
+    ("Last-Event-ID" = Option<u64>, Header, description = "The last event that is known; 0 for all that are kept"),
+), responses(
+    (status = OK, description = "The stream, which ends when the station stops", body = String, content_type = "text/event-stream"),
+))]
 pub(super) async fn stream<S: Station>(State(app): State<App<S>>, headers: HeaderMap) -> Result<Response, Problem> {
     let last = headers.get(LAST_EVENT_ID).map(last_event_id).transpose()?;
     let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
@@ -39,7 +49,7 @@ pub(super) async fn stream<S: Station>(State(app): State<App<S>>, headers: Heade
     let events = app.station.events();
     let resumed = match last {
         Some(last) => events.resume(last),
-        None => Resumed { lost: 0, missed: VecDeque::new(), listener: events.subscribe() },
+        None => Resumed { gap: Gap::None, missed: VecDeque::new(), listener: events.subscribe() },
     };
     let listener = Listener { resumed, stop: app.stop, _permit: permit };
     let opening = stream::once(async { Ok::<_, Infallible>(OPENING.to_vec()) });
@@ -67,9 +77,10 @@ struct Listener {
 impl Listener {
     /// The next piece of the stream; `None` when the node stops.
     async fn next(&mut self) -> Option<Vec<u8>> {
-        let lost = std::mem::take(&mut self.resumed.lost);
-        if lost > 0 {
-            return Some(lagged(lost));
+        match std::mem::take(&mut self.resumed.gap) {
+            Gap::None => {}
+            Gap::Missed(missed) => return Some(lagged(Some(missed))),
+            Gap::Unknown => return Some(lagged(None)),
         }
         if let Some(Numbered { id, event }) = self.resumed.missed.pop_front() {
             return Some(written(id, &event));
@@ -77,7 +88,7 @@ impl Listener {
         let next = timeout(KEEP_ALIVE, self.resumed.listener.recv());
         match self.stop.run_until_cancelled(next).await? {
             Ok(Ok(Numbered { id, event })) => Some(written(id, &event)),
-            Ok(Err(RecvError::Lagged(missed))) => Some(lagged(missed)),
+            Ok(Err(RecvError::Lagged(missed))) => Some(lagged(Some(missed))),
             Ok(Err(RecvError::Closed)) => None,
             Err(_) => Some(b":\n\n".to_vec()),
         }
@@ -113,6 +124,12 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
             #[serde(skip_serializing_if = "Option::is_none")]
             reason: Option<&'a str>,
         },
+        Equivocation {
+            #[serde(serialize_with = "text")]
+            station_id: StationId,
+            #[serde(serialize_with = "number")]
+            sequence: Sequence,
+        },
         Sync(ShownReport),
     }
     let (name, data) = match event {
@@ -126,16 +143,19 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
         Event::Peer { station, connected, reason } => {
             ("peer", Data::Peer { peer_id: *station, connected: *connected, reason: reason.as_deref() })
         }
-        Event::Sync(report) => ("sync", Data::Sync(report.into())),
+        Event::Equivocation { station, sequence } => {
+            ("equivocation", Data::Equivocation { station_id: *station, sequence: *sequence })
+        }
+        Event::Sync(report) => ("sync", Data::Sync((&**report).into())),
     };
     framed(Some(id), name, &data)
 }
 
-/// Tells a listener that it was too slow, and how many events it missed.
-fn lagged(missed: u64) -> Vec<u8> {
+/// Tells a listener that it missed events, and how many; `None` where nobody can know.
+fn lagged(missed: Option<u64>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Data {
-        missed: u64,
+        missed: Option<u64>,
     }
     framed(None, "lagged", &Data { missed })
 }

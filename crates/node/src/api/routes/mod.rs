@@ -2,29 +2,37 @@
 
 mod bulk;
 mod chain;
+mod documents;
 mod events;
 mod records;
 mod station;
 mod trust;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::body::Bytes;
+use axum::extract::{MatchedPath, Request, State};
+use axum::handler::Handler;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::MethodRouter;
 use qfzz_ledger_core::ids::{Id, IdError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use utoipa::__dev::SchemaReferences;
+use utoipa::openapi::path::{HttpMethod, Paths};
+use utoipa::openapi::{OpenApi, SecurityRequirement};
+use utoipa_axum::PathItemExt;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use super::auth::Access;
-use super::body;
+use super::auth::{self, Access};
 use super::port::{PortError, Station};
 use super::problem::{Code, Problem, quoted};
 use super::server::Limits;
+use super::{body, openapi};
 
 /// Bytes of a body, at most; bulk bodies have their own limit.
 const BODY_BYTES: usize = 256 * 1024;
@@ -42,6 +50,8 @@ pub(super) struct App<S> {
     streams: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
     verify: Arc<Semaphore>,
+    /// The description of the API, once the routes are made.
+    document: Arc<OnceLock<Bytes>>,
 }
 
 impl<S: Station> App<S> {
@@ -55,58 +65,223 @@ impl<S: Station> App<S> {
             bulk: Arc::new(Semaphore::new(limits.bulk)),
             // It reads the whole chain and takes every core: one at a time.
             verify: Arc::new(Semaphore::new(1)),
+            document: Arc::default(),
         }
     }
 }
 
-/// All routes of this version.
-pub(super) fn router<S: Station>(app: App<S>) -> Router {
-    let answers = Router::new()
-        .route("/livez", get(station::livez))
-        .route("/readyz", get(station::readyz::<S>))
-        .route("/v1/status", get(station::status::<S>))
-        .route("/v1/ticket", get(station::ticket::<S>))
-        .route("/v1/stations", get(station::stations::<S>))
-        .route("/v1/records", post(records::add::<S>))
-        .route("/v1/records/{id}", get(records::show::<S>))
-        .route("/v1/trust/users/{id}", get(trust::user::<S>))
-        .route("/v1/trust/creators/{id}", get(trust::creator::<S>))
-        .route("/v1/trust/content", get(trust::content::<S>))
-        .route("/v1/trust/global", get(trust::global::<S>))
-        .route("/v1/chain", get(chain::statistics::<S>))
-        .route("/v1/chain/blocks", get(chain::blocks::<S>))
-        .route("/v1/chain/blocks/{at}", get(chain::block::<S>))
-        .route("/v1/chain/export", get(chain::export::<S>))
-        .route("/v1/events", get(events::stream::<S>));
-    let work = Router::new()
-        .route("/v1/peers", get(station::peers::<S>).post(station::dial::<S>))
-        .route("/v1/sync", post(station::sync::<S>))
-        .route("/v1/records/bulk", post(bulk::add::<S>))
-        .route("/v1/mine", post(chain::mine::<S>))
-        .route("/v1/chain/verify", get(chain::verify::<S>));
+/// Refusals that every request may get: by its `Host`, or because the station is at an end.
+const ANY: &[Code] = &[Code::MissingHost, Code::ForeignHost];
+
+/// Refusals of what needs the station.
+const ASKS: &[Code] = &[Code::Timeout, Code::Internal, Code::Stopping];
+
+/// Refusals of what needs a federation, beside those.
+const FEDERATION: &[Code] = &[Code::NoFederation];
+
+/// Refusals of what needs the token.
+const RIGHT: &[Code] = &[Code::MissingToken, Code::WrongToken];
+
+/// Refusals of a body, beside those of its fields.
+const BODY: &[Code] = &[Code::BodyTooSlow, Code::BodyTooLarge, Code::UnsupportedMediaType];
+
+/// Refusals of a small object with one text.
+const ONE_TEXT: &[Code] =
+    &[Code::NotJson, Code::NotAnObject, Code::DuplicateField, Code::UnknownField, Code::WrongType];
+
+/// Refusals of a query.
+const QUERY: &[Code] = &[Code::BadParameter, Code::UnknownParameter];
+
+/// Refusals of a part of the path.
+const SEGMENT: &[Code] = &[Code::BadPath, Code::BadId];
+
+/// Refusals of what leads to another station.
+const DIAL: &[Code] = &[Code::BadAddress, Code::OtherFederation, Code::Unreachable, Code::NotReady];
+
+/// Refusals of a record.
+const RECORD: &[Code] = &[
+    Code::NotJson,
+    Code::NotAnObject,
+    Code::UnknownKind,
+    Code::KindNotAvailable,
+    Code::UnknownField,
+    Code::MissingField,
+    Code::DuplicateField,
+    Code::WrongType,
+    Code::NotANumber,
+    Code::OutOfRange,
+    Code::TooPrecise,
+    Code::BadId,
+    Code::BadTimestamp,
+    Code::BadMetadata,
+    Code::UnknownAction,
+    Code::WrongDelta,
+];
+
+/// One route: where, how and what it answers stand at its handler (`P`), what it refuses with stands here.
+fn route<P, H, T, S>(app: &App<S>, handler: H, refusals: &[&[Code]]) -> UtoipaMethodRouter<App<S>>
+where
+    P: utoipa::Path + SchemaReferences,
+    H: Handler<T, App<S>>,
+    T: 'static,
+    S: Station,
+{
+    let (path, methods, mut operation) = (P::path(), P::methods(), P::operation());
+    let mut codes = [&[ANY], refusals].concat().concat();
+    if !auth::is_probe(&path) {
+        codes.extend(RIGHT);
+    }
+    if methods.iter().any(|method| !matches!(method, HttpMethod::Get)) {
+        codes.push(Code::ForeignOrigin);
+        operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(openapi::TOKEN, [])]);
+    }
+    openapi::add_refusals(&mut operation, &codes);
+    let on = |router: MethodRouter<App<S>>, method: &HttpMethod| router.on(method.to_method_filter(), handler.clone());
+    let router = methods.iter().fold(MethodRouter::new(), on);
+    let router = router.route_layer(from_fn_with_state(Arc::clone(&app.access), right));
+    let (mut schemas, mut paths) = (Vec::new(), Paths::new());
+    P::schemas(&mut schemas);
+    paths.add_path_operation(path, methods, operation);
+    (schemas, paths, router)
+}
+
+/// All routes of this version, and their description.
+pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
+    use documents as docs;
+    let answers = OpenApiRouter::new()
+        .routes(route::<station::__path_livez, _, _, _>(app, station::livez, &[]))
+        .routes(route::<station::__path_readyz, _, _, _>(app, station::readyz::<S>, &[ASKS, &[Code::NotReady]]))
+        .routes(route::<docs::__path_metrics, _, _, _>(app, docs::metrics::<S>, &[ASKS]))
+        .routes(route::<station::__path_status, _, _, _>(app, station::status::<S>, &[ASKS]))
+        .routes(route::<station::__path_ticket, _, _, _>(
+            app,
+            station::ticket::<S>,
+            &[ASKS, FEDERATION, &[Code::NotReady]],
+        ))
+        .routes(route::<station::__path_stations, _, _, _>(app, station::stations::<S>, &[ASKS, FEDERATION]))
+        .routes(route::<records::__path_add, _, _, _>(
+            app,
+            records::add::<S>,
+            &[ASKS, FEDERATION, BODY, RECORD, &[Code::Busy, Code::NotReady, Code::DiskFull]],
+        ))
+        .routes(route::<records::__path_show, _, _, _>(
+            app,
+            records::show::<S>,
+            &[ASKS, FEDERATION, SEGMENT, &[Code::UnknownRecord]],
+        ))
+        .routes(route::<records::__path_proof, _, _, _>(
+            app,
+            records::proof::<S>,
+            &[ASKS, FEDERATION, SEGMENT, &[Code::UnknownRecord, Code::NotReady]],
+        ))
+        .routes(route::<trust::__path_user, _, _, _>(app, trust::user::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
+        .routes(route::<trust::__path_creator, _, _, _>(app, trust::creator::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
+        .routes(route::<trust::__path_content, _, _, _>(
+            app,
+            trust::content::<S>,
+            &[ASKS, FEDERATION, QUERY, &[Code::MissingParameter, Code::BadId]],
+        ))
+        .routes(route::<trust::__path_global, _, _, _>(
+            app,
+            trust::global::<S>,
+            &[ASKS, FEDERATION, QUERY, &[Code::MissingParameter, Code::BadId, Code::UnknownPolicy, Code::NotAvailable]],
+        ))
+        .routes(route::<chain::__path_statistics, _, _, _>(app, chain::statistics::<S>, &[ASKS, FEDERATION]))
+        .routes(route::<chain::__path_blocks, _, _, _>(
+            app,
+            chain::blocks::<S>,
+            &[ASKS, FEDERATION, QUERY, &[Code::NotReady]],
+        ))
+        .routes(route::<chain::__path_block, _, _, _>(
+            app,
+            chain::block::<S>,
+            &[ASKS, FEDERATION, &[Code::BadPath, Code::BadParameter, Code::UnknownBlock]],
+        ))
+        .routes(route::<chain::__path_export, _, _, _>(app, chain::export::<S>, &[ASKS, FEDERATION, &[Code::NotReady]]))
+        .routes(route::<events::__path_stream, _, _, _>(app, events::stream::<S>, &[&[Code::BadParameter, Code::Busy]]))
+        .routes(route::<docs::__path_openapi, _, _, _>(app, docs::openapi::<S>, &[]))
+        .routes(route::<docs::__path_page, _, _, _>(app, docs::page, &[]))
+        .routes(route::<docs::__path_script, _, _, _>(app, docs::script, &[]))
+        .routes(route::<docs::__path_style, _, _, _>(app, docs::style, &[]));
+    let work = OpenApiRouter::new()
+        .routes(route::<station::__path_peers, _, _, _>(app, station::peers::<S>, &[ASKS]))
+        .routes(route::<station::__path_dial, _, _, _>(
+            app,
+            station::dial::<S>,
+            &[ASKS, BODY, ONE_TEXT, DIAL, &[Code::MissingField]],
+        ))
+        .routes(route::<station::__path_sync, _, _, _>(
+            app,
+            station::sync::<S>,
+            &[ASKS, FEDERATION, BODY, ONE_TEXT, DIAL, &[Code::UnknownPeer]],
+        ))
+        .routes(route::<bulk::__path_add, _, _, _>(
+            app,
+            bulk::add::<S>,
+            &[ASKS, FEDERATION, BODY, &[Code::TooManyLines, Code::Busy, Code::DiskFull]],
+        ))
+        .routes(route::<chain::__path_mine, _, _, _>(
+            app,
+            chain::mine::<S>,
+            &[ASKS, FEDERATION, BODY, &[Code::UnknownField, Code::NotReady, Code::Busy, Code::DiskFull]],
+        ))
+        .routes(route::<chain::__path_verify, _, _, _>(app, chain::verify::<S>, &[ASKS, FEDERATION, &[Code::Busy]]));
     let within = |time: Duration| from_fn_with_state(time, deadline);
-    answers
-        .layer(within(app.limits.answer_time))
-        .merge(work.layer(within(app.limits.work_time)))
+    let all = answers.layer(within(app.limits.answer_time)).merge(work.layer(within(app.limits.work_time)));
+    all.split_for_parts()
+}
+
+/// The API.
+pub(super) fn router<S: Station>(app: App<S>) -> Router {
+    let (routes, description) = described(&app);
+    // It was empty until now.
+    let _ = app.document.set(Bytes::from(openapi::finish(description)));
+    routes
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(Arc::clone(&app.access), guard))
+        .layer(from_fn_with_state(app.clone(), guard::<S>))
         .with_state(app)
 }
 
-/// Judges each request before anything of it is used, and marks each answer.
-async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
-    let mut response = match access.check(request.method(), request.uri(), request.headers()) {
+/// Judges each request before anything of it is used, and marks and counts each answer.
+async fn guard<S: Station>(State(app): State<App<S>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = word_of(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let judged = app.access.check_source(request.method(), request.uri(), request.headers());
+    let mut response = match judged {
         Ok(()) => next.run(request).await,
-        Err(problem) => {
-            body::discard(request).await;
-            problem.into_response()
-        }
+        Err(problem) => refuse(request, problem).await,
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    app.station.metrics().answered(route, method, response.status().as_u16(), started.elapsed());
     response
+}
+
+/// The method as a label: those that exist, and a word for all others.
+fn word_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        _ => "other",
+    }
+}
+
+/// Judges a request for something that exists by its token.
+async fn right(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    match access.check_right(request.method(), request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => refuse(request, problem).await,
+    }
+}
+
+async fn refuse(request: Request, problem: Problem) -> Response {
+    body::discard(request).await;
+    problem.into_response()
 }
 
 /// Answers for a station that takes longer than `time` to begin its answer.
@@ -119,8 +294,7 @@ async fn deadline(State(time): State<Duration>, request: Request, next: Next) ->
 
 async fn unknown_route(uri: Uri, request: Request) -> Problem {
     body::discard(request).await;
-    let detail =
-        format!("there is no {} in this version: see the API's contract for what there is", quoted(uri.path()));
+    let detail = format!("there is no {} in this version: see /docs for what there is", quoted(uri.path()));
     Problem::new(Code::UnknownRoute, detail)
 }
 
@@ -146,6 +320,16 @@ impl From<PortError> for Problem {
             PortError::NotConnected => (Code::UnknownPeer, "connect to it first with `qfzz join`, or see `qfzz peers`"),
             PortError::Unreachable { .. } => (Code::Unreachable, "check the address, and that the station runs there"),
             PortError::NotReady { .. } => (Code::NotReady, "try again in a few seconds"),
+            PortError::LogUnknown { .. } => {
+                (Code::LogUnknown, "connect to a peer (`qfzz join ADDRESS`), or try again in a few seconds")
+            }
+            PortError::AnotherSeen { .. } => {
+                (Code::AnotherDaemonSeen, "stop one of the two; if the other one has stopped, try again in two minutes")
+            }
+            PortError::AnotherDaemon { .. } => (
+                Code::AnotherDaemon,
+                "use the other one; or stop it, then restart this one. A copy needs a key of its own: `qfzz init` in an empty --data-dir",
+            ),
             PortError::Busy => (Code::Busy, "try again in a second"),
             PortError::DiskFull => (Code::DiskFull, "free some space where the station keeps its data"),
             PortError::Stopping => (Code::Stopping, "start it again with `qfzz run`"),

@@ -8,11 +8,21 @@ use qfzz_ledger_core::ids::RecordId;
 use super::{App, BODY_BYTES, JSON, ok};
 use crate::api::block::ShownFound;
 use crate::api::body;
+use crate::api::dto::ShownReceipt;
 use crate::api::port::{PortError, Station};
 use crate::api::problem::{Code, Problem, quoted};
+use crate::api::proof::ProofText;
 use crate::api::query::Segment;
 use crate::api::record::parse_record;
+use crate::api::schema;
 
+/// Adds a record
+///
+/// It is signed, and on disk when the answer leaves.
+#[utoipa::path(post, path = "/v1/records", operation_id = "add_record", tag = "records",
+    request_body = schema::SentRecord, responses(
+    (status = CREATED, description = "It is on disk", body = ShownReceipt),
+))]
 pub(super) async fn add<S: Station>(State(app): State<App<S>>, request: Request) -> Result<Response, Problem> {
     let body = body::read(request, JSON, BODY_BYTES, app.limits.body_time).await?;
     let text = std::str::from_utf8(&body)
@@ -24,13 +34,37 @@ pub(super) async fn add<S: Station>(State(app): State<App<S>>, request: Request)
     Ok(body::json(StatusCode::CREATED, receipt))
 }
 
+/// A record, and how far it has come
+#[utoipa::path(get, path = "/v1/records/{id}", operation_id = "record", tag = "records",
+    params(("id" = schema::RecordId, Path, description = "The record's place")), responses(
+    (status = OK, description = "The record", body = ShownFound),
+))]
 pub(super) async fn show<S: Station>(State(app): State<App<S>>, Segment(id): Segment) -> Result<Response, Problem> {
-    let id: RecordId =
-        id.parse().map_err(|error| Problem::of_field("id", Code::BadId, format!("{} {error}", quoted(&id))))?;
+    let id = read_id(&id)?;
     let rules = app.station.rules().await?;
-    let found = app.station.record(id).await?.ok_or_else(|| {
-        let detail = format!("this station knows no record `{id}`: check the id, or run `qfzz sync`");
-        Problem::new(Code::UnknownRecord, detail)
-    })?;
+    let found = app.station.record(id).await?.ok_or_else(|| unknown(&id))?;
     Ok(ok(&ShownFound::new(&found, &rules)))
+}
+
+/// The proof that a record was signed, and is in its block
+///
+/// Anybody can check it without a station: `qfzz chain verify-proof`. Of a pending record it proves the signature only.
+#[utoipa::path(get, path = "/v1/records/{id}/proof", operation_id = "record_proof", tag = "records",
+    params(("id" = schema::RecordId, Path, description = "The record's place")), responses(
+    (status = OK, description = "The proof", body = ProofText),
+))]
+pub(super) async fn proof<S: Station>(State(app): State<App<S>>, Segment(id): Segment) -> Result<Response, Problem> {
+    let id = read_id(&id)?;
+    let proof = app.station.proof(id).await?.ok_or_else(|| unknown(&id))?;
+    let text = ProofText::new(&proof).map_err(|error| PortError::Failed { reason: error.to_string() })?;
+    Ok(ok(&text))
+}
+
+fn read_id(text: &str) -> Result<RecordId, Problem> {
+    text.parse().map_err(|error| Problem::of_field("id", Code::BadId, format!("{} {error}", quoted(text))))
+}
+
+fn unknown(id: &RecordId) -> Problem {
+    let detail = format!("this station knows no record `{id}`: check the id, or run `qfzz sync`");
+    Problem::new(Code::UnknownRecord, detail)
 }

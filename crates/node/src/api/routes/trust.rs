@@ -13,7 +13,15 @@ use super::{App, id, ok};
 use crate::api::port::{GlobalQuery, Station};
 use crate::api::problem::{Code, Problem, quoted};
 use crate::api::query::{Query, Segment};
+use crate::api::{dto, schema};
 
+/// How far a user is trusted
+///
+/// By all records of all stations, those that wait for a block counted on top; or by one station's own.
+#[utoipa::path(get, path = "/v1/trust/users/{id}", operation_id = "user_trust", tag = "trust", params(
+    ("id" = schema::Id, Path, description = "The user"),
+    ("station" = Option<schema::PeerId>, Query, description = "The opinion of this station alone"),
+), responses((status = OK, description = "0.5 for a user whom nobody knows", body = dto::UserTrust)))]
 pub(super) async fn user<S: Station>(
     State(app): State<App<S>>,
     Segment(user): Segment,
@@ -23,6 +31,11 @@ pub(super) async fn user<S: Station>(
     Ok(ok(&app.station.user_trust(id("user_id", &user)?, station).await?))
 }
 
+/// How far a creator is trusted: the mean over their contents
+#[utoipa::path(get, path = "/v1/trust/creators/{id}", operation_id = "creator_trust", tag = "trust", params(
+    ("id" = schema::Id, Path, description = "The creator"),
+    ("station" = Option<schema::PeerId>, Query, description = "The opinion of this station alone"),
+), responses((status = OK, description = "0.5 for a creator whom nobody knows", body = dto::CreatorTrust)))]
 pub(super) async fn creator<S: Station>(
     State(app): State<App<S>>,
     Segment(creator): Segment,
@@ -32,6 +45,12 @@ pub(super) async fn creator<S: Station>(
     Ok(ok(&app.station.creator_trust(id("creator_id", &creator)?, station).await?))
 }
 
+/// How far a content is trusted
+#[utoipa::path(get, path = "/v1/trust/content", operation_id = "content_trust", tag = "trust", params(
+    ("content_id" = schema::Id, Query, description = "The content"),
+    ("creator_id" = schema::Id, Query, description = "Who made it"),
+    ("station" = Option<schema::PeerId>, Query, description = "The opinion of this station alone"),
+), responses((status = OK, description = "0.5 for a content that nobody knows", body = dto::ContentTrust)))]
 pub(super) async fn content<S: Station>(State(app): State<App<S>>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::of(&uri, &["content_id", "creator_id", "station"])?;
     let content = id("content_id", query.required("content_id")?)?;
@@ -39,6 +58,17 @@ pub(super) async fn content<S: Station>(State(app): State<App<S>>, uri: Uri) -> 
     Ok(ok(&app.station.content_trust(content, creator, station(&query)?).await?))
 }
 
+/// How far somebody or something is trusted across stations
+///
+/// The opinions of many stations, combined. What waits for a block is in no opinion.
+#[utoipa::path(get, path = "/v1/trust/global", operation_id = "global_trust", tag = "trust", params(
+    ("kind" = schema::SubjectKind, Query, description = "About what"),
+    ("id" = schema::Id, Query, description = "The user, content or creator"),
+    ("creator_id" = Option<schema::Id>, Query, description = "Who made the content; with `kind=content` only"),
+    ("nodes" = Option<schema::Nodes>, Query, description = "Only these stations, at most 256, separated by commas"),
+    ("policy" = Option<schema::PolicyName>, Query, description = "How to combine them; by default as configured"),
+    ("live" = Option<bool>, Query, description = "Asking the stations at once is not available in this version"),
+), responses((status = OK, description = "The score, and what each station says", body = dto::ShownGlobal)))]
 pub(super) async fn global<S: Station>(State(app): State<App<S>>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::of(&uri, &["kind", "id", "creator_id", "nodes", "policy", "live"])?;
     refuse_live(&query)?;

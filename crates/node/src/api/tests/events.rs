@@ -64,7 +64,7 @@ async fn each_kind_of_event_is_told_with_its_number() {
             format!("event: peer\ndata: {{\"peer_id\":\"{station}\",\"connected\":false,\"reason\":\"sent \\\"x\\\"\"}}"),
         ),
         (
-            Event::Sync(SyncReport { fault: Some(Fault::Withheld), ..report() }),
+            Event::Sync(Box::new(SyncReport { fault: Some(Fault::Withheld), ..report() })),
             format!("event: sync\ndata: {{\"peer\":\"{station}\",\"blocks\":1,\"batches\":2,\"records\":3,\"bytes_in\":4,\"bytes_out\":5,\"round_trips\":8,\"reorg_depth\":6,\"elapsed_ms\":7,\"cpu_ms\":10,\"fault\":\"does not give what it says it has\"}}"),
         ),
     ]) {
@@ -110,6 +110,10 @@ async fn one_that_comes_back_is_told_what_it_missed() {
     assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 5\n")));
     let mut reader = Reader::read(resume("2")).await;
     assert_eq!(reader.next().await.as_deref(), Some("event: lagged\ndata: {\"missed\":2}"));
+    assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 5\n")));
+    // 13 was not given out yet, so it is of another start of the station: nobody knows what was missed since.
+    let mut reader = Reader::read(resume("13")).await;
+    assert_eq!(reader.next().await.as_deref(), Some("event: lagged\ndata: {\"missed\":null}"));
     assert!(reader.next().await.is_some_and(|piece| piece.starts_with("id: 5\n")));
     for wrong in ["", "-1", "five"] {
         let answer = resume(wrong).send().await.expect("an answer");

@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod events;
+mod openapi;
 mod reads;
 mod records;
 mod writes;
@@ -18,6 +19,7 @@ use qfzz_ledger_core::crypto::StationKey;
 use qfzz_ledger_core::federation::{Genesis, Parameters, Rules};
 use qfzz_ledger_core::header::{BlockHeader, Work};
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequence, StationId};
+use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Metadata, Record};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::time::Timestamp;
@@ -32,12 +34,13 @@ use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
     BannedPeer, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo,
-    Statistics, Status, Trouble, Trust, UserTrust, Verification,
+    Statistics, Status, Trouble, Trust, UserTrust, Verification, Voice,
 };
 use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
 use super::server::{Handle, Limits, start};
 use crate::data_dir::ApiToken;
 use crate::events::Events;
+use crate::metrics::{Figures, Metrics};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -56,6 +59,7 @@ struct Inner {
     rules: Arc<Rules>,
     key: StationKey,
     events: Events,
+    metrics: Arc<Metrics>,
     state: Mutex<State>,
 }
 
@@ -85,7 +89,7 @@ impl Fake {
         let first =
             Block { hash: BlockHash::from_bytes(*rules.genesis().id().as_bytes()), sealed, batches: Vec::new() };
         let state = Mutex::new(State { blocks: vec![first], ..State::default() });
-        Self(Arc::new(Inner { rules, key, events: Events::new(8), state }))
+        Self(Arc::new(Inner { rules, key, events: Events::new(8), metrics: Arc::default(), state }))
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -122,7 +126,16 @@ impl Fake {
 
     fn trust(&self, station_id: Option<StationId>, score: &str) -> Trust {
         let score: Score = score.parse().expect("a score");
-        Trust { station_id, score, confirmed_score: Score::HALF, evidence: 1, pending: 2, head: self.head() }
+        Trust {
+            voice: station_id.map_or(Voice::Ledger, Voice::Opinion),
+            score,
+            confirmed_score: Score::HALF,
+            evidence: 3,
+            confirmed_evidence: 1,
+            pending: 2,
+            known: true,
+            head: self.head(),
+        }
     }
 
     /// A batch of `records` at the next place of the fake's log.
@@ -147,6 +160,15 @@ impl Station for Fake {
 
     fn events(&self) -> Events {
         self.0.events.clone()
+    }
+
+    fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.0.metrics)
+    }
+
+    async fn figures(&self) -> Result<Figures, PortError> {
+        self.obey().await?;
+        Ok(Figures { head_height: self.head().index.get(), peers: 1, ..Figures::default() })
     }
 
     async fn rules(&self) -> Result<Arc<Rules>, PortError> {
@@ -246,7 +268,8 @@ impl Station for Fake {
             }],
             banned_total: 1,
             started_at: now(),
-            problems: vec![Trouble { problem: "it is a fake".to_owned(), remedy: "test the real one too".to_owned() }],
+            problems: vec![Trouble::new("fake", "it is a fake".to_owned(), "test the real one too")],
+            notices: vec!["it is a quiet day".to_owned()],
         })
     }
 
@@ -271,7 +294,18 @@ impl Station for Fake {
     async fn stations(&self) -> Result<Vec<StationInfo>, PortError> {
         self.obey().await?;
         let (station_id, name) = (self.0.key.station(), Name::new("fake").expect("a name"));
-        Ok(vec![StationInfo { station_id, name, records: 4, batches: 2, founder: true, connected: true }])
+        let equivocation = Some(RecordId { station: station_id, sequence: Sequence::new(3), index: 1 });
+        let (founder, connected, equivocated) = (true, true, true);
+        Ok(vec![StationInfo {
+            station_id,
+            name,
+            records: 4,
+            batches: 2,
+            founder,
+            connected,
+            equivocated,
+            equivocation,
+        }])
     }
 
     async fn user_trust(&self, user_id: Id, station: Option<StationId>) -> Result<UserTrust, PortError> {
@@ -327,6 +361,7 @@ impl Station for Fake {
                 coverage: Score::ONE,
                 confidence: "0.2".parse().expect("a score"),
             },
+            pending: 0,
             newest: nodes.into_iter().map(|station| (station, log_head)).collect(),
             head: self.head(),
         })
@@ -398,6 +433,12 @@ impl Station for Fake {
         }))
     }
 
+    async fn proof(&self, id: RecordId) -> Result<Option<RecordProof>, PortError> {
+        let found = self.record(id).await?;
+        // Its blocks are no real ones, so there is only the part up to the batch.
+        Ok(found.and_then(|found| RecordProof::of_pending(&self.0.rules, &found.batch.batch, id.index)))
+    }
+
     async fn verify(&self) -> Result<Verification, PortError> {
         self.heed("verify");
         self.obey().await?;
@@ -417,6 +458,8 @@ fn report() -> SyncReport {
         reorg_depth: 6,
         elapsed_ms: 7,
         cpu_ms: 10,
+        your_log: None,
+        other_run: None,
         fault: None,
     }
 }

@@ -44,6 +44,7 @@ fn config(seed: u8, directory: &Path) -> NetworkConfig {
     NetworkConfig {
         seed: [seed; 32],
         federation: FEDERATION,
+        name: Name::new(format!("Station {seed}")).expect("a name"),
         federation_name: Name::new("Test Federation").expect("a name"),
         genesis: b"the genesis".to_vec(),
         listen: vec![address("/ip4/127.0.0.1/tcp/0")],

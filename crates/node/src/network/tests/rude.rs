@@ -6,7 +6,7 @@ use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Swarm, identify};
 
 use super::*;
-use crate::network::names::{Names, introduce};
+use crate::network::names::{AGENT, Names, introduce};
 use crate::network::session::{self, MAX_GENESIS_BYTES};
 use crate::network::{FrameError, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Misconduct, RequestError, behaviour};
 
@@ -23,7 +23,7 @@ struct Rude {
 fn rude(protocol: libp2p::StreamProtocol) -> Swarm<Rude> {
     let keypair = behaviour::keypair([99; 32]);
     let version = introduce(FEDERATION, &Name::new("Test Federation").expect("a name"));
-    let identify = behaviour::identify(&keypair, version);
+    let identify = behaviour::identify(&keypair, version, AGENT.to_owned());
     behaviour::swarm(keypair, Rude { identify, sync: session::behaviour(protocol, TOO_MUCH, TOO_MUCH) })
         .expect("a swarm")
 }

@@ -82,7 +82,16 @@ impl Worker {
                     self.peers.leads_to_ourselves(number);
                 }
                 tracing::debug!(?dialled, %error, "a dial failed");
-                self.peers.failed(dialled, Instant::now(), jitter());
+                let now = Instant::now();
+                self.peers.failed(dialled, now, jitter());
+                if let Dialled::Join(number) = dialled
+                    && let Some(address) = self.peers.join_address(number).cloned()
+                {
+                    let why = dial_error(address.clone(), false, error).to_string();
+                    if self.peers.join_failed(number, why.clone(), now) {
+                        tracing::warn!("the address to join does not work, and is tried again by itself: {why}");
+                    }
+                }
                 if let Dialled::Station(station) = dialled
                     && self.peers.is_lost(station)
                 {

@@ -17,7 +17,7 @@ use super::super::event::{MessageRef, Misconduct, NetworkEvent, Responder};
 use super::super::handle::{DialError, Direction};
 use super::super::links::Closed;
 use super::super::muxer::is_too_many_streams;
-use super::super::names::{Introduction, is_dialable, is_loopback, peer_of, station_of, without_peer};
+use super::super::names::{Introduction, is_dialable, is_loopback, name_in, peer_of, station_of, without_peer};
 use super::super::peers::Federation;
 use super::super::session::{self, RequestFrame};
 use super::super::watch;
@@ -213,7 +213,12 @@ impl Worker {
         let same_machine = is_loopback(link.address());
         let told = info.listen_addrs.into_iter().take(MAX_TOLD_ADDRESSES);
         let told = told.filter(|address| is_dialable(address) && (same_machine || !is_loopback(address)));
-        let addresses: Vec<Multiaddr> = link.dialled_address(connection).cloned().into_iter().chain(told).collect();
+        let told: Vec<Multiaddr> = told.map(without_peer).collect();
+        let dialled = link.dialled_address(connection).cloned();
+        if let Some(link) = self.links.get_mut(station) {
+            link.told(name_in(&info.agent_version), told.clone());
+        }
+        let addresses: Vec<Multiaddr> = dialled.into_iter().chain(told).collect();
         if info.protocols.contains(&self.names.kad) {
             // Afresh: a peer may tell of other addresses as often as it likes, and kad forgets none.
             let (kad, peer) = (&mut self.swarm.behaviour_mut().kad, peer_of(station));

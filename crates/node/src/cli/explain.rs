@@ -1,0 +1,215 @@
+//! `qfzz trust ... --explain`: what a score rests on, most important first, in sentences.
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::output::{Output, items, show};
+use super::trust::{Subject, show_score};
+
+/// One thing that a score rests on.
+struct Reason {
+    what: String,
+    value: String,
+    why: String,
+}
+
+impl Reason {
+    fn new(what: impl Into<String>, value: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { what: what.into(), value: value.into(), why: why.into() }
+    }
+}
+
+/// What an answer rests on. `stations` is the answer about all stations; for a global answer it is the answer itself.
+pub(super) struct Explanation(Vec<Reason>);
+
+impl Explanation {
+    /// Of what all records together say, or one station's own.
+    pub(super) fn of_one(subject: &Subject<'_>, answer: &Value, stations: &Value) -> Self {
+        if !answer["station_id"].is_null() {
+            return Self::of_station(subject, answer);
+        }
+        let mut reasons = Vec::new();
+        if answer["known"] == Value::Bool(false) {
+            let why = "no station has said anything about it: everything unknown stands at 0.5";
+            reasons.push(Reason::new("nothing", show_score(answer, "score"), why));
+            return Self(reasons);
+        }
+        reasons.push(Reason::new("all records", show_score(answer, "score"), rule(subject, answer)));
+        reasons.push(Reason::new(
+            "on the chain",
+            show_score(answer, "confirmed_score"),
+            format!(
+                "{} count here: the same at every station that has this head",
+                evidence(answer, "confirmed_evidence")
+            ),
+        ));
+        let pending = number(answer, "pending");
+        let why = match pending {
+            0 => "nothing waits for a block: the score is final as far as this station knows".to_owned(),
+            1 => "1 record waits for a block; it is counted in the score already".to_owned(),
+            more => format!("{more} records wait for a block; they are counted in the score already"),
+        };
+        reasons.push(Reason::new("pending", pending.to_string(), why));
+        reasons.extend(voices(stations, "by its own records on the chain alone"));
+        Self(reasons)
+    }
+
+    fn of_station(subject: &Subject<'_>, answer: &Value) -> Self {
+        let station = show(answer, "station_id");
+        let mut reasons = match show(answer, "why").as_str() {
+            "unknown_station" => vec![Reason::new(
+                station,
+                "-",
+                "the chain knows no such station, so this is no opinion: check the id with `qfzz station list`",
+            )],
+            "no_opinion" => {
+                vec![Reason::new(station, "-", "it has no record about this on the chain, so it has no opinion")]
+            }
+            _ => vec![
+                Reason::new(station, show_score(answer, "score"), rule(subject, answer)),
+                Reason::new(
+                    "evidence",
+                    show(answer, "evidence"),
+                    "its own records on the chain; no other station's count",
+                ),
+            ],
+        };
+        reasons.extend(not_counted(answer));
+        Self(reasons)
+    }
+
+    /// Of many stations' opinions, combined.
+    pub(super) fn of_many(answer: &Value) -> Self {
+        let stations = items(&answer["stations"]);
+        let counted = stations.iter().filter(|station| station["why"] == "counted").count();
+        let policy = show(answer, "policy");
+        let how = match (counted, policy.as_str()) {
+            (0, _) => "no station has an opinion: then it is 0.5".to_owned(),
+            (_, "mean") => format!("the mean of {counted} stations' opinions, each with the same voice"),
+            _ => format!("{counted} stations' opinions, combined under the policy `{policy}`"),
+        };
+        let mut reasons = vec![Reason::new("all stations", show_score(answer, "score"), how)];
+        reasons.extend(voices(answer, "is its opinion"));
+        if number(answer, "more") > 0 {
+            let more = number(answer, "more").to_string();
+            reasons.push(Reason::new("more stations", more, "have an opinion, too, and are counted but not listed"));
+        }
+        let coverage = "of the weight of those that were asked has an opinion (1 is all)";
+        reasons.push(Reason::new("coverage", show_score(answer, "coverage"), coverage));
+        let confidence = "how much evidence there is and how far the stations agree (1 is certain)";
+        reasons.push(Reason::new("confidence", show_score(answer, "confidence"), confidence));
+        reasons.extend(not_counted(answer));
+        Self(reasons)
+    }
+
+    /// As JSON.
+    pub(super) fn to_json(&self) -> Value {
+        self.0.iter().map(|it| json!({ "what": it.what, "value": it.value, "why": it.why })).collect()
+    }
+
+    /// As a table.
+    pub(super) fn show(&self, out: &mut Output) -> Result<(), Failure> {
+        out.line("")?;
+        out.table(
+            ["RESTS ON", "VALUE", "WHY"],
+            self.0.iter().map(|it| [it.what.clone(), it.value.clone(), it.why.clone()]),
+        )
+    }
+}
+
+fn number(answer: &Value, member: &str) -> u64 {
+    answer[member].as_u64().unwrap_or(0)
+}
+
+fn evidence(answer: &Value, member: &str) -> String {
+    match number(answer, member) {
+        1 => "1 record".to_owned(),
+        many => format!("{many} records"),
+    }
+}
+
+/// How the score follows from what was said.
+fn rule(subject: &Subject<'_>, answer: &Value) -> String {
+    match subject {
+        Subject::User(_) => format!(
+            "0.5, then the delta of each of {} user actions in the order of the chain, kept between 0 and 1",
+            number(answer, "evidence")
+        ),
+        Subject::Content(_) => match (number(answer, "verifications"), number(answer, "reports")) {
+            (0, 0) => format!(
+                "nobody has verified or reported it: its initial score of {}",
+                show_score(answer, "initial_score")
+            ),
+            (verified, reported) => format!(
+                "verified {verified} and reported {reported} times: 0.1 + 0.8 * {verified} / {}",
+                verified.saturating_add(reported)
+            ),
+        },
+        Subject::Creator(_) => format!("the mean over {} contents of this creator", number(answer, "contents")),
+    }
+}
+
+/// Each station's part, those that count first.
+fn voices<'a>(answer: &'a Value, what: &'a str) -> impl Iterator<Item = Reason> + 'a {
+    items(&answer["stations"]).iter().map(move |station| {
+        let id = show(station, "station_id");
+        match station["why"].as_str() {
+            Some("counted") => {
+                let why =
+                    format!("{what}: {}, weight {}", evidence(station, "evidence"), show_score(station, "weight"));
+                Reason::new(id, show_score(station, "score"), why)
+            }
+            Some("unknown_station") => {
+                Reason::new(id, "-", "the chain knows no such station: it has no voice; check the id")
+            }
+            _ => Reason::new(id, "-", "has no record about this on the chain: it has no voice"),
+        }
+    })
+}
+
+/// What waits for a block and is in no opinion.
+fn not_counted(answer: &Value) -> Option<Reason> {
+    let pending = number(answer, "pending");
+    (pending > 0).then(|| {
+        let why = "records about this wait for a block; opinions don't count them until they are mined";
+        Reason::new("not counted", pending.to_string(), why)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use qfzz_ledger_core::ids::Id;
+
+    use super::*;
+
+    fn whys(explanation: &Explanation) -> String {
+        explanation.0.iter().map(|it| format!("{} {} {}\n", it.what, it.value, it.why)).collect()
+    }
+
+    #[test]
+    fn an_explanation_begins_with_the_rule_and_names_what_is_not_counted() {
+        let user = Id::new("u").expect("an id");
+        let stations = json!({ "stations": [
+            { "station_id": "A", "score": 0.51, "evidence": 1, "weight": 1, "why": "counted" },
+            { "station_id": "B", "score": 0.5, "evidence": 0, "weight": 1, "why": "unknown_station" },
+        ] });
+        let answer = json!({ "station_id": null, "known": true, "score": 0.54, "confirmed_score": 0.51, "evidence": 2, "confirmed_evidence": 1, "pending": 1 });
+        let text = whys(&Explanation::of_one(&Subject::User(&user), &answer, &stations));
+        assert!(text.starts_with("all records 0.54 0.5, then the delta of each of 2 user actions"), "{text}");
+        assert!(text.contains("on the chain 0.51 1 record count"), "{text}");
+        assert!(text.contains("A 0.51 by its own records") && text.contains("B - the chain knows no such"), "{text}");
+
+        let unknown = json!({ "station_id": null, "known": false, "score": 0.5 });
+        let text = whys(&Explanation::of_one(&Subject::User(&user), &unknown, &stations));
+        assert!(text.contains("everything unknown stands at 0.5"), "{text}");
+
+        let stranger = json!({ "station_id": "B", "score": 0.5, "why": "unknown_station", "pending": 3 });
+        let text = whys(&Explanation::of_one(&Subject::User(&user), &stranger, &stations));
+        assert!(text.starts_with("B - ") && text.contains("not counted 3"), "{text}");
+
+        let global = json!({ "score": 0.51, "policy": "mean", "stations": stations["stations"], "more": 0, "coverage": 0.5, "confidence": 0.2, "pending": 2 });
+        let text = whys(&Explanation::of_many(&global));
+        assert!(text.starts_with("all stations 0.51 the mean of 1 stations"), "{text}");
+        assert!(text.contains("coverage 0.5") && text.contains("not counted 2"), "{text}");
+    }
+}
