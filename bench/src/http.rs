@@ -173,7 +173,7 @@ impl Events {
     ///
     /// # Errors
     /// When the stream ends.
-    pub fn next(&mut self) -> Result<(String, String)> {
+    pub fn next_event(&mut self) -> Result<(String, String)> {
         loop {
             if let Some(end) = self.unread.windows(2).position(|two| two == b"\n\n") {
                 let text: Vec<u8> = self.unread.drain(..end + 2).collect();
@@ -199,7 +199,7 @@ impl Events {
     /// When the stream ends.
     pub fn next_of(&mut self, wanted: &str) -> Result<Value> {
         loop {
-            let (name, data) = self.next()?;
+            let (name, data) = self.next_event()?;
             if name == wanted {
                 return Ok(serde_json::from_str(&data)?);
             }

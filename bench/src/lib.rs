@@ -12,6 +12,7 @@
 //! | `daemon`, `http` | the released program, from outside |
 //! | `adapter` | this node behind the protocol by which systems are compared |
 
+pub mod adapter;
 pub mod catching_up;
 pub mod checking;
 pub mod daemon;

@@ -24,9 +24,35 @@ pub const FULL: usize = 256;
 /// # Errors
 /// Never with these parameters.
 pub fn rules() -> Result<Arc<Rules>> {
-    let at = Timestamp::from_millis(AT_MILLIS).context("a time in range")?;
-    let parameters = Parameters::new(Name::new("benchmark")?, key().station(), at);
+    let parameters = Parameters::new(Name::new("benchmark")?, key().station(), at()?);
     Ok(Arc::new(Rules::new(Genesis::mine(parameters)?)?))
+}
+
+/// The time at which everything happens.
+///
+/// # Errors
+/// Never.
+pub fn at() -> Result<Timestamp> {
+    Timestamp::from_millis(AT_MILLIS).context("a time in range")
+}
+
+/// Numbers that follow from a seed and are spread evenly enough to read at random (SplitMix64).
+pub struct Draw(u64);
+
+impl Draw {
+    /// From a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number, below `limit`.
+    pub const fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
 }
 
 /// The key that signs the samples.
@@ -49,7 +75,7 @@ pub fn record(number: usize, subjects: usize) -> Result<Record> {
         action: Id::new("interaction")?,
         target: Target::new(format!("track-{:05}", number % 99_991))?,
         trust_delta: Delta::from_millionths(10_000).context("a delta in range")?,
-        timestamp: Timestamp::from_millis(AT_MILLIS).context("a time in range")?,
+        timestamp: at()?,
     }))
 }
 
@@ -69,7 +95,7 @@ pub fn json_record(number: usize, subjects: usize) -> Value {
 /// # Errors
 /// Never with a full batch or less.
 pub fn batches(rules: &Rules, count: usize, records: usize) -> Result<Vec<VerifiedBatch>> {
-    let (key, at) = (key(), Timestamp::from_millis(AT_MILLIS).context("a time in range")?);
+    let (key, at) = (key(), at()?);
     let (mut sequence, mut previous) = (Sequence::ZERO, BatchId::ZERO);
     let mut batches = Vec::with_capacity(count);
     for number in 0..count {

@@ -87,7 +87,7 @@ fn watch(daemon: &mut Daemon) -> Result<Receiver<(String, Instant)>> {
     let (told, shown) = channel();
     std::thread::spawn(move || {
         // Ends with the daemon, or when nobody listens any more.
-        while let Ok((name, data)) = events.next() {
+        while let Ok((name, data)) = events.next_event() {
             let at = Instant::now();
             let id =
                 serde_json::from_str::<Value>(&data).ok().and_then(|data| Some(data["record_id"].as_str()?.to_owned()));

@@ -41,6 +41,9 @@ impl World {
         if self.clients.wait() {
             return Some("a client waits for its reply".to_owned());
         }
+        if let Some(unproven) = self.unproven() {
+            return Some(unproven);
+        }
         let mut first: Option<BlockHash> = None;
         for (number, station) in self.stations.iter().enumerate() {
             let Some(running) = &station.running else { return Some(format!("s{number} does not run")) };
@@ -72,6 +75,7 @@ impl World {
         for block in &blocks {
             verifier.next(block.to_signed()).map_err(|error| error.to_string())?;
             for batch in block.batches() {
+                self.totals.proofs += batch.records().iter().filter(|record| record.proof().is_some()).count() as u64;
                 for (index, hash) in (0..).zip(batch.record_hashes(&self.rules)) {
                     let id = batch.record_id(index);
                     if found.insert(id, Receipt { id, hash, batch: batch.id() }).is_some() {
@@ -97,6 +101,7 @@ impl World {
                 }
             }
         }
+        self.totals.equivocations = u64::from(self.liar.is_some());
         self.totals.blocks = blocks.len() as u64;
         self.totals.records = self.clients.acknowledged.len() as u64;
         Ok(())

@@ -81,6 +81,11 @@ impl Clients {
         Ok(())
     }
 
+    /// A station told a client why it signs nothing now; whoever asked for a block is no client.
+    pub(crate) fn turned_away(&mut self, token: Token) {
+        self.waiting.remove(&token);
+    }
+
     /// A station stopped: nobody waits for it any more.
     pub(crate) fn forget(&mut self, station: usize) {
         self.waiting.retain(|_, (waits_for, _)| *waits_for != station);

@@ -76,7 +76,12 @@ impl World {
                 answer_about_blocks(&Blocks(&reader), &request).map(|response| (response, true))
             }
             Ok(request) => {
-                answer_about_pending(&running.node.lock().state, &asker, &request).map(|response| (response, false))
+                let other_run = match &request {
+                    Request::Status { alive } => running.runs.heard(asker, alive.as_ref(), now),
+                    _ => None,
+                };
+                let node = running.node.lock();
+                answer_about_pending(&node.state, &asker, &request, other_run).map(|response| (response, false))
             }
         };
         match answered {
@@ -95,6 +100,9 @@ impl World {
         if let Response::Batches(batches) = response {
             for batch in batches {
                 let id = batch.id(&self.rules);
+                if !self.numbers.contains_key(&batch.header.station) {
+                    continue;
+                }
                 if let Err(broken) = self.clients.leaves_as(batch.place(), id) {
                     self.fail(format_args!("s{to} {broken}"));
                 }
@@ -168,7 +176,7 @@ impl World {
 
 fn name_of(request: &Request) -> &'static str {
     match request {
-        Request::Status => "status",
+        Request::Status { .. } => "status",
         Request::Headers { .. } => "headers",
         Request::Blocks { .. } => "blocks",
         Request::BlockBatches { .. } => "batches of a block",

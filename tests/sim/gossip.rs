@@ -66,11 +66,15 @@ impl Gossip {
 
 impl World {
     pub(crate) fn publish_batch(&mut self, number: usize, batch: &VerifiedBatch) {
+        let sequence = batch.sequence();
+        let data = encode(batch.signed());
+        let Some(station) = self.numbers.get(&batch.station()).copied() else {
+            return self.publish(number, Topic::Batches, data, format_args!("batch {sequence} of the liar"));
+        };
         if let Err(broken) = self.clients.leaves(batch) {
             self.fail(format_args!("s{number} {broken}"));
         }
-        let (station, sequence) = (self.numbers[&batch.station()], batch.sequence());
-        self.publish(number, Topic::Batches, encode(batch.signed()), format_args!("batch s{station}.{sequence}"));
+        self.publish(number, Topic::Batches, data, format_args!("batch s{station}.{sequence}"));
     }
 
     pub(crate) fn publish_block(&mut self, number: usize, block: &VerifiedBlock) {
@@ -152,6 +156,22 @@ impl World {
                 Topic::Blocks => Input::GossipBlock { message: token, from, data },
             },
         );
+    }
+
+    /// A station hears a batch, from one of its neighbours as it seems; false if it is down or alone.
+    pub(crate) fn hear_from_outside(&mut self, to: usize, batch: &VerifiedBatch) -> bool {
+        let (now, token) = (self.now, self.clients.next_token());
+        let Some(from) = self.links.gossips_with(to).first().copied() else { return false };
+        let Some(running) = &mut self.stations[to].running else { return false };
+        let data = encode(batch.signed());
+        let id: [u8; 32] = Sha256::digest(&data).into();
+        if running.gossip.is_new(id, now) {
+            let message = Arc::new(Message { topic: Topic::Batches, id, data: data.clone() });
+            running.gossip.owed.insert(token, Owed { message, from, since: now });
+            let from = self.stations[from].id;
+            self.input(to, Input::GossipBatch { message: token, from, data });
+        }
+        true
     }
 
     /// The message was accepted: others hear of it from here.

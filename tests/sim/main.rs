@@ -9,6 +9,7 @@ mod disk;
 mod exchange;
 mod faults;
 mod gossip;
+mod liar;
 mod links;
 mod scenario;
 mod session;
@@ -37,6 +38,7 @@ const THREADS: usize = 2;
 const MIN_DEEP_REORGANISATIONS: u64 = 300;
 const MIN_CRASHES_WITH_LOSS: u64 = 100;
 const MIN_PARTITIONS: u64 = 100;
+const MIN_EQUIVOCATIONS: u64 = 50;
 
 /// Runs a seed; a panic is a broken promise as well.
 fn run(seed: u64, is_shown: bool) -> Outcome {
@@ -96,6 +98,7 @@ fn after_the_faults_all_stations_have_one_head_and_every_acknowledged_record() {
         assert!(totals.reorganisations_from(2) >= MIN_DEEP_REORGANISATIONS, "too few deep reorganisations");
         assert!(totals.crashes_with_loss >= MIN_CRASHES_WITH_LOSS, "too few crashes that lost unsynced writes");
         assert!(totals.partitions >= MIN_PARTITIONS, "too few partitions");
+        assert!(totals.equivocations >= MIN_EQUIVOCATIONS, "too few stations that signed a place twice");
     }
 }
 

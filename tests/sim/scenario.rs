@@ -46,6 +46,9 @@ pub(crate) struct Scenario {
     /// Between two submissions, about.
     pub(crate) submit_ms: i64,
     pub(crate) faults: Vec<(i64, Fault)>,
+    /// The two stations that a liar tells different batches of one place, and when; none in most federations.
+    pub(crate) lied_to: Option<[usize; 2]>,
+    pub(crate) lied_at: i64,
     /// When all faults are over and clients fall silent.
     pub(crate) quiet_at: i64,
 }
@@ -90,8 +93,17 @@ impl Scenario {
             let late = chance.index(stations);
             starts[late] = when(chance);
         }
+        // Of its own, so that the rest of a seed stays what it was.
+        let liar = &mut Chance::new(seed, 5);
+        let lied_to = liar.percent(35).then(|| {
+            let first = liar.index(stations);
+            [first, (first + 1 + liar.index(stations - 1)) % stations]
+        });
+        let lied_at = liar.between(BEGIN + 3_000, quiet_at);
         Self {
             stations,
+            lied_to,
+            lied_at,
             mines,
             mining: MiningConfig {
                 enabled: true,

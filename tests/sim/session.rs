@@ -13,11 +13,12 @@ use qfzz_ledger_core::time::Timestamp;
 use qfzz_node::service::effect::{Input, Token};
 use qfzz_node::service::state::State;
 use qfzz_node::store::MemoryReader;
+use qfzz_sync::alive::Statement;
 use qfzz_sync::message::{Request, Response};
 use qfzz_sync::peer::{PeerSession, SessionError, Traffic};
 use qfzz_sync::plan::Anchor;
 use qfzz_sync::report::Fault;
-use qfzz_sync::session::{Here, Stopped, SyncSink, SyncView, Taken, sync_with};
+use qfzz_sync::session::{Handed, Here, Stopped, SyncSink, SyncView, Taken, sync_with};
 
 use crate::exchange::Waiting;
 use crate::world::{Event, World};
@@ -29,8 +30,8 @@ pub(crate) type AnswerTo = oneshot::Sender<Result<(Response, Traffic), SessionEr
 pub(crate) enum Wish {
     Ask { peer: StationId, request: Request, answer_to: AnswerTo },
     Pause { millis: i64, until: oneshot::Sender<()> },
-    Blocks { blocks: Vec<VerifiedBlock>, taken: oneshot::Sender<Result<Taken, Fault>> },
-    Batches { batches: Vec<SignedBatch>, taken: oneshot::Sender<Result<Taken, Fault>> },
+    Blocks { blocks: Vec<VerifiedBlock>, taken: oneshot::Sender<Handed> },
+    Batches { peer: StationId, batches: Vec<SignedBatch>, taken: oneshot::Sender<Handed> },
 }
 
 /// A running station's state, and what its syncs want.
@@ -119,6 +120,11 @@ impl SyncView for Session {
         Ok(node.state.must_give_way(node.now))
     }
 
+    async fn alive(&self) -> Result<Option<Statement>, Stopped> {
+        let node = self.node.lock();
+        Ok(node.state.alive(node.now))
+    }
+
     async fn here(&self) -> Result<Here, Stopped> {
         self.node.lock().state.here().map_err(|_| Stopped)
     }
@@ -143,16 +149,16 @@ impl SyncSink for Session {
         verified.collect::<Result<_, _>>().map_err(|error| Fault::Block(error.into()))
     }
 
-    async fn blocks(&self, _peer: StationId, blocks: Vec<VerifiedBlock>) -> Result<Taken, Fault> {
+    async fn blocks(&self, _peer: StationId, blocks: Vec<VerifiedBlock>) -> Handed {
         let (taken, answer) = oneshot::channel();
         self.wish(Wish::Blocks { blocks, taken });
-        answer.await.unwrap_or(Err(Fault::Here))
+        answer.await.unwrap_or_else(|_| (Taken::default(), Err(Fault::Here)))
     }
 
-    async fn batches(&self, _peer: StationId, batches: Vec<SignedBatch>) -> Result<Taken, Fault> {
+    async fn batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> Handed {
         let (taken, answer) = oneshot::channel();
-        self.wish(Wish::Batches { batches, taken });
-        answer.await.unwrap_or(Err(Fault::Here))
+        self.wish(Wish::Batches { peer, batches, taken });
+        answer.await.unwrap_or_else(|_| (Taken::default(), Err(Fault::Here)))
     }
 }
 
@@ -187,14 +193,14 @@ impl World {
                 let token = self.wait_for(number, taken);
                 self.input(number, Input::SyncedBlocks { token, blocks });
             }
-            Wish::Batches { batches, taken } => {
+            Wish::Batches { peer, batches, taken } => {
                 let token = self.wait_for(number, taken);
-                self.input(number, Input::SyncedBatches { token, batches });
+                self.input(number, Input::SyncedBatches { token, peer, batches });
             }
         }
     }
 
-    fn wait_for(&mut self, number: usize, taken: oneshot::Sender<Result<Taken, Fault>>) -> Token {
+    fn wait_for(&mut self, number: usize, taken: oneshot::Sender<Handed>) -> Token {
         let token = self.clients.next_token();
         if let Some(running) = &mut self.stations[number].running {
             running.syncs.insert(token, taken);

@@ -12,12 +12,12 @@ use qfzz_ledger_core::own_log::OwnLog;
 use qfzz_ledger_core::testing::{at, solve};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_node::service::effect::{Effect, Event as Told, Input, Reply, Token, Verdict};
-use qfzz_node::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
+use qfzz_node::service::state::{Hold, MiningConfig, NotSigning, State, StateConfig, SyncConfig};
 use qfzz_node::store::{MemoryReader, StoreError, StoreRead};
+use qfzz_sync::alive::{Run, Runs};
 use qfzz_sync::message::Response;
-use qfzz_sync::report::Fault;
 use qfzz_sync::serve::Allowances;
-use qfzz_sync::session::Taken;
+use qfzz_sync::session::Handed;
 
 use crate::disk::Disk;
 use crate::gossip::Gossip;
@@ -62,7 +62,9 @@ pub(crate) struct Running {
     job: Option<(u64, Box<Template>)>,
     jobs: u64,
     /// Syncs that wait for what they handed over to be on disk.
-    pub(crate) syncs: BTreeMap<Token, oneshot::Sender<Result<Taken, Fault>>>,
+    pub(crate) syncs: BTreeMap<Token, oneshot::Sender<Handed>>,
+    /// Which daemons of other stations are alive.
+    pub(crate) runs: Runs,
 }
 
 impl Station {
@@ -121,6 +123,7 @@ impl World {
             mining: MiningConfig { enabled: self.scenario.mines[number], ..self.scenario.mining.clone() },
             sync: SyncConfig { interval_ms: SYNC_EVERY_MS },
             hold: if is_founder { Hold::No } else { Hold::Until(now.saturating_add(HOLD_MS)) },
+            run: Run { started_at: now, id: u64::from(station.life).to_le_bytes(), place: number.to_le_bytes() },
         };
         let (height, head) = (ledger.chain().height(), ledger.chain().head());
         station.running = Some(Running {
@@ -134,6 +137,7 @@ impl World {
             job: None,
             jobs: 0,
             syncs: BTreeMap::new(),
+            runs: Runs::default(),
         });
         self.line(format_args!("s{number} starts at height {height}, head {}", Short(head.as_bytes())));
         self.update_links();
@@ -321,6 +325,15 @@ impl World {
                 ));
             }
             Told::NewerVersion => self.fail(format_args!("s{number} hears of a newer version")),
+            Told::Equivocation { station, sequence } => {
+                self.line(format_args!("s{number} met two batches {sequence} of one station"));
+                if self.numbers.contains_key(station) {
+                    self.fail(format_args!("s{number} found that an honest station signed two batches {sequence}"));
+                }
+            }
+            Told::AnotherDaemonSeen | Told::StoppedSigning | Told::AnotherDaemonStopped => {
+                self.fail(format_args!("s{number} sees another daemon where there is none"));
+            }
             Told::Block { .. } | Told::Record(_) | Told::LogKnown => {}
         }
     }
@@ -333,15 +346,20 @@ impl World {
                     self.fail(format_args!("s{number} {broken}"));
                 }
             }
-            Reply::Taken(taken) => {
+            Reply::Taken(taken, outcome) => {
                 let waiting = self.stations[number].running.as_mut().and_then(|running| running.syncs.remove(&token));
                 // The sync may have ended meanwhile.
-                waiting.map(|waiting| waiting.send(taken));
+                waiting.map(|waiting| waiting.send((taken, outcome)));
             }
             Reply::Mined(block) => {
                 let outcome = if block.is_some() { "its block" } else { "nothing pending" };
                 self.line(format_args!("s{number} answers its operator: {outcome}"));
             }
+            Reply::NotSigning(NotSigning::LearningLog) => {
+                self.line(format_args!("s{number} does not know its log yet, and signs nothing"));
+                self.clients.turned_away(token);
+            }
+            Reply::NotSigning(reason) => self.fail(format_args!("s{number} signs nothing: {reason}")),
             Reply::Overloaded | Reply::DiskFull | Reply::NotMined(_) => {
                 self.fail(format_args!("s{number} is overloaded"))
             }

@@ -22,6 +22,10 @@ pub(crate) struct Totals {
     /// Crashes after which something that had been written was gone.
     pub(crate) crashes_with_loss: u64,
     pub(crate) partitions: u64,
+    /// Stations that signed a place twice, and were proven to.
+    pub(crate) equivocations: u64,
+    /// Records that prove it.
+    pub(crate) proofs: u64,
     pub(crate) syncs: u64,
     /// Records that were acknowledged.
     pub(crate) records: u64,
@@ -45,6 +49,8 @@ impl Totals {
         self.crashes += other.crashes;
         self.crashes_with_loss += other.crashes_with_loss;
         self.partitions += other.partitions;
+        self.equivocations += other.equivocations;
+        self.proofs += other.proofs;
         self.syncs += other.syncs;
         self.records += other.records;
         self.longest_settling_ms = self.longest_settling_ms.max(other.longest_settling_ms);
@@ -69,6 +75,8 @@ impl fmt::Display for Totals {
         row("blocks on the final chains", self.blocks.to_string())?;
         row("records acknowledged", self.records.to_string())?;
         row("partitions", self.partitions.to_string())?;
+        row("equivocations", self.equivocations.to_string())?;
+        row("  records that prove them", self.proofs.to_string())?;
         row("crashes", self.crashes.to_string())?;
         row("  that lost unsynced writes", self.crashes_with_loss.to_string())?;
         row("reorganisations of depth 2 or more", self.reorganisations_from(2).to_string())?;

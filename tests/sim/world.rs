@@ -13,6 +13,7 @@ use crate::chance::Chance;
 use crate::clients::Clients;
 use crate::exchange::Exchange;
 use crate::gossip::Message;
+use crate::liar::Liar;
 use crate::links::Links;
 use crate::scenario::{BEGIN, Fault, Scenario};
 use crate::station::Station;
@@ -51,6 +52,7 @@ pub(crate) enum Event {
     Mended { link: (usize, usize) },
     Submit,
     Mine,
+    Lie { is_repeated: bool },
     Look,
 }
 
@@ -68,6 +70,7 @@ pub(crate) struct World {
     pub(crate) exchanges: BTreeMap<u64, Exchange>,
     pub(crate) tasks: Tasks,
     pub(crate) clients: Clients,
+    pub(crate) liar: Option<Liar>,
     pub(crate) network: Chance,
     pub(crate) disks: Chance,
     pub(crate) totals: Totals,
@@ -93,6 +96,7 @@ impl World {
             .map(|number| Station::new(&rules, own_log(&rules, 1 + u8::try_from(number).expect("at most 9 stations"))))
             .collect();
         let numbers = stations.iter().enumerate().map(|(number, station)| (station.id, number)).collect();
+        let liar = scenario.lied_to.map(|told| Liar::new(&rules, told));
         let mut world = Self {
             links: Links::new(&scenario.links),
             rules,
@@ -104,6 +108,7 @@ impl World {
             exchanges: BTreeMap::new(),
             tasks: Tasks::default(),
             clients: Clients::new(seed),
+            liar,
             network: Chance::new(seed, 2),
             disks: Chance::new(seed, 3),
             totals: Totals { seeds: 1, stations: scenario.stations as u64, ..Totals::default() },
@@ -121,6 +126,11 @@ impl World {
         }
         world.after(world.scenario.submit_ms, Event::Submit);
         world.after(5_000, Event::Mine);
+        if world.liar.is_some() {
+            world.at(world.scenario.lied_at, Event::Lie { is_repeated: false });
+            // Stations that crashed have forgotten what was not on the chain.
+            world.at(world.scenario.quiet_at, Event::Lie { is_repeated: true });
+        }
         world.at(world.scenario.quiet_at, Event::Look);
         world
     }
@@ -178,6 +188,7 @@ impl World {
             Event::Mended { link } => self.on_mended(link),
             Event::Submit => self.on_submit(),
             Event::Mine => self.on_mine(),
+            Event::Lie { is_repeated } => self.on_lie(is_repeated),
             Event::Look => {}
         }
     }

@@ -2,47 +2,16 @@
 
 use std::sync::Arc;
 
+pub use crate::batch_header::{BatchHeader, Introduction, SignedBatchHeader};
 use crate::codec::{CodecError, Decode, Encode, decode, encode, encoded_len};
 use crate::crypto::{Signature, StationKey};
 use crate::federation::Rules;
-use crate::ids::{BatchId, BlockHash, Name, RecordHash, RecordId, Sequence, StationId};
-use crate::limits::MAX_BATCH_BYTES;
+use crate::ids::{BatchId, BlockHash, RecordHash, RecordId, Sequence, StationId};
+use crate::limits::{MAX_BATCH_BYTES, MAX_PROOFS_PER_BATCH};
 use crate::merkle;
 use crate::record::{Record, RecordError};
 use crate::severity::Severity;
 use crate::time::Timestamp;
-
-/// What a station says of itself in its first batch.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Introduction {
-    /// What it calls itself.
-    pub name: Name,
-    /// The end of its reveal chain.
-    pub reveal_commitment: [u8; 32],
-    /// Its ML-DSA key, exactly under the scheme `hybrid`.
-    pub ml_dsa_key: Option<Vec<u8>>,
-}
-
-/// What a batch's author signs.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct BatchHeader {
-    /// The author.
-    pub station: StationId,
-    /// The batch's number in the author's log.
-    pub sequence: Sequence,
-    /// The id of the batch before; zeros for sequence 0.
-    pub previous: BatchId,
-    /// The head that the author had seen when it signed; never a rule of validity.
-    pub seen: BlockHash,
-    /// When it was signed, as the author says.
-    pub created_at: Timestamp,
-    /// The number of records.
-    pub record_count: u16,
-    /// The Merkle root of the record hashes.
-    pub records_root: [u8; 32],
-    /// Exactly in sequence 0.
-    pub introduction: Option<Introduction>,
-}
 
 /// A batch as received: nothing checked.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -94,6 +63,18 @@ pub enum BatchError {
         /// Its number.
         sequence: Sequence,
     },
+    /// More proofs of equivocation than a batch may hold: each costs two signatures to check.
+    #[error(
+        "batch {station}.{sequence} holds {found} proofs of equivocation: at most {MAX_PROOFS_PER_BATCH} are allowed"
+    )]
+    Proofs {
+        /// The author.
+        station: StationId,
+        /// Its number.
+        sequence: Sequence,
+        /// Proofs in it.
+        found: usize,
+    },
     /// A record is invalid by itself.
     #[error("record {id}: {error}")]
     Record {
@@ -139,6 +120,7 @@ impl BatchError {
             | Self::Size { .. }
             | Self::Count { .. }
             | Self::Introduction { .. }
+            | Self::Proofs { .. }
             | Self::Record { .. }
             | Self::Root { .. }
             | Self::Signature { .. } => Severity::Peer,
@@ -193,7 +175,8 @@ impl SignedBatch {
         rules.batch_id(&rules.batch_hash(&encode(&self.header)), self.signature.as_bytes())
     }
 
-    /// Checks everything that needs no chain: size, counts, introduction, records, signature, Merkle root.
+    /// Checks everything that needs no chain: size, counts, introduction, number of proofs, records, signature, Merkle
+    /// root.
     ///
     /// # Errors
     /// [`BatchError`], the first that applies, in that order.
@@ -212,11 +195,25 @@ impl SignedBatch {
             return Err(BatchError::Count { station, sequence, said: self.header.record_count, found: count });
         }
         check_introduction(&self.header)?;
+        let proofs = self.records.iter().filter(|record| record.proof().is_some()).count();
+        if proofs > MAX_PROOFS_PER_BATCH {
+            return Err(BatchError::Proofs { station, sequence, found: proofs });
+        }
+        let mut passed = None;
         for (index, record) in (0..).zip(&self.records) {
+            // Records of one batch mostly have one action: what has passed is not looked up again.
+            let action = match record {
+                Record::UserAction(action) => Some((&action.action, action.trust_delta)),
+                _ => None,
+            };
+            if action.is_some() && action == passed {
+                continue;
+            }
             record.check(rules).map_err(|error| {
                 let id = RecordId { station, sequence, index };
                 BatchError::Record { id, error }
             })?;
+            passed = action;
         }
         let hash = rules.batch_hash(&encode(&self.header));
         if !self.signature.verifies(&station, &hash) {
@@ -235,11 +232,7 @@ impl SignedBatch {
 /// # Errors
 /// [`BatchError::Introduction`].
 pub fn check_introduction(header: &BatchHeader) -> Result<(), BatchError> {
-    let is_first = header.sequence == Sequence::ZERO;
-    let introduces = header.introduction.is_some();
-    let has_ml_dsa_key = header.introduction.as_ref().is_some_and(|it| it.ml_dsa_key.is_some());
-    let follows_nothing = header.previous == BatchId::ZERO;
-    if is_first == introduces && !has_ml_dsa_key && (!is_first || follows_nothing) {
+    if header.introduces_as_it_must() {
         Ok(())
     } else {
         Err(BatchError::Introduction { station: header.station, sequence: header.sequence })
@@ -255,7 +248,8 @@ fn records_root(rules: &Rules, station: &StationId, sequence: Sequence, records:
 }
 
 impl Record {
-    /// Judges the record by itself and genesis alone: an action must be in the table, with the table's delta.
+    /// Judges the record by itself and genesis alone: an action must be in the table, with the table's delta; a proof
+    /// must prove what it says.
     ///
     /// # Errors
     /// [`RecordError`].
@@ -269,6 +263,7 @@ impl Record {
                 Some(_) => Ok(()),
             },
             Self::ContentAdded(_) | Self::ContentVerified(_) | Self::ContentReported(_) => Ok(()),
+            Self::BatchEquivocation(proof) => Ok(proof.check(rules)?),
         }
     }
 }
@@ -315,6 +310,12 @@ impl VerifiedBatch {
     /// Its header.
     pub fn header(&self) -> &BatchHeader {
         &self.0.batch.header
+    }
+
+    /// Its header with the signature: what a proof of equivocation holds of it.
+    pub fn signed_header(&self) -> SignedBatchHeader {
+        let SignedBatch { header, signature, .. } = self.signed();
+        SignedBatchHeader { header: header.clone(), signature: signature.clone() }
     }
 
     /// Its records, in order.

@@ -182,6 +182,19 @@ impl SignedBlock {
     /// # Errors
     /// [`BlockError`], cheap checks first.
     pub fn verify(self, rules: &Rules, known: &HashMap<BatchId, VerifiedBatch>) -> Result<VerifiedBlock, BlockError> {
+        self.verify_by(rules, known, |batches| batches.into_iter().map(|batch| batch.verify(rules)).collect())
+    }
+
+    /// As [`verify`](Self::verify), with `verify_all` to verify the batches: on several cores, say.
+    ///
+    /// # Errors
+    /// [`BlockError`], cheap checks first.
+    pub fn verify_by(
+        self,
+        rules: &Rules,
+        known: &HashMap<BatchId, VerifiedBatch>,
+        verify_all: impl FnOnce(Vec<SignedBatch>) -> Result<Vec<VerifiedBatch>, BatchError>,
+    ) -> Result<VerifiedBlock, BlockError> {
         let hash = self.sealed.check_alone(rules)?;
         let header = &self.sealed.header;
         let index = header.index;
@@ -193,14 +206,10 @@ impl SignedBlock {
         if ids_root(&ids) != header.merkle_root {
             return Err(BlockError::Body { index, hash });
         }
-        let mut batches = Vec::with_capacity(self.batches.len());
-        for (id, batch) in ids.iter().zip(self.batches) {
-            let verified = match known.get(id) {
-                Some(known) => known.clone(),
-                None => batch.verify(rules).map_err(|error| BlockError::Batch { index, error })?,
-            };
-            batches.push(verified);
-        }
+        let unknown = ids.iter().zip(self.batches).filter(|(id, _)| !known.contains_key(*id));
+        let verified = verify_all(unknown.map(|(_, batch)| batch).collect());
+        let mut verified = verified.map_err(|error| BlockError::Batch { index, error })?.into_iter();
+        let batches = ids.iter().filter_map(|id| known.get(id).cloned().or_else(|| verified.next())).collect();
         VerifiedBlock::assemble_checked(self.sealed, hash, batches)
     }
 }

@@ -37,6 +37,39 @@ macro_rules! decode_through {
 }
 pub(crate) use decode_through;
 
+/// Encodes an enum, each variant of one field, under tags that are not consecutive; the derive counts from 0.
+macro_rules! tagged {
+    ($name:ident { $($tag:literal => $variant:ident,)* }) => {
+        impl bincode::Encode for $name {
+            fn encode<E: bincode::enc::Encoder>(&self, output: &mut E) -> Result<(), bincode::error::EncodeError> {
+                match self {
+                    $(Self::$variant(value) => {
+                        u32::encode(&$tag, output)?;
+                        value.encode(output)
+                    })*
+                }
+            }
+        }
+
+        impl<C> bincode::Decode<C> for $name {
+            fn decode<R: bincode::de::Decoder<Context = C>>(
+                input: &mut R,
+            ) -> Result<Self, bincode::error::DecodeError> {
+                match u32::decode(input)? {
+                    $($tag => Ok(Self::$variant(bincode::Decode::decode(input)?)),)*
+                    found => Err(bincode::error::DecodeError::UnexpectedVariant {
+                        type_name: stringify!($name),
+                        allowed: &bincode::error::AllowedEnumVariants::Allowed(&[$($tag),*]),
+                        found,
+                    }),
+                }
+            }
+        }
+        bincode::impl_borrow_decode!($name);
+    };
+}
+pub(crate) use tagged;
+
 /// Encodes a type as the text that it is, and decodes it through its `new`, without memory beside its own.
 macro_rules! code_text {
     ($name:ty, $limit:expr, $why:expr) => {

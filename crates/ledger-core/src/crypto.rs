@@ -42,6 +42,10 @@ pub enum Tag {
     Draw,
     /// Stations and where their logs end: what two stations compare before they exchange what is pending.
     Pending,
+    /// A run and a time: what a station signs to say that a daemon of its is alive.
+    Alive,
+    /// A seed and where a data directory is: names the directory to whoever has the seed, and to nobody else.
+    Place,
 }
 
 impl Tag {
@@ -58,6 +62,8 @@ impl Tag {
             Self::Reveal => "qfzz/reveal/1",
             Self::Draw => "qfzz/draw/1",
             Self::Pending => "qfzz/pending/1",
+            Self::Alive => "qfzz/alive/1",
+            Self::Place => "qfzz/place/1",
         }
     }
 }
@@ -178,6 +184,14 @@ impl StationKey {
     /// Signs a tagged hash; the same digest always gives the same signature.
     pub fn sign(&self, digest: &[u8; 32]) -> Signature {
         Signature(self.key.sign(digest).to_bytes().to_vec())
+    }
+
+    /// Names the directory at `path` on `host` to this station's daemons alone.
+    pub fn place(&self, host: &[u8], path: &[u8]) -> [u8; 8] {
+        let host_bytes = (host.len() as u64).to_le_bytes();
+        let hash = TaggedHash::new(Tag::Place, &FederationId::ZERO, &[self.station().as_bytes()]);
+        let digest = hash.hash(&[&*self.seed, &host_bytes, host, path]);
+        std::array::from_fn(|index| digest[index])
     }
 
     /// The secret that the station's reveal chain in `federation` starts from.

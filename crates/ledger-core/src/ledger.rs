@@ -3,6 +3,8 @@
 //! It decides and does no I/O: it reads what was committed through [`LedgerRead`], and returns each change as one
 //! value for the store. Until the store reports a transition as committed, its changes are read from an overlay.
 
+mod equivocation;
+mod logs;
 mod outcome;
 
 pub use outcome::{Assembled, BatchOutcome, BlockRefusal, BlocksOutcome, NoBlock, Template, Transition};
@@ -13,20 +15,21 @@ use std::sync::Arc;
 use crate::batch::{SignedBatch, VerifiedBatch};
 use crate::block::{Announcement, BlockError, SealedHeader, VerifiedBlock, batches_root};
 use crate::chain::{Chain, ChainError, Path};
+use crate::evidence::Evidence;
 use crate::federation::Rules;
 use crate::fork_choice::Tip;
 use crate::header::{BLOCK_VERSION, BlockHeader};
 use crate::held::Held;
 use crate::ids::{BatchId, BlockHash, Height, Sequence, StationId};
 use crate::limits::{MAX_CLOCK_SKEW_MS, MAX_SEQUENCE_AHEAD};
-use crate::mempool::{Inserted, LogEnd, Mempool};
+use crate::mempool::{Inserted, Mempool};
 use crate::overlay::{LedgerRead, Overlay};
 use crate::own_log::OwnLog;
 use crate::record::{Record, Subject};
 use crate::reveal::RevealStep;
 use crate::state::{
-    ChainState, ConnectError, Connected, Layer, PendingRecord, ReadError, StateRead, StationState, Undo, Writes,
-    chain_state, connect, station_state,
+    ChainState, ConnectError, Connected, Layer, PendingRecord, ReadError, StateRead, Undo, Writes, chain_state,
+    connect, station_state,
 };
 use crate::time::Timestamp;
 
@@ -72,6 +75,7 @@ pub struct Ledger<R> {
     chain: Chain,
     pool: Mempool,
     held: Held,
+    evidence: Evidence,
     own: OwnLog,
     number: u64,
 }
@@ -113,7 +117,8 @@ impl<R: LedgerRead> Ledger<R> {
             }
         }
         let pool = Mempool::new(own.station());
-        let mut ledger = Self { rules, read: Overlay::new(store), chain, pool, held: Held::default(), own, number: 0 };
+        let (read, held, evidence) = (Overlay::new(store), Held::default(), Evidence::default());
+        let mut ledger = Self { rules, read, chain, pool, held, evidence, own, number: 0 };
         for batch in own_pending {
             let end = ledger.chain_end(&batch.station())?;
             // After damage one before it may be missing, which comes back from a peer.
@@ -160,26 +165,6 @@ impl<R: LedgerRead> Ledger<R> {
     /// [`ReadError`].
     pub fn chain_state(&self) -> Result<ChainState, ReadError> {
         chain_state(&self.read, &self.rules)
-    }
-
-    /// Where a station's log ends on the chain.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn chain_end(&self, station: &StationId) -> Result<LogEnd, ReadError> {
-        let state = station_state(&self.read, station)?;
-        Ok(state.map_or(LogEnd::EMPTY, |StationState { next, last, .. }| LogEnd { next, last }))
-    }
-
-    /// Where a station's log ends, with what is pending.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn log_end(&self, station: &StationId) -> Result<LogEnd, ReadError> {
-        match self.pool.log_end(station) {
-            Some(end) => Ok(end),
-            None => self.chain_end(station),
-        }
     }
 
     /// Records about `subject` that wait for a block, in pool order.
@@ -232,7 +217,7 @@ impl<R: LedgerRead> Ledger<R> {
     }
 
     /// Takes in a batch that somebody sent, cheap checks first: sequence within 1,024 of the next, not known, then
-    /// what [`SignedBatch::verify`] checks.
+    /// what [`SignedBatch::verify`] checks. At a place that is taken it is compared with what stands there.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -243,7 +228,7 @@ impl<R: LedgerRead> Ledger<R> {
             return Ok(BatchOutcome::TooFar);
         }
         if sequence < next {
-            return Ok(BatchOutcome::Known);
+            return self.compare_taken(batch);
         }
         match batch.verify(&self.rules) {
             Ok(batch) => self.add_verified(batch, now),
@@ -257,6 +242,7 @@ impl<R: LedgerRead> Ledger<R> {
     /// [`ReadError`].
     pub fn add_verified(&mut self, batch: VerifiedBatch, now: Timestamp) -> Result<BatchOutcome, ReadError> {
         let station = batch.station();
+        self.compare_with_waiting(&batch);
         if batch.header().created_at > now.saturating_add(MAX_CLOCK_SKEW_MS) {
             self.held.insert(batch, now);
             return Ok(BatchOutcome::Ahead);
@@ -264,8 +250,12 @@ impl<R: LedgerRead> Ledger<R> {
         let chain_end = self.chain_end(&station)?;
         match self.pool.insert(batch.clone(), chain_end, now) {
             Inserted::Added => {}
-            Inserted::Known | Inserted::Taken => return Ok(BatchOutcome::Known),
-            Inserted::Unlinked => return Ok(BatchOutcome::Unlinked),
+            Inserted::Known => return Ok(BatchOutcome::Known),
+            Inserted::Taken => return self.outcome_at_taken_place(&batch),
+            Inserted::Unlinked => {
+                self.evidence.see(batch.signed_header());
+                return Ok(BatchOutcome::Unlinked);
+            }
             Inserted::Full => return Ok(BatchOutcome::Full),
             Inserted::Gap { from } => {
                 self.held.insert(batch, now);
@@ -282,6 +272,9 @@ impl<R: LedgerRead> Ledger<R> {
             batches.push(held);
         }
         let is_own = station == self.own.station();
+        if is_own {
+            batches.iter().for_each(|batch| self.evidence.note_foreign(batch.header().created_at));
+        }
         let transition = is_own.then(|| Box::new(self.transition_of_own(batches.clone())));
         Ok(BatchOutcome::Added { batches, transition })
     }
@@ -368,6 +361,9 @@ impl<R: LedgerRead> Ledger<R> {
                 break;
             }
             let head = self.chain.head();
+            if block.header().previous != head {
+                self.compare_off_chain(&block)?;
+            }
             self.chain.insert(hash, block.header());
             let refused = if block.header().previous == head {
                 self.extend(block, &mut group, now)?
@@ -427,8 +423,12 @@ impl<R: LedgerRead> Ledger<R> {
             Ok(connected) => connected,
             Err(ConnectError::Read(error)) => return Err(error),
             Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
-            Err(error) => return Ok(Some(Refused::Invalid { block: hash, error })),
+            Err(error) => {
+                self.compare_off_chain(&block)?;
+                return Ok(Some(Refused::Invalid { block: hash, error }));
+            }
         };
+        self.compare_next(&block);
         let undo = Arc::new(undo);
         self.read.put_state(number, &writes);
         self.read.put_undo(number, hash, Arc::clone(&undo));

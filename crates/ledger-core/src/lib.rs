@@ -6,6 +6,7 @@
 //! ```text
 //! ids time score limits        what things are called, and their bounds
 //! codec crypto merkle          the only bytes and hashes
+//! batch_header equivocation    what an author signs, and the proof that it signed a place twice
 //! record batch own_log         what one station signs: its log
 //! header federation pow        genesis, rules, proof of work
 //! reveal block                 what a producer seals
@@ -77,10 +78,13 @@
 //! ```
 
 pub mod batch;
+pub mod batch_header;
 pub mod block;
 pub mod chain;
 pub mod codec;
 pub mod crypto;
+pub mod equivocation;
+pub mod evidence;
 pub mod federation;
 pub mod fork_choice;
 pub mod header;

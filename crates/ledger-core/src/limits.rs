@@ -15,6 +15,10 @@ pub const MAX_METADATA_BYTES: usize = 4 * 1024;
 /// Records in one batch, at most: one signature then costs less than hashing what it covers.
 pub const MAX_BATCH_RECORDS: u16 = 256;
 
+/// Proofs of equivocation in one batch, at most: each takes two signature checks, so a gossiped batch costs whoever
+/// hears it 33 at most, about a millisecond.
+pub const MAX_PROOFS_PER_BATCH: usize = 16;
+
 /// Bytes of an encoded signed batch, at most. Below [`MAX_GOSSIP_BYTES`], so that every batch can be gossiped.
 pub const MAX_BATCH_BYTES: u32 = 60 * 1024;
 

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::batch::VerifiedBatch;
 use crate::block::VerifiedBlock;
-use crate::ids::BlockHash;
+use crate::ids::{BlockHash, Sequence, StationId};
 use crate::ledger::Transition;
 use crate::overlay::LedgerRead;
 use crate::state::{Key, ReadError, StateRead, Undo, Value, Writes};
@@ -18,6 +19,8 @@ struct Inner {
     state: Writes,
     blocks: HashMap<BlockHash, VerifiedBlock>,
     undo: HashMap<BlockHash, Undo>,
+    /// The batch last connected at each place.
+    logs: HashMap<(StationId, Sequence), VerifiedBatch>,
 }
 
 impl MemoryStore {
@@ -39,6 +42,7 @@ impl MemoryStore {
         for (block, undo) in &transition.connected {
             inner.blocks.insert(block.hash(), block.clone());
             inner.undo.insert(block.hash(), Undo::clone(undo));
+            inner.logs.extend(block.batches().iter().map(|batch| (batch.signed().place(), batch.clone())));
         }
         inner.blocks.extend(transition.kept.iter().map(|block| (block.hash(), block.clone())));
     }
@@ -67,5 +71,10 @@ impl LedgerRead for MemoryStore {
 
     fn undo(&self, hash: &BlockHash) -> Result<Option<Undo>, ReadError> {
         Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).undo.get(hash).cloned())
+    }
+
+    fn batch_at(&self, station: &StationId, sequence: Sequence) -> Result<Option<VerifiedBatch>, ReadError> {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(inner.logs.get(&(*station, sequence)).cloned())
     }
 }

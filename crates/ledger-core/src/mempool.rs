@@ -104,6 +104,8 @@ pub struct Mempool {
     ids: HashMap<BatchId, (StationId, Sequence)>,
     subjects: BTreeSet<Mention>,
     hasher: RandomState,
+    /// Stations that a pending record proves to have equivocated, each with the number of such records.
+    accused: HashMap<StationId, usize>,
     /// Logs with records by when the first of them came.
     by_age: BTreeSet<(Timestamp, StationId)>,
     /// Kept until something changes: every peer asks for it, again and again.
@@ -126,6 +128,7 @@ impl Mempool {
             ids: HashMap::new(),
             subjects: BTreeSet::new(),
             hasher: RandomState::new(),
+            accused: HashMap::new(),
             by_age: BTreeSet::new(),
             digest: OnceLock::new(),
             arrivals: 0,
@@ -183,6 +186,11 @@ impl Mempool {
     pub fn by_id(&self, id: &BatchId) -> Option<&VerifiedBatch> {
         let (station, sequence) = self.ids.get(id)?;
         self.batch(station, *sequence)
+    }
+
+    /// Whether a record that waits proves that `station` equivocated.
+    pub fn accuses(&self, station: &StationId) -> bool {
+        self.accused.contains_key(station)
     }
 
     /// Stations after `after` with batches that wait, in order of their ids, each with where its log ends.
@@ -246,6 +254,9 @@ impl Mempool {
         let ((station, sequence), bytes) = (batch.signed().place(), batch.encoded_len());
         self.ids.insert(batch.id(), (station, sequence));
         self.records += batch.records().len() as u64;
+        for accused in accused_by(batch) {
+            *self.accused.entry(accused).or_default() += 1;
+        }
         let is_on_chain = chain.next > Sequence::ZERO;
         let number = self.logs.get(&station).map_or(waiting.arrival, |log| log.number);
         for (subject, index) in subjects_of(batch) {
@@ -325,6 +336,14 @@ impl Mempool {
         self.records -= batch.records().len() as u64;
         for (subject, index) in subjects_of(batch) {
             self.subjects.remove(&(self.hasher.hash_one(&subject), number, batch.sequence(), index));
+        }
+        for accused in accused_by(batch) {
+            if let Some(count) = self.accused.get_mut(&accused) {
+                *count -= 1;
+                if *count == 0 {
+                    self.accused.remove(&accused);
+                }
+            }
         }
     }
 
@@ -489,12 +508,17 @@ fn subjects_of(batch: &VerifiedBatch) -> impl Iterator<Item = (Subject, u16)> {
 fn subjects(record: &Record) -> impl Iterator<Item = Subject> {
     let subject = record.subject();
     let creator = match &subject {
-        Subject::Content { creator_id, .. } => Some(Subject::Creator(creator_id.clone())),
-        Subject::User(_) | Subject::Creator(_) => None,
+        Some(Subject::Content { creator_id, .. }) => Some(Subject::Creator(creator_id.clone())),
+        Some(Subject::User(_) | Subject::Creator(_)) | None => None,
     };
-    std::iter::once(subject).chain(creator)
+    subject.into_iter().chain(creator)
 }
 
 fn is_about(record: &Record, subject: &Subject) -> bool {
     subjects(record).any(|other| other == *subject)
+}
+
+/// The stations that a batch's records prove to have equivocated.
+fn accused_by(batch: &VerifiedBatch) -> impl Iterator<Item = StationId> {
+    batch.records().iter().filter_map(|record| Some(record.proof()?.station()))
 }

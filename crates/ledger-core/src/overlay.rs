@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::batch::VerifiedBatch;
 use crate::block::VerifiedBlock;
-use crate::ids::BlockHash;
+use crate::ids::{BlockHash, Sequence, StationId};
 use crate::state::{Key, ReadError, StateRead, Undo, Value, Writes};
 
 /// The port through which the ledger reads what was committed.
@@ -20,6 +21,13 @@ pub trait LedgerRead: StateRead {
     /// # Errors
     /// [`ReadError`], which stops the node.
     fn undo(&self, hash: &BlockHash) -> Result<Option<Undo>, ReadError>;
+
+    /// A batch of a connected block at this place of a station's log: the one on the best chain, but for moments after
+    /// a reorganisation.
+    ///
+    /// # Errors
+    /// [`ReadError`], which stops the node.
+    fn batch_at(&self, station: &StationId, sequence: Sequence) -> Result<Option<VerifiedBatch>, ReadError>;
 }
 
 /// A store with the changes on their way to it. Each change carries the number of its transition.
@@ -101,6 +109,14 @@ impl<R: LedgerRead> LedgerRead for Overlay<R> {
         match self.undo.get(hash) {
             Some((_, undo)) => Ok(Some(Undo::clone(undo))),
             None => self.store.undo(hash),
+        }
+    }
+
+    fn batch_at(&self, station: &StationId, sequence: Sequence) -> Result<Option<VerifiedBatch>, ReadError> {
+        let mut on_the_way = self.blocks.values().flat_map(|(_, block)| block.batches());
+        match on_the_way.find(|batch| batch.signed().place() == (*station, sequence)) {
+            Some(batch) => Ok(Some(batch.clone())),
+            None => self.store.batch_at(station, sequence),
         }
     }
 }

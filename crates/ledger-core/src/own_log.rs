@@ -5,6 +5,7 @@ use crate::codec::encoded_len;
 use crate::crypto::{ED25519_SIGNATURE_BYTES, StationKey};
 use crate::federation::Rules;
 use crate::ids::{BatchId, BlockHash, Name, Sequence, StationId};
+use crate::limits::MAX_PROOFS_PER_BATCH;
 use crate::mempool::LogEnd;
 use crate::record::Record;
 use crate::reveal::RevealChain;
@@ -59,10 +60,14 @@ impl OwnLog {
                 ml_dsa_key: None,
             });
             let mut left = rules.limits().batch_bytes as usize - batch_overhead(introduction.as_ref());
-            let mut chosen = Vec::new();
+            let (mut chosen, mut proofs) = (Vec::new(), 0);
             while chosen.len() < usize::from(rules.limits().batch_records) {
-                let Some(record) = records.next_if(|record| encoded_len(record) <= left) else { break };
+                let fits = |record: &Record| {
+                    encoded_len(record) <= left && (record.proof().is_none() || proofs < MAX_PROOFS_PER_BATCH)
+                };
+                let Some(record) = records.next_if(fits) else { break };
                 left -= encoded_len(&record);
+                proofs += usize::from(record.proof().is_some());
                 chosen.push(record);
             }
             let batch = SignedBatch::sign(rules, &self.key, (end.next, end.last), seen, now, introduction, chosen);

@@ -1,16 +1,17 @@
-//! Trust records: what a station says about a user or a content (protocol, section 2).
+//! Trust records: what a station says about a user, a content or another station (protocol, section 2).
 //!
 //! A record is valid by itself: judged by the record and genesis alone. What depends on state makes a record without
 //! effect, never an invalid one, for an invalid record would stop its station's log for ever.
 
-use crate::codec::{Decode, Encode, decode_through};
+use crate::codec::{Decode, Encode, decode_through, tagged};
+use crate::equivocation::{BatchEquivocation, EquivocationError};
 use crate::ids::{Id, Target};
 use crate::limits::MAX_METADATA_BYTES;
 use crate::score::{Delta, Score};
 use crate::time::Timestamp;
 
-/// One trust statement. The tags of its encoding are the protocol's kinds, in order; 4 to 11 are reserved.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+/// One trust statement. The tags of its encoding are the protocol's kinds; 4 to 7 and 9 to 11 are reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// Kind 0: a user did something; moves the user's score by the action's delta.
     UserAction(UserAction),
@@ -20,7 +21,17 @@ pub enum Record {
     ContentVerified(ContentRef),
     /// Kind 3: a content was reported.
     ContentReported(ContentRef),
+    /// Kind 8: a station signed two batches for one place of its log; its opinions count for nothing from then on.
+    BatchEquivocation(Box<BatchEquivocation>),
 }
+
+tagged!(Record {
+    0 => UserAction,
+    1 => ContentAdded,
+    2 => ContentVerified,
+    3 => ContentReported,
+    8 => BatchEquivocation,
+});
 
 /// A user did something.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -116,16 +127,27 @@ pub enum Subject {
 }
 
 impl Record {
-    /// What this record is about: a user, or a content.
-    pub fn subject(&self) -> Subject {
+    /// What this record is about: a user, or a content; `None` of a proof, which is about a station.
+    pub fn subject(&self) -> Option<Subject> {
+        let content = |creator_id: &Id, content_id: &Id| Subject::Content {
+            creator_id: creator_id.clone(),
+            content_id: content_id.clone(),
+        };
         match self {
-            Self::UserAction(action) => Subject::User(action.user_id.clone()),
-            Self::ContentAdded(content) => {
-                Subject::Content { creator_id: content.creator_id.clone(), content_id: content.content_id.clone() }
+            Self::UserAction(action) => Some(Subject::User(action.user_id.clone())),
+            Self::ContentAdded(added) => Some(content(&added.creator_id, &added.content_id)),
+            Self::ContentVerified(named) | Self::ContentReported(named) => {
+                Some(content(&named.creator_id, &named.content_id))
             }
-            Self::ContentVerified(content) | Self::ContentReported(content) => {
-                Subject::Content { creator_id: content.creator_id.clone(), content_id: content.content_id.clone() }
-            }
+            Self::BatchEquivocation(_) => None,
+        }
+    }
+
+    /// The proof of equivocation that this record is, if it is one.
+    pub fn proof(&self) -> Option<&BatchEquivocation> {
+        match self {
+            Self::BatchEquivocation(proof) => Some(proof),
+            Self::UserAction(_) | Self::ContentAdded(_) | Self::ContentVerified(_) | Self::ContentReported(_) => None,
         }
     }
 
@@ -136,6 +158,7 @@ impl Record {
             Self::ContentAdded(_) => "content_added",
             Self::ContentVerified(_) => "content_verified",
             Self::ContentReported(_) => "content_reported",
+            Self::BatchEquivocation(_) => "batch_equivocation",
         }
     }
 }
@@ -157,4 +180,7 @@ pub enum RecordError {
         /// The delta of the action table.
         expected: Delta,
     },
+    /// A proof of equivocation that proves nothing.
+    #[error("it proves no equivocation: {0}")]
+    Equivocation(#[from] EquivocationError),
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::batch::{Introduction, SignedBatch, VerifiedBatch};
 use crate::block::{BlockError, SealedHeader, VerifiedBlock, batches_root};
 use crate::crypto::StationKey;
+use crate::equivocation::BatchEquivocation;
 use crate::federation::{Genesis, Parameters, Rules};
 use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
 use crate::ids::{BlockHash, Height, Id, Name, Sequence, StationId, Target};
@@ -100,6 +101,12 @@ pub fn reported(content_id: &str, creator: &str) -> Record {
     Record::ContentReported(content(content_id, creator))
 }
 
+/// The record that proves with two batches of one place that their author equivocated.
+pub fn proof(rules: &Rules, one: &VerifiedBatch, other: &VerifiedBatch) -> Record {
+    let proof = BatchEquivocation::new(rules, one.signed_header(), other.signed_header());
+    Record::BatchEquivocation(Box::new(proof.expect("two batches of one place")))
+}
+
 /// A station that signs whatever it is told: for logs and blocks that no honest station would make. A clone signs a
 /// second log.
 #[derive(Clone)]
@@ -145,6 +152,13 @@ impl Author {
         let batch = SignedBatch::sign(&self.rules, &self.key, place, seen, created_at, introduction, records);
         self.end = LogEnd { next: place.0.next().expect("a short log"), last: batch.id() };
         batch
+    }
+
+    /// Signs two batches for the next place of its log, which goes on from the first of them.
+    pub fn equivocate(&mut self, created_at: Timestamp, records: [Vec<Record>; 2]) -> [VerifiedBatch; 2] {
+        let mut second_log = self.clone();
+        let [first, second] = records;
+        [self.batch(created_at, first), second_log.batch(created_at, second)]
     }
 
     /// The header of a block on `parent`, its `produced`-th (from 0) on that branch; without its nonce.

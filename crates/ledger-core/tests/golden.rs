@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::Command;
 
-use qfzz_ledger_core::batch::{BatchHeader, Introduction, SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::batch::{BatchHeader, Introduction, SignedBatch, SignedBatchHeader, VerifiedBatch};
 use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock, batches_root};
 use qfzz_ledger_core::codec::{Encode, encode};
+use qfzz_ledger_core::crypto::Signature;
+use qfzz_ledger_core::equivocation::BatchEquivocation;
 use qfzz_ledger_core::federation::{Admission, Finality, Genesis, Parameters, Rules, SignatureScheme};
 use qfzz_ledger_core::header::{BLOCK_VERSION, BlockHeader, Difficulty};
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequence, Target};
@@ -17,10 +19,16 @@ use qfzz_ledger_core::pow::NonceSearch;
 use qfzz_ledger_core::record::{ContentAdded, Metadata, Record, UserAction};
 use qfzz_ledger_core::reveal::RevealStep;
 use qfzz_ledger_core::score::{Delta, Score};
-use qfzz_ledger_core::testing::{at, key, own_log, reported, station, verified};
+use qfzz_ledger_core::state::Key;
+use qfzz_ledger_core::testing::{at, key, own_log, proof, reported, station, verified};
 use qfzz_ledger_core::verify::Verifier;
 
 const FROZEN: &str = include_str!("golden/vectors.txt");
+
+/// A second signature of station 1 over the hash of its first batch here. An honest station never makes one, for its
+/// signatures are deterministic; check.py does, with another nonce.
+const SECOND_SIGNATURE: &str = "17b9cd85f5330bda6dc56b874164342cd837af59912dd2cc436692c25f244647\
+    8421f48dd08f058df135f33a2f77c999ae5edc132e93879526dfe76371821503";
 
 /// The named values, in order.
 #[derive(Default)]
@@ -192,19 +200,50 @@ fn vectors() -> Vectors {
     let b1 =
         SignedBatch::sign(&rules, &key(2), (Sequence::new(1), b0.id()), block_1.hash(), at(6_000), None, b1_records);
     let sealed_2 = sealed(&rules, 2, (1, block_1.hash()), reveal, std::slice::from_ref(&b1));
-    let block_2 = VerifiedBlock::assemble(&rules, sealed_2, vec![b1]).expect("a valid block");
+    let block_2 = VerifiedBlock::assemble(&rules, sealed_2, vec![b1.clone()]).expect("a valid block");
     let draw = rules.draw(genesis_hash.as_bytes(), &block_1.header().reveal);
     block_vectors(&mut vectors, &rules, "block.2", &block_2, &draw);
 
     let mut chain = Verifier::from_genesis(&rules);
-    for block in [block_1, block_2] {
+    for block in [&block_1, &block_2] {
         chain.next(block.to_signed()).expect("a valid chain");
     }
     for (number, (key, value)) in chain.state().iter().enumerate() {
         vectors.encoded(&format!("state.{number:02}.key"), key);
         vectors.encoded(&format!("state.{number:02}.value"), value.as_ref().expect("present"));
     }
+    equivocation_vectors(&mut vectors, &rules, chain, [&block_1, &block_2]);
     vectors
+}
+
+/// Both stations equivocate: station 1 by a second signature under its introduction, station 2 by another second batch.
+/// Station 1 proves it of station 2.
+fn equivocation_vectors(vectors: &mut Vectors, rules: &Rules, mut chain: Verifier<'_>, blocks: [&VerifiedBlock; 2]) {
+    let [a0, a1, b0] = blocks[0].batches() else { panic!("three batches") };
+    let b1 = &blocks[1].batches()[0];
+    let second = Signature::from_bytes(hex::decode(SECOND_SIGNATURE).expect("hex"));
+    let second = SignedBatchHeader { signature: second, ..a0.signed_header() };
+    let of_signatures = BatchEquivocation::new(rules, a0.signed_header(), second).expect("both verify");
+    vectors.encoded("record.8.signatures", &Record::BatchEquivocation(Box::new(of_signatures)));
+
+    let place = (Sequence::new(1), b0.id());
+    let records = vec![verified("track", "maker")];
+    let other = SignedBatch::sign(rules, &key(2), place, blocks[0].hash(), at(6_000), None, records);
+    let record = proof(rules, b1, &other);
+    vectors.encoded("record.8", &record);
+    let place = (Sequence::new(2), a1.id());
+    let a2 = SignedBatch::sign(rules, &key(1), place, blocks[1].hash(), at(7_000), None, vec![record]);
+    batch_vectors(vectors, rules, "a2", &a2);
+    let reveals = own_log(rules, 1).reveals().clone();
+    let reveal = reveals.reveal(1, &blocks[0].header().reveal).expect("1,000 steps");
+    let sealed_3 = sealed(rules, 1, (2, blocks[1].hash()), reveal, std::slice::from_ref(&a2));
+    let block_3 = VerifiedBlock::assemble(rules, sealed_3, vec![a2]).expect("a valid block");
+    chain.next(block_3.to_signed()).expect("a valid chain");
+    for (name, key) in [("equivocation", Key::Equivocation(station(2))), ("equivocators", Key::Equivocators)] {
+        vectors.encoded(&format!("state.{name}.key"), &key);
+        let value = chain.state().get(&key).and_then(Option::as_ref);
+        vectors.encoded(&format!("state.{name}.value"), value.expect("the proof was applied"));
+    }
 }
 
 #[test]

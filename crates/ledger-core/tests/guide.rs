@@ -157,7 +157,7 @@ fn each_station_has_its_own_opinion_and_the_ledger_counts_all() {
     assert_eq!((content.verifications, content.reports), (1, 1));
     let (who, place) = content.added.expect("added");
     assert_eq!((who, place.sequence.get(), place.index), (station(2), 0, 1));
-    let all = opinions(&rules, ledger.read(), &subject).expect("memory can be read");
+    let all = opinions(&rules, ledger.read(), &subject).expect("memory can be read").heard;
     let shown: Vec<_> = all.iter().map(|it| (it.station, it.score, it.evidence)).collect();
     assert_eq!(shown, [(station(2), score("0.9"), 1), (station(3), score("0.1"), 1)]);
     let OpinionDetail::Content(detail) = &all[1].detail else { panic!("a content") };
@@ -188,7 +188,7 @@ fn opinions_of_many_stations_lie_in_values_of_at_most_4_kib() {
     let longest = store.state().values().flatten().map(|value| encode(value).len()).max();
     assert!(longest.is_some_and(|bytes| bytes > 1_000 && bytes <= 4_096), "{longest:?}");
     for subject in [Subject::User(id("u")), Subject::Creator(id("maker"))] {
-        let all = opinions(&rules, ledger.read(), &subject).expect("memory can be read");
+        let all = opinions(&rules, ledger.read(), &subject).expect("memory can be read").heard;
         let stations: Vec<_> = all.iter().map(|it| it.station).collect();
         assert_eq!(stations, (2..=140).map(station).collect::<Vec<_>>(), "in order of first appearance");
     }

@@ -56,9 +56,10 @@ fn each_batch_that_somebody_sends_has_its_outcome() {
     let (who, sequence) = (station(2), Sequence::new(3 + MAX_SEQUENCE_AHEAD));
     let invalid = BatchOutcome::Invalid(BatchError::Signature { station: who, sequence });
     assert_eq!(offer(&mut ledger, far(MAX_SEQUENCE_AHEAD), 0), invalid);
-    // A batch whose place is taken is not verified: it costs nothing.
+    // Another batch at a place that is taken accuses its author, so it is believed only if that signed it.
     let forged = SignedBatch { signature: Signature::none(), ..log[0].clone() };
-    assert_eq!(offer(&mut ledger, forged, 0), BatchOutcome::Known);
+    let invalid = BatchOutcome::Invalid(BatchError::Signature { station: who, sequence: Sequence::ZERO });
+    assert_eq!(offer(&mut ledger, forged, 0), invalid);
 }
 
 #[test]

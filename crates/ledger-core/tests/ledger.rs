@@ -7,7 +7,7 @@ use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::{Announcement, BlockError, VerifiedBlock};
 use qfzz_ledger_core::chain::ChainError;
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BlockHash, Height, Sequence};
+use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::ledger::{Assembled, BatchOutcome, BlockRefusal, BlocksOutcome, Ledger, NoBlock, Transition};
 use qfzz_ledger_core::limits::{EMPTY_BLOCK_ANCESTORS, MAX_CLOCK_SKEW_MS, MAX_SIDE_HEADERS};
 use qfzz_ledger_core::memory::MemoryStore;
@@ -281,6 +281,10 @@ impl LedgerRead for Lossy {
 
     fn undo(&self, hash: &BlockHash) -> Result<Option<Undo>, ReadError> {
         self.store.undo(hash)
+    }
+
+    fn batch_at(&self, station: &StationId, sequence: Sequence) -> Result<Option<VerifiedBatch>, ReadError> {
+        self.store.batch_at(station, sequence)
     }
 }
 

@@ -457,7 +457,7 @@ fn check_steps(rules: &Arc<Rules>, steps: Vec<Step>) -> Result<(), TestCaseError
         }
         prop_assert_eq!(pool.records(), records as u64);
         prop_assert_eq!(pool.in_order().count(), pool.len());
-        let subject = long_record(0).subject();
+        let subject = long_record(0).subject().expect("a content");
         prop_assert_eq!(pool.records_about(&subject).len(), records);
         check_selection(&pool, &logs, &on_chain)?;
     }

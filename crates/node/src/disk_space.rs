@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Free bytes below which a station takes nothing more, so that what it has taken still finds room.
@@ -43,6 +44,34 @@ pub fn used(dir: &Path) -> io::Result<u64> {
 pub fn free(dir: &Path) -> io::Result<u64> {
     let system = rustix::fs::statvfs(dir)?;
     Ok(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+/// How much room a directory takes, counted now and then: there may be thousands of files, and anybody may ask.
+#[derive(Debug, Default)]
+pub struct Meter {
+    counted: Mutex<Option<(Instant, u64)>>,
+}
+
+/// Between two counts, at least.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+
+impl Meter {
+    /// As [`used`], up to 5 s ago.
+    ///
+    /// # Errors
+    /// As [`used`].
+    pub fn used(&self, dir: &Path) -> io::Result<u64> {
+        // Whoever comes while somebody counts waits for that count instead of making another one.
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        match *counted {
+            Some((at, bytes)) if at.elapsed() < COUNT_EVERY => Ok(bytes),
+            _ => {
+                let bytes = used(dir)?;
+                *counted = Some((Instant::now(), bytes));
+                Ok(bytes)
+            }
+        }
+    }
 }
 
 /// Tells when a disk is full, and when it has room again.
@@ -94,6 +123,11 @@ mod tests {
         fs::create_dir_all(dir.path().join("a/b")).expect("created");
         fs::write(dir.path().join("a/b/two"), [0; 23]).expect("written");
         assert_eq!(used(dir.path()).expect("readable"), 123);
+        let meter = Meter::default();
+        assert_eq!(meter.used(dir.path()).expect("readable"), 123);
+        fs::write(dir.path().join("three"), [0; 7]).expect("written");
+        assert_eq!(meter.used(dir.path()).expect("just counted"), 123);
+        assert_eq!(Meter::default().used(dir.path()).expect("readable"), 130);
         assert!(free(dir.path()).expect("a file system") > 0);
         assert!(used(&dir.path().join("none")).is_err() && free(&dir.path().join("none")).is_err());
     }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, StationId};
+use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, Sequence, StationId};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::SyncReport;
 use tokio::sync::broadcast;
@@ -48,8 +48,15 @@ pub enum Event {
         /// Why this station parted with it, in the past tense; none where it left by itself.
         reason: Option<String>,
     },
+    /// A station was found to have signed two batches with one sequence.
+    Equivocation {
+        /// Which.
+        station: StationId,
+        /// The sequence.
+        sequence: Sequence,
+    },
     /// A synchronisation with one peer ended.
-    Sync(SyncReport),
+    Sync(Box<SyncReport>),
 }
 
 /// An event with its number. Numbers rise by one within a start of the node, and from start to start.

@@ -18,6 +18,7 @@ use qfzz_ledger_core::codec::{CodecError, encode};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::alive::Runs;
 use qfzz_sync::message::{Request, Response};
 use qfzz_sync::peer::{PeerSession, SessionError};
 use qfzz_sync::report::SyncReport;
@@ -30,6 +31,7 @@ use tokio::time::MissedTickBehavior;
 use crate::clock;
 use crate::events::{Event, Observers};
 use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic};
+use crate::rate::{Bucket, Rate};
 use crate::service::ServiceHandle;
 use crate::service::effect::Input;
 use crate::service::worker::Order;
@@ -58,6 +60,9 @@ const BAN_MS: i64 = 600_000;
 /// How long a peer is kept away for what an honest one might do in trouble, too, in milliseconds.
 const PAUSE_MS: i64 = 60_000;
 
+/// How often the log tells with whom was parted; strangers must not fill it. The status shows the others, too.
+const TOLD: Rate = Rate::per_minute(100, 20);
+
 /// How often it is looked who may come back.
 const LET_IN_EVERY: Duration = Duration::from_secs(1);
 
@@ -78,8 +83,12 @@ pub(crate) struct Exchange {
     verifiers: Arc<rayon::ThreadPool>,
     allowances: Arc<Mutex<Allowances>>,
     heads: Heads,
+    /// Which daemons of other stations are alive.
+    runs: Arc<Mutex<Runs>>,
     neighbours: Arc<Mutex<Neighbours>>,
     bans: Arc<Mutex<Bans>>,
+    /// How often it may yet be told with whom was parted.
+    told: Arc<Mutex<Bucket>>,
     answers: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
     /// The two tasks, and those that they have started.
@@ -111,8 +120,10 @@ impl Exchange {
             verifiers,
             allowances: Arc::default(),
             heads: Arc::default(),
+            runs: Arc::default(),
             neighbours: Arc::default(),
             bans: Arc::default(),
+            told: Arc::new(Mutex::new(Bucket::full(TOLD, clock::now().as_millis()))),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
             fetches: Arc::new(Semaphore::new(MAX_FETCHES)),
             tasks: Arc::default(),
@@ -156,7 +167,7 @@ impl Exchange {
     pub(crate) async fn ask_heads(&self, peers: &[StationId]) {
         let ask = |peer: &StationId| {
             let session = Session::new(self.network.clone(), *peer, Arc::clone(&self.heads));
-            async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status)).await }
+            async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status { alive: None })).await }
         };
         futures::future::join_all(peers.iter().map(ask)).await;
     }
@@ -233,6 +244,16 @@ impl Exchange {
 
     async fn on_request(&self, peer: StationId, data: Vec<u8>, respond: Responder) {
         let now = clock::now();
+        // Before it is weighed whether it is answered: what cannot be read costs its sender even while we are busy.
+        let request = match Request::decode(&data) {
+            Ok(request) => Some(request),
+            // Of a newer version, perhaps: it is told, and nobody is blamed before it asks on and on.
+            Err(CodecError::UnknownTag { .. }) => None,
+            Err(error @ (CodecError::TooLong { .. } | CodecError::Malformed)) => {
+                let reason = format!("sent a request that cannot be read: {error}");
+                return self.part_from(peer, reason, now.saturating_add(BAN_MS)).await;
+            }
+        };
         let has_drawn_all = !locked(&self.allowances).allows(&peer, now);
         let welcome = locked(&self.neighbours).asks(&peer, has_drawn_all, now);
         match welcome {
@@ -243,37 +264,34 @@ impl Exchange {
                 return self.part_from(peer, "asked on and on while told to wait".to_owned(), until).await;
             }
         }
+        let Some(request) = request else {
+            respond.send(encode(&Response::Unknown));
+            return self.answered(peer, true).await;
+        };
         let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
-            locked(&self.neighbours).answered(&peer, false, now);
-            return respond.send(encode(&Response::Busy));
+            respond.send(encode(&Response::Busy));
+            return self.answered(peer, false).await;
         };
         let exchange = self.clone();
         self.spawn(async move {
-            let is_unknown = exchange.answer(peer, data, respond).await;
+            let is_unknown = exchange.answer(peer, request, respond).await;
             drop(permit);
-            let now = clock::now();
-            if !locked(&exchange.neighbours).answered(&peer, is_unknown, now) {
-                let until = now.saturating_add(PAUSE_MS);
-                exchange.part_from(peer, "asked again and again for what is not here".to_owned(), until).await;
-            }
+            exchange.answered(peer, is_unknown).await;
         });
     }
 
+    /// Takes note that a request was answered, and whether it was for what is not here.
+    async fn answered(&self, peer: StationId, is_unknown: bool) {
+        let now = clock::now();
+        let is_too_much = !locked(&self.neighbours).answered(&peer, is_unknown, now);
+        if is_too_much {
+            let until = now.saturating_add(PAUSE_MS);
+            self.part_from(peer, "asked again and again for what is not here".to_owned(), until).await;
+        }
+    }
+
     /// Answers a request; returns whether it was for what is not here.
-    async fn answer(&self, peer: StationId, data: Vec<u8>, respond: Responder) -> bool {
-        let request = match Request::decode(&data) {
-            Ok(request) => request,
-            // Of a newer version, perhaps: it is told, and nobody is blamed before it asks on and on.
-            Err(CodecError::UnknownTag { .. }) => {
-                respond.send(encode(&Response::Unknown));
-                return true;
-            }
-            Err(error @ (CodecError::TooLong { .. } | CodecError::Malformed)) => {
-                let until = clock::now().saturating_add(BAN_MS);
-                self.part_from(peer, format!("sent a request that cannot be read: {error}"), until).await;
-                return false;
-            }
-        };
+    async fn answer(&self, peer: StationId, request: Request, respond: Responder) -> bool {
         let shown = |answer: Response| (encode(&answer), answer == Response::Unknown);
         let answer = if request.is_about_blocks() {
             let reader = self.reader.clone();
@@ -284,7 +302,11 @@ impl Exchange {
                 Err(_) => return false,
             }
         } else {
-            let ask = move |state: &_| answer_about_pending(state, &peer, &request).map(shown);
+            let other_run = match &request {
+                Request::Status { alive } => locked(&self.runs).heard(peer, alive.as_ref(), clock::now()),
+                _ => None,
+            };
+            let ask = move |state: &_| answer_about_pending(state, &peer, &request, other_run).map(shown);
             match self.service.query(ask).await {
                 Ok(answer) => answer,
                 Err(_) => return false,
@@ -385,20 +407,24 @@ impl Exchange {
 
     /// Parts with a peer until a time.
     async fn part_from(&self, peer: StationId, reason: String, until: Timestamp) {
-        let seconds = until.since(clock::now()).max(0) / 1_000;
-        self.observers.metrics.banned();
-        tracing::warn!(%peer, "peer {reason}: parting with it for {seconds} s");
-        let was_connected = locked(&self.neighbours).contains(&peer);
-        if !was_connected {
-            // Its end was told before, or its arrival never.
-            self.observers.events.publish(Event::Peer {
-                station: peer,
-                connected: false,
-                reason: Some(reason.clone()),
-            });
+        let now = clock::now();
+        let (is_news, let_in) = locked(&self.bans).insert(Ban { peer, reason: reason.clone(), until });
+        if !is_news {
+            // What it sent before it is gone is all the same.
+            return;
         }
-        let let_in = locked(&self.bans).insert(Ban { peer, reason: reason.clone(), until });
-        self.network.disconnect(peer, reason).await;
+        self.observers.metrics.banned();
+        let seconds = until.since(now).max(0) / 1_000;
+        if locked(&self.told).spend(1, now.as_millis()) {
+            tracing::warn!(%peer, "peer {reason}: parting with it for {seconds} s");
+        } else {
+            tracing::debug!(%peer, "peer {reason}: parting with it for {seconds} s");
+        }
+        let is_connected = locked(&self.neighbours).contains(&peer);
+        if !is_connected {
+            // Its end was told before, or its arrival never.
+            self.observers.events.publish(Event::Peer { station: peer, connected: false, reason: Some(reason) });
+        }
         self.network.block(peer).await;
         if let Some(peer) = let_in {
             self.network.unblock(peer).await;

@@ -21,6 +21,9 @@ type Label = (&'static str, &'static str);
 
 type Counters<const N: usize> = Family<[Label; N], Counter>;
 
+/// One histogram for each route.
+type ByRoute = Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>;
+
 /// The route, method and status of an answer.
 type Answer = [(&'static str, String); 3];
 
@@ -42,7 +45,7 @@ pub struct Metrics {
     commit_time: Histogram,
     sync_time: Histogram,
     http_requests: Family<Answer, Counter>,
-    http_time: Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>,
+    http_time: ByRoute,
     /// One reader at a time: the figures that are set are those that are shown.
     reading: Mutex<()>,
 }

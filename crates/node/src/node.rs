@@ -28,10 +28,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::auth::{Access, HostError};
+use crate::api::port::Station;
 use crate::api::server::{self, Limits};
 use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{DataDirError, LockedDataDir};
+use crate::disk_space;
 use crate::events::Events;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
@@ -127,6 +129,8 @@ pub(crate) struct Shared {
     pub(crate) started_at: Timestamp,
     /// How far the check of the chain is that a caller asked for.
     pub(crate) checking: Arc<blocks::CheckProgress>,
+    /// How much room the data takes.
+    pub(crate) meter: Arc<disk_space::Meter>,
     /// The federation that it takes part in, once there is one.
     member: RwLock<Option<Arc<Member>>>,
     /// One join at a time.
@@ -150,6 +154,7 @@ impl Shared {
             failing: health::FailingTargets::default(),
             started_at,
             checking: Arc::default(),
+            meter: Arc::default(),
             member: RwLock::new(None),
             joining: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),
@@ -240,15 +245,20 @@ impl Node {
         self.api.address()
     }
 
+    /// The node as a client in the same process uses it: as the HTTP API does, on the same paths.
+    pub fn station(&self) -> impl Station + use<> {
+        StationHandle::new(Arc::clone(&self.shared))
+    }
+
     /// Closes the connections to a station and refuses new ones both ways, until [`meet`](Self::meet).
-    pub(crate) async fn part_from(&self, station: StationId) {
+    pub async fn part_from(&self, station: StationId) {
         if let Some(member) = self.shared.member() {
             member.network.block(station).await;
         }
     }
 
     /// Lets a station connect again, and calls it.
-    pub(crate) async fn meet(&self, station: StationId) {
+    pub async fn meet(&self, station: StationId) {
         if let Some(member) = self.shared.member() {
             member.network.unblock(station).await;
         }

@@ -25,10 +25,13 @@ pub fn start(
     directives: Option<&str>,
 ) -> Result<(), ParseError> {
     let libraries = if level == LogLevel::Trace { level } else { level.min(LogLevel::Warn) };
+    // These warn of whatever strangers do; the node itself tells with whom it parts, and why, within measure.
+    let strangers = if level == LogLevel::Trace { "trace" } else { "off" };
     let filter = match directives {
         Some(directives) => EnvFilter::try_new(directives)?,
         None => EnvFilter::new(format!(
-            "{libraries},libp2p_kad=error,qfzz_node={level},qfzz_sync={level},qfzz_ledger_core={level}"
+            "{libraries},libp2p_kad=error,libp2p_gossipsub={strangers},libp2p_swarm={strangers},yamux={strangers},\
+             qfzz_node={level},qfzz_sync={level},qfzz_ledger_core={level}"
         )),
     };
     let color = color.unwrap_or_else(|| io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());

@@ -234,6 +234,7 @@ fn status_shows_the_problem_and_its_remedy_first() {
     let status = json!({
         "station_id": STATION, "name": "Evil\u{1b}[2J", "federation_id": null, "federation": null, "version": "0.1.0",
         "listen": ["/ip4/127.0.0.1/tcp/1"], "head": null, "pending_records": 0, "peers": 0, "synced": false,
+        "banned": [{ "peer_id": "P", "until": "2026-01-25T10:00:00.000Z", "reason": "flooded\u{1b}" }],
         "problems": [{ "problem": "no federation yet", "remedy": "join one with `qfzz join`" }],
     });
     let sent = status.clone();
@@ -247,6 +248,7 @@ fn status_shows_the_problem_and_its_remedy_first() {
         shown.stdout.contains("listens on: /ip4/127.0.0.1/tcp/1\n") && !shown.stdout.contains('\u{1b}'),
         "{shown:?}"
     );
+    assert!(shown.stdout.contains("kept away: P until 2026-01-25T10:00:00.000Z: it flooded\u{fffd}\n"), "{shown:?}");
     assert_eq!(fake.run(&["status", "--json"]).expect(0).json(), status);
 }
 

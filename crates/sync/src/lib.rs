@@ -5,11 +5,13 @@
 //! through [`SyncSink`](session::SyncSink).
 //!
 //! ```text
-//!  status ── same federation? ── own log newer there? take it
+//!  status ── same federation? ── another daemon with this key?
 //!     │
 //!  headers after the common ancestor ── link, work, time, seal
 //!     │            (at most 2,000 beyond the last body verified)
 //!  bodies, 4 requests under way ── verified on all cores ── connected in order
+//!     │
+//!  own log ── further there? taken over
 //!     │
 //!  pending ── digest differs? ── logs that end further there ── their batches
 //! ```
@@ -62,6 +64,7 @@
 //! # }
 //! ```
 
+pub mod alive;
 pub mod global_trust;
 pub mod message;
 mod patience;

@@ -7,6 +7,8 @@ use qfzz_ledger_core::header::Work;
 use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Sequence, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
 
+use crate::alive::{OtherRun, Statement};
+
 /// Bytes of an encoded request, at most.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
@@ -28,7 +30,10 @@ pub const MAX_LOGS: usize = 1_000;
 #[bincode(crate = "qfzz_ledger_core::codec::bincode")]
 pub enum Request {
     /// Where are you, and what do you know of my log?
-    Status,
+    Status {
+        /// Which run of its daemon the asker is; none where it does not sign.
+        alive: Option<Statement>,
+    },
     /// The headers of your best chain after the first of these hashes that is on it.
     Headers {
         /// Newest first, at most [`MAX_LOCATOR`](qfzz_ledger_core::chain::MAX_LOCATOR).
@@ -51,7 +56,8 @@ pub enum Request {
         /// The last station of the answer before.
         after: Option<StationId>,
     },
-    /// What waits for a block in these logs, from these sequences on; the answer holds the first ones that fit.
+    /// What waits for a block in these logs, from these sequences on; of the asker's own log also what is on the chain.
+    /// The answer holds the first ones that fit.
     Logs {
         /// At most [`MAX_LOGS`].
         from: Vec<(StationId, Sequence)>,
@@ -75,8 +81,8 @@ pub enum Response {
     Blocks(Vec<SignedBlock>),
     /// To [`Request::BlockBatches`] and [`Request::Logs`]: in the order asked.
     Batches(Vec<SignedBatch>),
-    /// To [`Request::Pending`]: each log with the sequence after its last batch.
-    Pending(Vec<(StationId, Sequence)>),
+    /// To [`Request::Pending`]: each log with where it ends.
+    Pending(Vec<(StationId, LogEnd)>),
     /// You have drawn your share; ask again later.
     Busy,
     /// I have not got that.
@@ -99,6 +105,8 @@ pub struct Status {
     pub pending: [u8; 32],
     /// Where the asker's own log ends, as this station knows it.
     pub your_log: LogEnd,
+    /// What another run of the asker's daemon said, if one was heard of in the last 120 s.
+    pub other_run: Option<OtherRun>,
 }
 
 impl Request {
@@ -109,7 +117,8 @@ impl Request {
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let request = codec::decode(bytes, MAX_REQUEST_BYTES)?;
         let fits = match &request {
-            Self::Status | Self::Pending { .. } => true,
+            Self::Status { alive } => alive.as_ref().is_none_or(Statement::has_right_length),
+            Self::Pending { .. } => true,
             Self::Headers { locator } => locator.len() <= qfzz_ledger_core::chain::MAX_LOCATOR,
             Self::Blocks { hashes } => hashes.len() <= MAX_BLOCKS,
             Self::BlockBatches { indexes, .. } => indexes.is_sorted_by(|a, b| a < b),
@@ -122,7 +131,7 @@ impl Request {
     pub const fn is_about_blocks(&self) -> bool {
         match self {
             Self::Headers { .. } | Self::Blocks { .. } | Self::BlockBatches { .. } => true,
-            Self::Status | Self::Pending { .. } | Self::Logs { .. } => false,
+            Self::Status { .. } | Self::Pending { .. } | Self::Logs { .. } => false,
         }
     }
 }

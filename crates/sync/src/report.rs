@@ -3,8 +3,10 @@
 use qfzz_ledger_core::batch::BatchError;
 use qfzz_ledger_core::ids::{BlockHash, FederationId, StationId};
 use qfzz_ledger_core::ledger::BlockRefusal;
+use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::severity::Severity;
 
+use crate::alive::OtherRun;
 use crate::peer::SessionError;
 
 /// What a peer did wrong, or why the sync with it ended early.
@@ -37,6 +39,9 @@ pub enum Fault {
     /// It said that it has what it does not give.
     #[error("does not give what it says it has")]
     Withheld,
+    /// It tells of another daemon of this station what that did not sign.
+    #[error("tells of another daemon with this station's key what that key did not sign")]
+    ForgedStatement,
     /// It took long, and others waited for their turn.
     #[error("gave way to others")]
     GaveWay,
@@ -61,6 +66,7 @@ impl Fault {
             )
             | Self::NotAsked
             | Self::BrokenLink { .. }
+            | Self::ForgedStatement
             | Self::Withheld => Severity::Peer,
             Self::Block(refusal) => refusal.severity(),
             Self::Batch(error) => error.severity(),
@@ -90,6 +96,10 @@ pub struct SyncReport {
     pub reorg_depth: u64,
     /// How long it took, in milliseconds.
     pub elapsed_ms: u64,
+    /// Where this station's own log ends, as the peer knows it; none if it did not tell.
+    pub your_log: Option<LogEnd>,
+    /// What the peer heard of another daemon that runs with this station's key; the signature was verified.
+    pub other_run: Option<OtherRun>,
     /// Processor time that the whole process used meanwhile, on all cores, in milliseconds.
     pub cpu_ms: u64,
     /// What the peer did wrong, or why the sync ended early; none if both are equal now as far as the peer goes.

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
+use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
 use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
+use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
 
+use crate::alive::OtherRun;
 use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
 
 /// Bytes of an answer beside what it lists: tag and length.
@@ -26,23 +28,33 @@ pub trait BlockView {
     /// # Errors
     /// [`ReadError`].
     fn sealed_at(&self, height: Height) -> Result<Option<SealedHeader>, ReadError>;
-    /// A block by its hash.
+    /// A block by its hash, as it was taken in. Whoever asks verifies it.
     ///
     /// # Errors
     /// [`ReadError`].
-    fn block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, ReadError>;
+    fn block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, ReadError>;
 }
 
 /// What is pending, as the answering side reads it.
 pub trait PendingView {
-    /// This station's status, with what it knows of the log of `asker`.
+    /// This station's status, with what it knows of the log of `asker`, but for `other_run`.
     ///
     /// # Errors
     /// [`ReadError`].
     fn status(&self, asker: &StationId) -> Result<Status, ReadError>;
-    /// Logs with batches that wait for a block, each with the sequence after its last, in order of id, from after a
-    /// station on, at most `limit`.
-    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)>;
+    /// What is on the chain of one log from a sequence on, in order: the first ones that fit into so many bytes.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn confirmed_from(
+        &self,
+        station: &StationId,
+        from: Sequence,
+        bytes: usize,
+    ) -> Result<Vec<VerifiedBatch>, ReadError>;
+    /// Logs with batches that wait for a block, each with where it ends, in order of id, from after a station on, at most
+    /// `limit`.
+    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, LogEnd)>;
     /// What waits of one log from a sequence on, in order.
     fn log_from(&self, station: &StationId, from: Sequence) -> Vec<VerifiedBatch>;
 }
@@ -57,14 +69,15 @@ pub fn answer_about_blocks(view: &impl BlockView, request: &Request) -> Result<R
         Request::Blocks { hashes } => blocks(view, hashes),
         Request::BlockBatches { block, indexes } => {
             let Some(block) = view.block(block)? else { return Ok(Response::Unknown) };
-            let batches = indexes.iter().filter_map(|index| block.batches().get(*index as usize));
+            let batches = indexes.iter().filter_map(|index| block.batches.get(*index as usize));
             Ok(Response::Batches(fitting(batches)))
         }
-        Request::Status | Request::Pending { .. } | Request::Logs { .. } => Ok(Response::Unknown),
+        Request::Status { .. } | Request::Pending { .. } | Request::Logs { .. } => Ok(Response::Unknown),
     }
 }
 
-/// Answers a request about what is pending; [`Response::Unknown`] to any other.
+/// Answers a request about what is pending; [`Response::Unknown`] to any other. `other_run` is what is known of another
+/// run of the asker's daemon.
 ///
 /// # Errors
 /// [`ReadError`]: our own trouble, the asker gets no answer.
@@ -72,15 +85,19 @@ pub fn answer_about_pending(
     view: &impl PendingView,
     asker: &StationId,
     request: &Request,
+    other_run: Option<OtherRun>,
 ) -> Result<Response, ReadError> {
     match request {
-        Request::Status => Ok(Response::Status(view.status(asker)?)),
+        Request::Status { .. } => Ok(Response::Status(Status { other_run, ..view.status(asker)? })),
         Request::Pending { after } => Ok(Response::Pending(view.pending_logs(*after, MAX_LOGS))),
         Request::Logs { from } => {
             let mut left = MAX_RESPONSE_BYTES - OVERHEAD;
             let mut batches = Vec::new();
             for (station, sequence) in from {
-                for batch in view.log_from(station, *sequence) {
+                // Whoever lost its own log needs what is confirmed as well; others take that from the blocks.
+                let is_own = station == asker;
+                let confirmed = if is_own { view.confirmed_from(station, *sequence, left)? } else { Vec::new() };
+                for batch in confirmed.into_iter().chain(view.log_from(station, *sequence)) {
                     if batch.encoded_len() > left {
                         return Ok(Response::Batches(batches));
                     }
@@ -116,22 +133,22 @@ fn blocks(view: &impl BlockView, hashes: &[BlockHash]) -> Result<Response, ReadE
     let mut blocks = Vec::new();
     for hash in hashes {
         let Some(block) = view.block(hash)? else { break };
-        let size = encoded_len(block.sealed()) + 8 + block.header().body_bytes as usize;
+        let size = encoded_len(&block.sealed) + 8 + block.sealed.header.body_bytes as usize;
         if size > left {
             break;
         }
         left -= size;
-        blocks.push(block.to_signed());
+        blocks.push(block);
     }
     Ok(if blocks.is_empty() { Response::Unknown } else { Response::Blocks(blocks) })
 }
 
 /// The first batches that fit an answer.
-fn fitting<'a>(batches: impl Iterator<Item = &'a VerifiedBatch>) -> Vec<qfzz_ledger_core::batch::SignedBatch> {
+fn fitting<'a>(batches: impl Iterator<Item = &'a SignedBatch>) -> Vec<SignedBatch> {
     let mut left = MAX_RESPONSE_BYTES - OVERHEAD;
     let fits = batches.map_while(|batch| {
-        left = left.checked_sub(batch.encoded_len())?;
-        Some(batch.signed().clone())
+        left = left.checked_sub(encoded_len(batch))?;
+        Some(batch.clone())
     });
     fits.collect()
 }

@@ -1,7 +1,7 @@
 //! `sync_with`: becoming equal to one other station.
 //!
 //! Status, common ancestor by block locator, headers with seals, bodies in parallel while earlier ones are being
-//! connected, then what is pending. Its cost follows the difference between the two stations. It reads through a view
+//! connected, then what is missing of the own log, then what is pending. Its cost follows the difference between the two stations. It reads through a view
 //! and hands what it fetched to a sink, so it never writes; whatever the peer does costs only this sync, and a peer that
 //! gives too little for the time it takes is given up.
 
@@ -23,6 +23,7 @@ use qfzz_ledger_core::limits::{MAX_BATCH_BYTES, MAX_PENDING_BYTES};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::time::Timestamp;
 
+use crate::alive::{OtherRun, Statement};
 use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
 use crate::patience::Patience;
 use crate::peer::{PeerSession, SessionError};
@@ -34,8 +35,8 @@ const PARALLEL_REQUESTS: usize = 4;
 
 /// How long a sync has its turn, in milliseconds; after that it gives way where others wait. What it brought stays.
 const TURN_MS: i64 = 30_000;
-/// Groups of bodies that are being connected or written at once: one each, and one that waits.
-const PARALLEL_CONNECTIONS: usize = 3;
+/// Groups of bodies that are being connected or written at once: what is written together costs less.
+const PARALLEL_CONNECTIONS: usize = 8;
 
 /// How long to wait when the peer is busy, in milliseconds.
 const BUSY_PAUSE_MS: u64 = 1_000;
@@ -90,6 +91,8 @@ pub trait SyncView {
     fn cpu_ms(&self) -> u64;
     /// Waits, while the peer is busy.
     fn pause(&self, millis: u64) -> impl Future<Output = ()> + Send;
+    /// What this station says of the daemon that syncs; none where it does not sign.
+    fn alive(&self) -> impl Future<Output = Result<Option<Statement>, Stopped>> + Send;
     /// Whether a sync that has taken long should end here, because others wait for their turn.
     fn must_give_way(&self) -> impl Future<Output = Result<bool, Stopped>> + Send;
     /// Where this station is.
@@ -106,11 +109,16 @@ pub trait SyncView {
 pub trait SyncSink {
     /// Verifies blocks by themselves, on all cores.
     fn verify(&self, blocks: Vec<SignedBlock>) -> impl Future<Output = Result<Vec<VerifiedBlock>, Fault>> + Send;
-    /// Takes in verified blocks, parents first; returns once what they changed is on disk.
-    fn blocks(&self, peer: StationId, blocks: Vec<VerifiedBlock>) -> impl Future<Output = Result<Taken, Fault>> + Send;
-    /// Takes in batches that wait for a block; returns once what they changed is on disk.
-    fn batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> impl Future<Output = Result<Taken, Fault>> + Send;
+    /// Takes in verified blocks, parents first; returns once what they changed is on disk. What was taken in before one
+    /// that is refused counts.
+    fn blocks(&self, peer: StationId, blocks: Vec<VerifiedBlock>) -> impl Future<Output = Handed> + Send;
+    /// Takes in batches that wait for a block; returns once what they changed is on disk. What was taken in before one
+    /// that is refused counts.
+    fn batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> impl Future<Output = Handed> + Send;
 }
+
+/// What came of handing over blocks or batches: what was taken in, and what ended it early.
+pub type Handed = (Taken, Result<(), Fault>);
 
 impl From<Stopped> for Fault {
     fn from(_: Stopped) -> Self {
@@ -125,7 +133,9 @@ pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &imp
     let (started, cpu_before) = (view.now(), view.cpu_ms());
     let patience = Patience::new(peer.traffic().bytes_in);
     let (round_trips, blocks, batches) = (AtomicU64::new(0), Taken::default(), Taken::default());
-    let mut session = Session { peer, view, sink, started, patience, round_trips, blocks, batches };
+    let (your_log, other_run) = (None, None);
+    let mut session =
+        Session { peer, view, sink, started, patience, round_trips, blocks, batches, your_log, other_run };
     let fault = session.run().await.err();
     let traffic = peer.traffic();
     SyncReport {
@@ -138,6 +148,8 @@ pub async fn sync_with(peer: &impl PeerSession, view: &impl SyncView, sink: &imp
         round_trips: session.round_trips.into_inner(),
         reorg_depth: session.blocks.reorg_depth,
         elapsed_ms: u64::try_from(view.now().since(started)).unwrap_or(0),
+        your_log: session.your_log,
+        other_run: session.other_run,
         cpu_ms: view.cpu_ms().saturating_sub(cpu_before),
         fault,
     }
@@ -172,6 +184,8 @@ struct Session<'a, P, V, S> {
     round_trips: AtomicU64,
     blocks: Taken,
     batches: Taken,
+    your_log: Option<LogEnd>,
+    other_run: Option<OtherRun>,
 }
 
 impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
@@ -181,10 +195,18 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
         if found != self.view.rules().federation() {
             return Err(Fault::OtherFederation { found });
         }
-        self.own_log(&status).await?;
+        if let Some(other) = &status.other_run {
+            let own = self.view.here().await?.own.0;
+            if !other.statement.is_signed_by(self.view.rules(), &own) {
+                return Err(Fault::ForgedStatement);
+            }
+            self.other_run = Some(other.clone());
+        }
+        self.your_log = Some(status.your_log);
         let is_short = self.chain(&status).await?;
+        let is_own_log_short = self.own_log(&status).await?;
         self.pending(&status).await?;
-        if is_short { Err(Fault::Withheld) } else { Ok(()) }
+        if is_short || is_own_log_short { Err(Fault::Withheld) } else { Ok(()) }
     }
 
     /// Asks, and asks again while the peer is busy.
@@ -211,19 +233,21 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
     }
 
     async fn status(&self) -> Result<Status, Fault> {
-        match self.ask(Request::Status).await? {
+        let alive = self.view.alive().await?;
+        match self.ask(Request::Status { alive }).await? {
             Response::Status(status) => Ok(status),
             _ => Err(Fault::NotAsked),
         }
     }
 
-    /// Takes over what the peer knows of this station's own log beyond what stands here: a backup was restored.
-    async fn own_log(&mut self, status: &Status) -> Result<(), Fault> {
+    /// Takes over what the peer knows of this station's own log beyond what stands here, for a backup was restored or
+    /// the store was lost, and the chain there may not be better. Whether it gave less than it told of.
+    async fn own_log(&mut self, status: &Status) -> Result<bool, Fault> {
         let (own, end) = self.view.here().await?.own;
         if status.your_log.next > end.next {
             self.fetch_logs(Wanted::from([(own, end.next)])).await?;
         }
-        Ok(())
+        Ok(status.your_log.next > self.view.here().await?.own.1.next)
     }
 
     /// Takes over the peer's chain where it is better, a page of headers at a time; whether it came to less work than
@@ -302,14 +326,18 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
         let mut taken = Taken::default();
         let fetched = stream::iter(chunks).map(|hashes| self.body_chunk(hashes)).buffered(PARALLEL_REQUESTS);
         // What is buffered is begun in order, so parents are handed over before their children.
-        let connect =
-            |blocks: Result<Vec<VerifiedBlock>, Fault>| async { self.sink.blocks(self.peer.peer(), blocks?).await };
+        let connect = |blocks: Result<Vec<VerifiedBlock>, Fault>| async {
+            match blocks {
+                Ok(blocks) => self.sink.blocks(self.peer.peer(), blocks).await,
+                Err(fault) => (Taken::default(), Err(fault)),
+            }
+        };
         let connected = fetched.map(connect).buffered(PARALLEL_CONNECTIONS);
         futures::pin_mut!(connected);
-        while let Some(outcome) = connected.next().await {
-            match outcome {
-                Ok(more) => taken.add(&more),
-                Err(fault) => return (taken, Err(fault)),
+        while let Some((more, outcome)) = connected.next().await {
+            taken.add(&more);
+            if outcome.is_err() {
+                return (taken, outcome);
             }
         }
         (taken, Ok(()))
@@ -353,8 +381,8 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             }
             let stations: Vec<StationId> = logs.iter().map(|(station, _)| *station).collect();
             let ends = self.view.log_ends(stations).await?;
-            let ahead = logs.iter().zip(&ends).filter(|((_, next), here)| *next > here.next);
-            let wanted: Wanted = ahead.map(|((station, _), here)| (*station, here.next)).collect();
+            let pairs = logs.iter().zip(&ends);
+            let wanted: Wanted = pairs.filter_map(|((station, there), here)| wanted(station, there, here)).collect();
             if !wanted.is_empty() {
                 let given = self.fetch_logs(wanted).await?;
                 bytes += given;
@@ -391,8 +419,9 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             }
             let given: usize = batches.iter().map(encoded_len).sum();
             bytes += given;
-            let taken = self.sink.batches(self.peer.peer(), batches).await?;
+            let (taken, outcome) = self.sink.batches(self.peer.peer(), batches).await;
             self.batches.add(&taken);
+            outcome?;
             // Another batch would have fitted: this was all. Nor has an honest pool more than this.
             if given <= MAX_RESPONSE_BYTES - 2 * MAX_BATCH_BYTES as usize || bytes > MAX_PENDING_BYTES {
                 break;
@@ -408,6 +437,16 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
 
 /// Logs to fetch, each from a sequence on.
 type Wanted = BTreeMap<StationId, Sequence>;
+
+/// From where on a log is wanted that ends `there` and `here`: what goes beyond; where both end alike but with another
+/// batch, that one, for its author signed the place twice.
+fn wanted(station: &StationId, there: &LogEnd, here: &LogEnd) -> Option<(StationId, Sequence)> {
+    if there.next > here.next {
+        return Some((*station, here.next));
+    }
+    let last = here.next.previous().filter(|_| there.next == here.next && there.last != here.last)?;
+    Some((*station, last))
+}
 
 /// Lets other tasks of this thread run.
 async fn yield_now() {

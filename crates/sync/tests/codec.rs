@@ -8,11 +8,13 @@ use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
 use qfzz_ledger_core::chain::MAX_LOCATOR;
 use qfzz_ledger_core::codec::{CodecError, encode, encoded_len};
+use qfzz_ledger_core::crypto::Signature;
 use qfzz_ledger_core::header::Work;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, FederationId, Height, Sequence, StationId};
 use qfzz_ledger_core::limits::MAX_BODY_BYTES;
 use qfzz_ledger_core::mempool::LogEnd;
-use qfzz_ledger_core::testing::{added, interaction, reported, rules, station, verified};
+use qfzz_ledger_core::testing::{added, at, interaction, key, reported, rules, station, verified};
+use qfzz_sync::alive::{OtherRun, Run, Statement};
 use qfzz_sync::message::{
     MAX_BLOCKS, MAX_HEADERS, MAX_LOGS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Request, Response, Status,
 };
@@ -30,10 +32,17 @@ fn block() -> SignedBlock {
     founder.mine().to_signed()
 }
 
+/// What a daemon says of itself.
+fn statement() -> Statement {
+    let run = Run { started_at: at(1), id: [2; 8], place: [3; 8] };
+    Statement::sign(&rules(), &key(1), run, at(4))
+}
+
 /// One request of every kind.
 fn requests() -> Vec<Request> {
     vec![
-        Request::Status,
+        Request::Status { alive: None },
+        Request::Status { alive: Some(statement()) },
         Request::Headers { locator: vec![hash(1), hash(2)] },
         Request::Blocks { hashes: vec![hash(3)] },
         Request::BlockBatches { block: hash(4), indexes: vec![0, 7, 1_535] },
@@ -54,11 +63,12 @@ fn responses() -> Vec<Response> {
             work: Work::ZERO,
             pending: [4; 32],
             your_log: LogEnd { next: Sequence::new(5), last: BatchId::from_bytes([6; 32]) },
+            other_run: Some(OtherRun { statement: statement(), age_ms: 7 }),
         }),
         Response::Headers { after: hash(1), headers: vec![block.sealed.clone()] },
         Response::Batches(block.batches.clone()),
         Response::Blocks(vec![block]),
-        Response::Pending(vec![(station(1), Sequence::new(3))]),
+        Response::Pending(vec![(station(1), LogEnd { next: Sequence::new(3), last: BatchId::ZERO })]),
         Response::Busy,
         Response::Unknown,
     ]
@@ -77,7 +87,7 @@ fn every_request_and_answer_comes_back_as_it_was() {
 #[test]
 fn the_tags_of_requests_and_answers_stay_what_they_are() {
     let tag = |bytes: Vec<u8>| u32::from_le_bytes(bytes[..4].try_into().expect("four bytes"));
-    assert_eq!(requests().iter().map(|it| tag(encode(it))).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 4, 5]);
+    assert_eq!(requests().iter().map(|it| tag(encode(it))).collect::<Vec<_>>(), [0, 0, 1, 2, 3, 4, 4, 5]);
     assert_eq!(responses().iter().map(|it| tag(encode(it))).collect::<Vec<_>>(), [0, 1, 3, 2, 4, 5, 6]);
 }
 
@@ -182,7 +192,7 @@ fn the_largest_answer_of_every_kind_fits_and_can_be_read() {
     let ids = (0..MAX_LOGS as u16).map(|number| {
         let mut id = [9; 32];
         id[..2].copy_from_slice(&number.to_be_bytes());
-        (StationId::from_bytes(id), Sequence::new(u64::MAX))
+        (StationId::from_bytes(id), LogEnd { next: Sequence::new(u64::MAX), last: BatchId::ZERO })
     });
     for response in [
         Response::Headers { after: hash(1), headers: vec![sealed; MAX_HEADERS] },
@@ -231,5 +241,16 @@ proptest! {
         if let Ok(response) = Response::decode(&bytes) {
             prop_assert_eq!(encode(&response), bytes);
         }
+    }
+}
+
+#[test]
+fn a_statement_has_its_few_bytes_and_no_more() {
+    let status = Request::Status { alive: Some(statement()) };
+    assert_eq!(encode(&status).len(), 4 + 1 + (8 + 8 + 8) + 8 + (8 + 64));
+    for length in [0, 63, 65, 10_000] {
+        let signature = Signature::from_bytes(vec![1; length]);
+        let longer = Request::Status { alive: Some(Statement { signature, ..statement() }) };
+        assert_eq!(Request::decode(&encode(&longer)), Err(CodecError::Malformed), "{length}");
     }
 }

@@ -1,8 +1,7 @@
 //! Global trust against the federation's reference, and the edges of its answers.
 //!
 //! This version has users, contents and creators as subjects and the policy `mean`. Every query of every scenario is
-//! about one of these and is checked. Of what comes later only one thing touches `mean`: an equivocator counts for
-//! nothing once its proof is on the chain. Proofs come later, so here it says nothing and is no founder.
+//! about one of these and is checked.
 
 mod common;
 
@@ -16,7 +15,9 @@ use qfzz_ledger_core::federation::{Founder, Rules};
 use qfzz_ledger_core::ids::{BatchId, Id, Name, Sequence, StationId, Target};
 use qfzz_ledger_core::record::{Record, Subject, UserAction};
 use qfzz_ledger_core::score::{Delta, Score};
-use qfzz_ledger_core::testing::{added, at, interaction, reported, rules, rules_with, station, verified};
+use qfzz_ledger_core::testing::{
+    Author, added, at, interaction, proof, reported, rules, rules_with, station, verified,
+};
 use qfzz_sync::global_trust::{GlobalTrust, MAX_LISTED, Policy, Why, get_global_trust};
 use serde_json::Value;
 
@@ -88,13 +89,11 @@ struct World {
 impl World {
     fn new(scenario: &Value) -> Self {
         let equivocators = names(scenario.get("equivocators"));
-        let founders: BTreeSet<String> = &names(scenario.get("founders")) - &equivocators;
+        let founders = names(scenario.get("founders"));
         let no_records = Vec::new();
         let records = scenario.get("records").map_or(&no_records, |value| value.as_array().expect("a list"));
-        let records: Vec<&Value> =
-            records.iter().filter(|record| !equivocators.contains(text(&record["station"]))).collect();
         let authors = records.iter().map(|record| text(&record["station"]).to_owned());
-        let mut all: BTreeSet<String> = &names(scenario.get("stations")) - &equivocators;
+        let mut all = names(scenario.get("stations"));
         all.extend(authors.chain(founders.iter().cloned()));
         let ids: BTreeMap<String, StationId> = (1..).zip(&all).map(|(at, name)| (name.clone(), station(at))).collect();
 
@@ -108,7 +107,8 @@ impl World {
         let stations: BTreeMap<&String, Station> =
             (1..).zip(&all).map(|(at, name)| (name, Station::new(&rules, at, &clock))).collect();
         let silent = Station::new(&rules, 201, &clock);
-        let miner = stations.values().next().unwrap_or(&silent).clone();
+        let honest = stations.iter().find(|(name, _)| !equivocators.contains(**name)).map(|(_, station)| station);
+        let miner = honest.unwrap_or(&silent).clone();
         for (name, station) in &stations {
             if !records.iter().any(|record| text(&record["station"]) == **name) {
                 station.say(Vec::new());
@@ -130,6 +130,15 @@ impl World {
             for station in stations.values().filter(|station| station.id() != miner.id()) {
                 station.take(std::slice::from_ref(&block));
             }
+        }
+        let (of_name, mut proofs) = (|name: &String| (1..).zip(&all).find(|(_, it)| *it == name), Vec::new());
+        for (number, _) in equivocators.iter().filter_map(of_name) {
+            let [one, other] = Author::new(&rules, number).equivocate(at(0), [vec![], vec![interaction("u")]]);
+            proofs.push(proof(&rules, &one, &other));
+        }
+        if !proofs.is_empty() {
+            miner.say(proofs);
+            miner.mine();
         }
         Self { rules, ids, miner }
     }
@@ -187,6 +196,46 @@ fn mean_gives_the_references_integers_in_every_query_of_every_scenario() {
         }
     }
     assert_eq!((files.len(), queries), (11, 31), "all scenarios, all queries");
+}
+
+#[test]
+fn an_equivocator_has_no_voice_and_no_weight_and_is_named() {
+    let rules = rules_with(|parameters| parameters.add_founder(station(2)));
+    let (clock, subject) = (Clock::default(), user("u"));
+    let [first, liar, newcomer] = [1, 2, 3].map(|number| Station::new(&rules, number, &clock));
+    let accuse = |number: u8| {
+        let [one, other] = Author::new(&rules, number).equivocate(at(0), [vec![], vec![interaction("x")]]);
+        first.say(vec![proof(&rules, &one, &other)]);
+        first.mine();
+    };
+    first.say(vec![interaction("u")]);
+    liar.say(vec![interaction("u"), interaction("u"), interaction("u")]);
+    first.hear(liar.pending());
+    first.mine();
+    let score = |text: &str| text.parse::<Score>().expect("a score");
+    assert_eq!(ask(&rules, &first, &subject, None).score, score("0.52"));
+
+    accuse(2);
+    accuse(2);
+    let nodes = BTreeSet::from([first.id(), liar.id()]);
+    for nodes in [None, Some(nodes)] {
+        let answer = ask(&rules, &first, &subject, nodes);
+        assert_eq!((answer.score, answer.coverage), (score("0.51"), Score::ONE));
+        let voices: Vec<_> = answer.voices.iter().map(|it| (it.station, it.score, it.weight, it.why)).collect();
+        let counted = (first.id(), score("0.51"), Score::ONE, Why::Counted);
+        assert_eq!(voices, [counted, (liar.id(), Score::HALF, Score::ZERO, Why::Equivocation)]);
+    }
+    let alone = ask(&rules, &first, &subject, Some(BTreeSet::from([liar.id()])));
+    assert_eq!((alone.score, alone.coverage), (Score::HALF, Score::ZERO));
+
+    // One that has no batch on the chain yet is not asked before it has, nor after.
+    accuse(3);
+    assert_eq!(ask(&rules, &first, &subject, None).coverage, Score::ONE);
+    newcomer.say(vec![interaction("u")]);
+    first.hear(newcomer.pending());
+    first.mine();
+    let answer = ask(&rules, &first, &subject, None);
+    assert_eq!((answer.score, answer.coverage, answer.voices.len()), (score("0.51"), Score::ONE, 3));
 }
 
 #[test]

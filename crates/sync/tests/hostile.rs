@@ -52,7 +52,7 @@ fn of_another_kind(world: &World, is_for: fn(&Request) -> bool) -> Link<'static>
 fn answers_of_another_kind_or_none() {
     each_is_named(
         &[
-            ("another kind to status", |w| of_another_kind(w, |it| matches!(it, Request::Status)), NOT_ASKED),
+            ("another kind to status", |w| of_another_kind(w, |it| matches!(it, Request::Status { .. })), NOT_ASKED),
             ("to headers", |w| of_another_kind(w, |it| matches!(it, Request::Headers { .. })), NOT_ASKED),
             ("to blocks", |w| of_another_kind(w, |it| matches!(it, Request::Blocks { .. })), NOT_ASKED),
             ("to pending", |w| of_another_kind(w, |it| matches!(it, Request::Pending { .. })), NOT_ASKED),
@@ -336,7 +336,7 @@ fn enormous() -> Work {
 fn claims(world: &World, head: [u8; 32], work: fn(&World) -> Work, has: fn(&World) -> bool) -> Link<'static> {
     world.but(move |world, request, answer| {
         Ok(match (request, answer) {
-            (Request::Status, Response::Status(status)) => {
+            (Request::Status { .. }, Response::Status(status)) => {
                 Response::Status(Status { head: BlockHash::from_bytes(head), work: work(world), ..status })
             }
             (Request::Headers { .. }, _) if !has(world) => {
@@ -448,6 +448,33 @@ fn who_gives_one_block_in_19_seconds_is_left_after_a_minute() {
         )],
         6,
     );
+}
+
+#[test]
+fn who_takes_long_gives_way_after_half_a_minute_where_others_wait() {
+    for others_wait in [false, true] {
+        let world = World::new();
+        world.here.others_wait(others_wait);
+        let (before, height) = (world.here.clock().now(), world.here.height());
+        let link = world.but(|world, request, mut answer| {
+            if let (Request::Blocks { .. }, Response::Blocks(blocks)) = (request, &mut answer) {
+                world.here.clock().advance(9_000);
+                blocks.truncate(1);
+            }
+            Ok(answer)
+        });
+        let report = world.here.sync_over(&link);
+        let took = world.here.clock().now().since(before);
+        if others_wait {
+            assert_eq!(report.fault, Some(Fault::GaveWay));
+            assert!((30_000..40_000).contains(&took), "{took}");
+            assert_eq!(Fault::GaveWay.severity(), Severity::Later);
+        } else {
+            assert_eq!(report.fault, Some(Fault::Session(SessionError::Timeout)));
+            assert!(took > 50_000, "{took}");
+        }
+        assert_eq!(world.here.height(), height + report.blocks);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use qfzz_ledger_core::batch::{BatchError, SignedBatch};
 use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::crypto::Signature;
 use qfzz_ledger_core::ids::{BatchId, Sequence, StationId};
+use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::testing::{at, interaction, key, station};
 use qfzz_sync::message::{MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
 use qfzz_sync::report::Fault;
@@ -19,7 +20,7 @@ fn pending(
 ) -> Link<'static> {
     world.but(move |world, request, answer| {
         Ok(match (request, answer) {
-            (Request::Status, Response::Status(status)) => {
+            (Request::Status { .. }, Response::Status(status)) => {
                 let Response::Status(own) = world.here.answer(&station(PEER), request) else { panic!("a status") };
                 Response::Status(Status { pending: [9; 32], your_log: status.your_log, ..own })
             }
@@ -28,19 +29,24 @@ fn pending(
     })
 }
 
+/// A log's end at `next`.
+fn end(next: u64) -> LogEnd {
+    LogEnd { next: Sequence::new(next), last: BatchId::ZERO }
+}
+
 /// A page of `count` made-up logs after `after`, each ending at `next`.
-fn page(after: Option<StationId>, count: usize, next: u64) -> Vec<(StationId, Sequence)> {
+fn page(after: Option<StationId>, count: usize, next: u64) -> Vec<(StationId, LogEnd)> {
     let first = after.map_or(0, |after| u32::from_be_bytes(after.as_bytes()[..4].try_into().expect("four bytes")) + 1);
     let log = |number: u32| {
         let mut id = [5; 32];
         id[..4].copy_from_slice(&number.to_be_bytes());
-        (StationId::from_bytes(id), Sequence::new(next))
+        (StationId::from_bytes(id), end(next))
     };
     (first..).take(count).map(log).collect()
 }
 
 /// The pages of pending logs that `pages` makes, and nothing of the logs.
-fn pages(world: &World, pages: fn(Option<StationId>) -> Vec<(StationId, Sequence)>) -> Link<'static> {
+fn pages(world: &World, pages: fn(Option<StationId>) -> Vec<(StationId, LogEnd)>) -> Link<'static> {
     pending(world, move |_, request, answer| match request {
         Request::Pending { after } => Response::Pending(pages(*after)),
         Request::Logs { .. } => Response::Batches(Vec::new()),
@@ -51,7 +57,7 @@ fn pages(world: &World, pages: fn(Option<StationId>) -> Vec<(StationId, Sequence
 /// One pending log, station 4's, of which `logs` gives what it likes.
 fn logs(world: &World, logs: impl Fn(&World, Sequence) -> Vec<SignedBatch> + Send + Sync + 'static) -> Link<'static> {
     pending(world, move |world, request, answer| match request {
-        Request::Pending { .. } => Response::Pending(vec![(station(4), Sequence::new(1_000))]),
+        Request::Pending { .. } => Response::Pending(vec![(station(4), end(1_000))]),
         Request::Logs { from } => Response::Batches(logs(world, from[0].1)),
         _ => answer,
     })
@@ -172,7 +178,7 @@ fn a_claim_to_this_stations_own_log_that_is_not_kept_costs_two_requests() {
     let make: Make = |w| {
         w.but(|world, request, answer| {
             Ok(match (request, answer) {
-                (Request::Status, Response::Status(mut status)) => {
+                (Request::Status { .. }, Response::Status(mut status)) => {
                     let Response::Status(own) = world.here.answer(&station(PEER), request) else { panic!("a status") };
                     status.your_log.next = Sequence::new(u64::MAX);
                     Response::Status(Status { your_log: status.your_log, ..own })
@@ -182,5 +188,5 @@ fn a_claim_to_this_stations_own_log_that_is_not_kept_costs_two_requests() {
             })
         })
     };
-    nothing_is_named("own log", make, 2);
+    each_is_named(&[("own log", make, |fault| *fault == Fault::Withheld)], 2);
 }

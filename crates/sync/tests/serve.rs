@@ -136,14 +136,14 @@ fn what_is_not_known_or_not_asked_here_is_unknown() {
     ] {
         assert!(request.is_about_blocks());
         assert_eq!(answer_about_blocks(&founder, &request), Ok(Response::Unknown), "{request:?}");
-        assert_eq!(answer_about_pending(&founder, &asker, &request), Ok(Response::Unknown));
+        assert_eq!(answer_about_pending(&founder, &asker, &request, None), Ok(Response::Unknown));
     }
-    for request in [Request::Status, Request::Pending { after: None }, Request::Logs { from: vec![] }] {
+    for request in [Request::Status { alive: None }, Request::Pending { after: None }, Request::Logs { from: vec![] }] {
         assert!(!request.is_about_blocks());
         assert_eq!(answer_about_blocks(&founder, &request), Ok(Response::Unknown), "{request:?}");
     }
     let logs = Request::Logs { from: vec![(asker, Sequence::ZERO)] };
-    assert_eq!(answer_about_pending(&founder, &asker, &logs), Ok(Response::Batches(vec![])));
+    assert_eq!(answer_about_pending(&founder, &asker, &logs, None), Ok(Response::Batches(vec![])));
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn an_answer_holds_the_first_pending_batches_that_fit() {
     let asker = station(2);
     let ask = |from: u64| {
         let request = Request::Logs { from: vec![(founder.id(), Sequence::new(from))] };
-        let answer = answer_about_pending(&founder, &asker, &request).expect("the store is in memory");
+        let answer = answer_about_pending(&founder, &asker, &request, None).expect("the store is in memory");
         let bytes = encode(&answer).len();
         assert!(bytes <= MAX_RESPONSE_BYTES, "{bytes}");
         let Response::Batches(batches) = answer else { panic!("not batches") };

@@ -8,8 +8,9 @@ use common::station::{Clock, Link, Station};
 use qfzz_ledger_core::limits::MAX_BODY_BYTES;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::severity::Severity;
-use qfzz_ledger_core::testing::{added, interaction, rules, rules_with, verified};
-use qfzz_sync::message::{MAX_HEADERS, Request, Response};
+use qfzz_ledger_core::testing::{Author, added, at, interaction, key, proof, rules, rules_with, verified};
+use qfzz_sync::alive::{OtherRun, Run, Statement};
+use qfzz_sync::message::{MAX_HEADERS, Request, Response, Status};
 use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::serve::BURST_BYTES;
 
@@ -128,7 +129,7 @@ fn where_only_pending_batches_differ_only_they_are_fetched() {
     let link = b.link_to(&a);
     let report = b.sync_over(&link);
     assert_eq!((report.fault, report.blocks, report.batches, report.records), (None, 0, 1, 2));
-    assert!(matches!(link.requests()[..], [Request::Status, Request::Pending { .. }, Request::Logs { .. }]));
+    assert!(matches!(link.requests()[..], [Request::Status { .. }, Request::Pending { .. }, Request::Logs { .. }]));
     converge(&a, &b);
     assert_eq!(a.ledger().pool().records(), 3);
 }
@@ -166,6 +167,90 @@ fn a_station_restored_from_a_backup_gets_its_own_log_back() {
 }
 
 #[test]
+fn the_own_log_is_got_back_also_from_a_chain_that_is_not_better() {
+    for is_store_lost in [true, false] {
+        let (rules, clock) = (rules(), Clock::default());
+        let [founder, own, other] = [1, 2, 3].map(|number| Station::new(&rules, number, &clock));
+        for number in 0..3 {
+            own.say(vec![interaction(&format!("u{number}"))]);
+            assert_eq!(founder.sync_with(&own).records, 1);
+            founder.mine();
+        }
+        own.say(vec![interaction("pending")]);
+        assert_eq!(founder.sync_with(&own).records, 1);
+        // Meanwhile the station stood on a branch with more work.
+        grow(&other, 5);
+        let restored = Station::new(&rules, 2, &clock);
+        assert_eq!(restored.sync_with(&other).blocks, 5);
+        if !is_store_lost {
+            restored.hear(own.blocks().iter().flat_map(|it| it.batches().to_vec()).chain(own.pending()).take(2));
+        }
+        let report = restored.sync_with(&founder);
+        assert_eq!((report.fault, report.blocks, report.batches), (None, 0, if is_store_lost { 4 } else { 2 }));
+        let id = own.id();
+        let end = |station: &Station| station.ledger().log_end(&id).expect("the store is in memory");
+        assert_eq!((report.your_log, end(&restored)), (Some(end(&own)), end(&own)));
+        restored.say(vec![interaction("next")]);
+        assert!(restored.ledger().take_proofs().is_empty());
+    }
+}
+
+#[test]
+fn two_batches_of_one_place_that_wait_at_two_stations_meet_when_these_sync() {
+    let (rules, clock) = (rules(), Clock::default());
+    let [here, there] = [1, 2].map(|number| Station::new(&rules, number, &clock));
+    let mut author = Author::new(&rules, 7);
+    let first = author.batch(at(0), vec![interaction("a")]);
+    let [one, other] = author.equivocate(at(0), [vec![interaction("b")], vec![interaction("c")]]);
+    here.hear([first.clone(), one.clone()]);
+    there.hear([first, other.clone()]);
+    let report = here.sync_with(&there);
+    assert_eq!((report.fault, report.batches), (None, 0), "the log is as long, and the first batch stands");
+    let found = here.ledger().take_proofs();
+    let proofs: Vec<Record> = found.into_iter().map(|it| Record::BatchEquivocation(Box::new(it))).collect();
+    assert_eq!(proofs, [proof(&rules, &one, &other)]);
+}
+
+#[test]
+fn two_runs_of_one_station_hear_of_each_other_through_a_third_station() {
+    let (rules, clock) = (rules(), Clock::default());
+    let run = |id: u8, started_at: i64| Run { started_at: at(started_at), id: [id; 8], place: [id; 8] };
+    let third = Station::new(&rules, 1, &clock);
+    let [first, second] = [run(1, 0), run(2, 5)].map(|run| Station::new(&rules, 2, &clock).running(run));
+    assert_eq!(first.sync_with(&third).other_run, None);
+    clock.advance(10);
+    let told = second.sync_with(&third).other_run.expect("the first one was there");
+    assert_eq!((told.statement.run, told.statement.made_at, told.age_ms), (run(1, 0), at(0), 10));
+    let told = first.sync_with(&third).other_run.expect("the second one was there");
+    assert_eq!((told.statement.run, told.statement.made_at, told.age_ms), (run(2, 5), at(10), 0));
+    let stranger = Station::new(&rules, 3, &clock).running(run(3, 0));
+    assert_eq!(stranger.sync_with(&third).other_run, None);
+}
+
+#[test]
+fn who_tells_of_a_run_that_the_station_did_not_sign_is_named() {
+    let (rules, clock) = (rules(), Clock::default());
+    let [here, there] = [1, 2].map(|number| Station::new(&rules, number, &clock));
+    let run = Run { started_at: at(0), id: [1; 8], place: [1; 8] };
+    for (signer, fault) in [(1, None), (2, Some(Fault::ForgedStatement))] {
+        let statement = Statement::sign(&rules, &key(signer), run, at(0));
+        let link = Link::new(there.id(), |_, request| {
+            Ok(match there.answer(&here.id(), request) {
+                Response::Status(status) => {
+                    let other_run = Some(OtherRun { statement: statement.clone(), age_ms: 0 });
+                    Response::Status(Status { other_run, ..status })
+                }
+                answer => answer,
+            })
+        });
+        let report = here.sync_over(&link);
+        assert_eq!(report.other_run.is_some(), fault.is_none());
+        assert_eq!(report.fault, fault);
+    }
+    assert_eq!(Fault::ForgedStatement.severity(), Severity::Peer);
+}
+
+#[test]
 fn where_nothing_differs_one_small_request_tells() {
     let [a, b] = stations([1, 2]);
     grow(&a, 60);
@@ -173,7 +258,7 @@ fn where_nothing_differs_one_small_request_tells() {
     assert_eq!(b.sync_with(&a).fault, None);
     let link = b.link_to(&a);
     let report = b.sync_over(&link);
-    assert_eq!(link.requests(), [Request::Status]);
+    assert!(matches!(link.requests()[..], [Request::Status { .. }]));
     assert!(report.bytes_in + report.bytes_out < 1_000, "{report:?}");
     assert_eq!((report.fault, report.blocks, report.batches, report.records), (None, 0, 0, 0));
 }
@@ -291,6 +376,8 @@ fn the_reports_numbers_are_exact() {
         round_trips: requests.len() as u64,
         reorg_depth: 1,
         elapsed_ms: 7 * requests.len() as u64,
+        your_log: Some(a.ledger().log_end(&b.id()).expect("the store is in memory")),
+        other_run: None,
         cpu_ms: 0,
         fault: None,
     };
@@ -308,5 +395,6 @@ fn a_peer_of_another_federation_is_named_and_left_alone() {
     let report = here.sync_over(&link);
     assert_eq!(report.fault, Some(Fault::OtherFederation { found: others.federation() }));
     assert_eq!(report.fault.map(|fault| fault.severity()), Some(Severity::Later));
-    assert_eq!((link.requests(), report.blocks, here.height()), (vec![Request::Status], 0, 0));
+    assert!(matches!(link.requests()[..], [Request::Status { .. }]));
+    assert_eq!((report.blocks, here.height()), (0, 0));
 }

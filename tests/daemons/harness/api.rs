@@ -243,6 +243,25 @@ impl Events {
         }
     }
 
+    /// Waits for the next event `name`, skips all others, and returns its data.
+    ///
+    /// # Panics
+    /// After `deadline`, or when the stream ends.
+    #[track_caller]
+    pub fn next_of(&self, name: &str, deadline: Duration) -> Value {
+        let end = std::time::Instant::now() + deadline;
+        loop {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            match self.0.recv_timeout(left) {
+                Ok((event, data)) if event == name => {
+                    return serde_json::from_str(&data).unwrap_or_else(|error| panic!("no JSON: {error}: {data}"));
+                }
+                Ok(_other) => {}
+                Err(error) => panic!("no event {name} within {deadline:?} ({error})"),
+            }
+        }
+    }
+
     /// Waits until the daemon ends the stream.
     ///
     /// # Panics

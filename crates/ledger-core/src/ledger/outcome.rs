@@ -52,8 +52,10 @@ pub enum BatchOutcome {
         /// What has to be stored: batches of this station's own log.
         transition: Option<Box<Transition>>,
     },
-    /// It is known, or its place is taken.
+    /// It is known; or its author is known to have equivocated, and its place is taken.
     Known,
+    /// Its place is taken by another batch: its author equivocated. The first stands.
+    Taken,
     /// It waits for what is before it, from this sequence on.
     Gap {
         /// The first batch missing.

@@ -12,7 +12,7 @@ mod value;
 
 pub use connect::{ConnectError, Connected, connect};
 pub use query::{
-    ContentTrust, CreatorTrust, Opinion, OpinionDetail, Trust, UserTrust, opinion_of, opinions, station_id,
+    ContentTrust, CreatorTrust, Opinion, OpinionDetail, Opinions, Trust, UserTrust, opinion_of, opinions, station_id,
 };
 pub use scratch::{PendingRecord, Scratch};
 pub use value::{
@@ -41,6 +41,10 @@ pub enum Key {
     StationNumber(u32),
     /// A subject's ledger part (group 0) or the opinions of 64 stations (group 1 + number / 64).
     Subject(Subject, u32),
+    /// Where the record stands that first proved a station's equivocation.
+    Equivocation(StationId),
+    /// How many of the founders and of the stations with a batch on the branch equivocated.
+    Equivocators,
 }
 
 /// Changes to the trust state: each key's new value, or its absence.
@@ -139,6 +143,30 @@ pub fn chain_state(read: &impl StateRead, rules: &crate::federation::Rules) -> R
         Some(_) => return Err(ReadError::Damaged { what: "the chain's totals" }),
         None => ChainState::genesis(rules),
     })
+}
+
+/// Where the record stands that first proved on the branch that `station` equivocated; `None` of an honest station.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn equivocation(read: &impl StateRead, station: &StationId) -> Result<Option<RecordPlace>, ReadError> {
+    match read.get(&Key::Equivocation(*station))? {
+        Some(Value::Equivocation(place)) => Ok(Some(place)),
+        Some(_) => Err(ReadError::Damaged { what: "the place of a proof" }),
+        None => Ok(None),
+    }
+}
+
+/// How many of the founders and of the stations with a batch on the branch equivocated.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn equivocators(read: &impl StateRead) -> Result<u32, ReadError> {
+    match read.get(&Key::Equivocators)? {
+        Some(Value::Equivocators(count)) => Ok(count),
+        Some(_) => Err(ReadError::Damaged { what: "the number of equivocators" }),
+        None => Ok(0),
+    }
 }
 
 /// What the branch knows of a station; `None` while it has no batch there.

@@ -1,7 +1,10 @@
 //! Answers: how far a user, a content or a creator is trusted, by the ledger and by each station.
 
 use super::value::{ContentLedger, ContentOpinion, CreatorLedger, RecordPlace, UserOpinion, Value};
-use super::{Key, PendingRecord, ReadError, STATIONS_PER_GROUP, Scratch, StateRead, chain_state, station_state};
+use super::{
+    Key, PendingRecord, ReadError, STATIONS_PER_GROUP, Scratch, StateRead, chain_state, equivocation, equivocators,
+    station_state,
+};
 use crate::federation::Rules;
 use crate::ids::{Id, StationId};
 use crate::record::Subject;
@@ -184,26 +187,44 @@ pub enum OpinionDetail {
     },
 }
 
-/// The opinion of one station about `subject`; `None` where it has no record about it.
+/// The opinion of one station about `subject`; `None` where it has no record about it, or has equivocated.
 ///
 /// # Errors
 /// [`ReadError`].
 pub fn opinion_of(read: &impl StateRead, subject: &Subject, station: &StationId) -> Result<Option<Opinion>, ReadError> {
     let Some(state) = station_state(read, station)? else { return Ok(None) };
+    if equivocation(read, station)?.is_some() {
+        return Ok(None);
+    }
     let group = read_group(read, subject, 1 + state.number / STATIONS_PER_GROUP)?;
     Ok(group.into_iter().find(|(number, _)| *number == state.number).map(|(_, opinion)| opinion(*station)))
 }
 
-/// The opinions of all stations about `subject`, in order of the stations' numbers.
+/// The opinions about one subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opinions {
+    /// Those that may count, in order of the stations' numbers.
+    pub heard: Vec<Opinion>,
+    /// Stations that have one as well, but have equivocated: theirs counts for nothing.
+    pub equivocators: Vec<StationId>,
+}
+
+/// The opinions of all stations about `subject`.
 ///
 /// # Errors
 /// [`ReadError`].
-pub fn opinions(rules: &Rules, read: &impl StateRead, subject: &Subject) -> Result<Vec<Opinion>, ReadError> {
+pub fn opinions(rules: &Rules, read: &impl StateRead, subject: &Subject) -> Result<Opinions, ReadError> {
     let stations = chain_state(read, rules)?.stations;
-    let mut all = Vec::new();
+    let has_equivocators = equivocators(read)? > 0;
+    let mut all = Opinions::default();
     for group in 1..=stations.div_ceil(STATIONS_PER_GROUP) {
         for (number, opinion) in read_group(read, subject, group)? {
-            all.push(opinion(station_id(read, number)?));
+            let station = station_id(read, number)?;
+            if has_equivocators && equivocation(read, &station)?.is_some() {
+                all.equivocators.push(station);
+            } else {
+                all.heard.push(opinion(station));
+            }
         }
     }
     Ok(all)

@@ -28,6 +28,7 @@ pub struct PendingRecord<'a> {
 
 /// Reads through a port, writes into memory, and remembers what stood there before.
 pub struct Scratch<'a, R> {
+    rules: &'a Rules,
     read: &'a R,
     /// Each key read. By hash: a block's records come back to the same keys thousands of times.
     touched: HashMap<Key, Touched>,
@@ -82,14 +83,14 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn new(rules: &Rules, read: &'a R) -> Result<Self, ReadError> {
+    pub fn new(rules: &'a Rules, read: &'a R) -> Result<Self, ReadError> {
         let chain_before = read.get(&Key::Chain)?;
         let chain = match &chain_before {
             Some(Value::Chain(chain)) => ChainState::clone(chain),
             Some(_) => return Err(DAMAGED),
             None => ChainState::genesis(rules),
         };
-        Ok(Self { read, touched: HashMap::new(), chain, chain_before, author: None })
+        Ok(Self { rules, read, touched: HashMap::new(), chain, chain_before, author: None })
     }
 
     /// The totals as they stand now.
@@ -174,6 +175,10 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             reveal: [0; 32],
         };
         self.set_station(station, state.clone())?;
+        // A founder was counted by the proof: it is asked also without a batch.
+        if self.slot(Key::Equivocation(*station))?.is_some() && !self.rules.is_founder(station) {
+            self.count_equivocator()?;
+        }
         Ok(state)
     }
 
@@ -189,6 +194,26 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         Ok(number)
     }
 
+    fn count_equivocator(&mut self) -> Result<(), ReadError> {
+        let slot = self.slot(Key::Equivocators)?;
+        let count = expect_value!(slot.as_ref(), Value::Equivocators)?.unwrap_or(0);
+        *slot = Some(Value::Equivocators(count + 1));
+        Ok(())
+    }
+
+    /// Takes note of the first proof against a station; a later one has no effect.
+    fn apply_equivocation(&mut self, accused: &StationId, place: RecordPlace) -> Result<(), ReadError> {
+        let slot = self.slot(Key::Equivocation(*accused))?;
+        if slot.is_some() {
+            return Ok(());
+        }
+        *slot = Some(Value::Equivocation(place));
+        if self.rules.is_founder(accused) || self.station(accused)?.is_some() {
+            self.count_equivocator()?;
+        }
+        Ok(())
+    }
+
     /// Folds one record into the state.
     ///
     /// # Errors
@@ -200,8 +225,9 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         self.chain.records += 1;
         match pending.record {
             Record::UserAction(action) => self.apply_action(station, action),
+            Record::BatchEquivocation(proof) => self.apply_equivocation(&proof.station(), place),
             Record::ContentAdded(content) => {
-                let (subject, creator) = (pending.record.subject(), &content.creator_id);
+                let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 let score = content.initial_score;
                 self.change_content(&subject, creator, signed_at, |ledger| match ledger.added {
                     Some(added) if added.station != station => {}
@@ -212,12 +238,12 @@ impl<'a, R: StateRead> Scratch<'a, R> {
                 })
             }
             Record::ContentVerified(content) => {
-                let (subject, creator) = (pending.record.subject(), &content.creator_id);
+                let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 self.change_content(&subject, creator, signed_at, |ledger| ledger.verifications += 1)?;
                 self.change_content_opinion(station, &subject, creator, |opinion| opinion.verifications += 1)
             }
             Record::ContentReported(content) => {
-                let (subject, creator) = (pending.record.subject(), &content.creator_id);
+                let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 self.change_content(&subject, creator, signed_at, |ledger| ledger.reports += 1)?;
                 self.change_content_opinion(station, &subject, creator, |opinion| opinion.reports += 1)
             }
@@ -318,6 +344,10 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         // Built at once, a map's nodes are full; filled one by one in order they stay half empty.
         (writes.into_iter().collect(), undo.into_iter().collect())
     }
+}
+
+fn subject_of(creator_id: &Id, content_id: &Id) -> Subject {
+    Subject::Content { creator_id: creator_id.clone(), content_id: content_id.clone() }
 }
 
 impl CreatorLedger {

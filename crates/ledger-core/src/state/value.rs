@@ -30,6 +30,10 @@ pub enum Value {
     ContentOpinions(Vec<ContentOpinion>),
     /// Opinions about a creator, by station number.
     CreatorOpinions(Vec<CreatorOpinion>),
+    /// Under `Equivocation`.
+    Equivocation(RecordPlace),
+    /// Under `Equivocators`.
+    Equivocators(u32),
 }
 
 /// The head, and what a query should not have to count.

@@ -91,8 +91,9 @@ class Key:
         self.prefix = digest[32:]
         self.station = compress(times(self.scalar, BASE))
 
-    def sign(self, message):
-        r = number(hashlib.sha512(self.prefix + message).digest()) % Q
+    def sign(self, message, prefix=None):
+        """With another prefix than its own: a second signature, which no honest station makes."""
+        r = number(hashlib.sha512((prefix or self.prefix) + message).digest()) % Q
         start = compress(times(r, BASE))
         h = number(hashlib.sha512(start + self.station + message).digest()) % Q
         return start + ((r + h * self.scalar) % Q).to_bytes(32, "little")
@@ -125,6 +126,12 @@ def record_about(kind, content, creator):
     return u32(kind) + text(content) + text(creator)
 
 
+def equivocation(batches):
+    """Kind 8: two signed headers, given as (id, header, signature), the lower id first."""
+    first, second = sorted(batches)
+    return u32(8) + b"".join(header + raw(signature) for _, header, signature in (first, second))
+
+
 class Batch:
     def __init__(self, federation, key, sequence, previous, seen, created_at, introduction, records):
         context = key.station + u64(sequence)
@@ -136,6 +143,9 @@ class Batch:
         self.signature = key.sign(self.hash)
         self.id = tagged("qfzz/batch-id/1", federation, self.hash + self.signature)
         self.signed = self.header + raw(self.signature) + items(records)
+
+    def signed_header(self):
+        return self.id, self.header, self.signature
 
     def values(self, name):
         yield f"{name}.header", self.header
@@ -288,6 +298,20 @@ def values():
     for place, (key, value) in enumerate(state(federation, stations, a1, b1, [block_1, block_2])):
         yield f"state.{place:02}.key", key
         yield f"state.{place:02}.value", value
+
+    signature = one.sign(a0.hash, b"another nonce")
+    second = tagged("qfzz/batch-id/1", federation, a0.hash + signature), a0.header, signature
+    yield "record.8.signatures", equivocation([a0.signed_header(), second])
+    other = Batch(federation, two, 1, b0.id, block_1.hash, at(6_000), None, [record_about(2, "track", "maker")])
+    proof = equivocation([b1.signed_header(), other.signed_header()])
+    yield "record.8", proof
+    a2 = Batch(federation, one, 2, a1.id, block_2.hash, at(7_000), None, [proof])
+    yield from a2.values("a2")
+    # Station 2, proven by record 0 of batch 2 of station number 0; one equivocator.
+    yield "state.equivocation.key", u32(4) + two.station
+    yield "state.equivocation.value", u32(9) + u32(0) + u64(2) + u16(0)
+    yield "state.equivocators.key", u32(5)
+    yield "state.equivocators.value", u32(10) + u32(1)
 
 
 def main():

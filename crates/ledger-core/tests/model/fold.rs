@@ -11,6 +11,9 @@ use qfzz_ledger_core::record::Record;
 pub(crate) struct Fold {
     pub(crate) users: BTreeMap<Id, (i64, u64)>,
     pub(crate) contents: BTreeMap<(Id, Id), Content>,
+    /// Whoever was proven to have equivocated, with the place of the first proof.
+    pub(crate) equivocators: BTreeMap<StationId, (StationId, u64, u16)>,
+    pub(crate) proofs: usize,
 }
 
 #[derive(Default)]
@@ -65,6 +68,11 @@ impl Fold {
             }
             Record::ContentReported(it) => {
                 self.contents.entry((it.creator_id.clone(), it.content_id.clone())).or_default().reports += 1;
+            }
+            Record::BatchEquivocation(proof) => {
+                let place = (batch.station(), batch.sequence().get(), index);
+                self.equivocators.entry(proof.station()).or_insert(place);
+                self.proofs += 1;
             }
         }
     }

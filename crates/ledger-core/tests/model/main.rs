@@ -21,8 +21,10 @@ use qfzz_ledger_core::memory::MemoryStore;
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::record::{Record, Subject, UserAction};
 use qfzz_ledger_core::score::{Delta, Score};
-use qfzz_ledger_core::state::{Opinion, Trust, Writes, opinion_of, opinions, station_state};
-use qfzz_ledger_core::testing::{self, Author, added, at, own_log, reported, rules_with, solve, verified};
+use qfzz_ledger_core::state::{
+    Opinion, Trust, Writes, equivocation, equivocators, opinion_of, opinions, station_id, station_state,
+};
+use qfzz_ledger_core::testing::{self, Author, added, at, own_log, proof, reported, rules_with, solve, verified};
 use qfzz_ledger_core::verify::Verifier;
 
 use crate::branch::Branch;
@@ -139,6 +141,11 @@ struct Totals {
     deep: usize,
     replaced: usize,
     returned: usize,
+    /// Equivocations that the ledger found.
+    found: usize,
+    /// Looks at a chain that holds a proof, and at one that holds two.
+    proven: usize,
+    proven_again: usize,
 }
 
 struct World<'a> {
@@ -224,8 +231,18 @@ impl<'a> World<'a> {
         valid.min_by_key(preference).copied().unwrap_or(self.rules.genesis_hash())
     }
 
+    /// Some records, and now and then the proof that the liar signed two logs, if it has.
+    fn records(&self, salt: usize) -> Vec<Record> {
+        let log = &self.logs[&station(LIAR)];
+        let pair = log.iter().zip(log.iter().skip(1)).find(|(one, other)| one.sequence() == other.sequence());
+        let proof = pair.filter(|_| salt.is_multiple_of(3)).map(|(one, other)| proof(&self.rules, one, other));
+        records(salt).into_iter().chain(proof).collect()
+    }
+
     /// The batch of a log that follows `end`, signed now if need be; of the liar's two logs the one asked for.
     fn next_batch(&mut self, who: u8, second: bool, end: (u64, BatchId)) -> Option<VerifiedBatch> {
+        let signed = self.logs.get(&station(who)).map_or(0, Vec::len);
+        let records = self.records(signed * 7 + usize::from(who) + usize::from(second));
         let log = self.logs.entry(station(who)).or_default();
         let follows = |it: &&VerifiedBatch| (it.sequence().get(), it.header().previous) == end;
         let known: Vec<&VerifiedBatch> = log.iter().filter(follows).collect();
@@ -236,7 +253,7 @@ impl<'a> World<'a> {
                 if let Some(found) = found.filter(|_| !second) {
                     return Some(found);
                 }
-                let batch = author.batch(at(0), records(log.len() * 7 + usize::from(who) + usize::from(second)));
+                let batch = author.batch(at(0), records);
                 log.push(batch.clone());
                 Some(batch)
             }
@@ -375,7 +392,7 @@ impl<'a> World<'a> {
                 self.check()
             }
             Step::Sign { salt } => {
-                let transition = self.ledger.sign(records(salt), at(0)).expect("memory can be read");
+                let transition = self.ledger.sign(self.records(salt), at(0)).expect("memory can be read");
                 self.signed(transition);
                 self.check()
             }
@@ -418,7 +435,11 @@ impl<'a> World<'a> {
         }
     }
 
-    fn check(&self) -> Result<(), TestCaseError> {
+    fn check(&mut self) -> Result<(), TestCaseError> {
+        for proof in self.ledger.take_proofs() {
+            prop_assert_eq!((proof.station(), proof.check(&self.rules)), (station(LIAR), Ok(())));
+            self.totals.borrow_mut().found += 1;
+        }
         let head = self.best();
         prop_assert_eq!(self.ledger.chain().head(), head);
         let path = self.path(&head);
@@ -435,8 +456,9 @@ impl<'a> World<'a> {
         let counts = (state.records, state.users, state.contents);
         prop_assert_eq!(counts, (records as u64, all.users.len() as u64, all.contents.len() as u64));
         self.check_ledger_part(&all)?;
+        self.check_proofs(&all, batches.iter().map(|batch| batch.station()).collect())?;
         let own = |who: u8| Fold::of(batches.iter().copied().filter(move |batch| batch.station() == station(who)));
-        self.check_opinions(&STATIONS.map(|who| (station(who), own(who))).collect())?;
+        self.check_opinions(&STATIONS.map(|who| (station(who), own(who))).collect(), &all)?;
         if self.on_the_way.is_empty() {
             let mut replayed = self.replayed.borrow_mut();
             if replayed.0 != head {
@@ -509,7 +531,25 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn check_opinions(&self, folds: &BTreeMap<StationId, Fold>) -> Result<(), TestCaseError> {
+    /// The first proof against each station stands; those that are asked are counted.
+    fn check_proofs(&self, all: &Fold, heard_of: BTreeSet<StationId>) -> Result<(), TestCaseError> {
+        let read = self.ledger.read();
+        for who in STATIONS.map(station) {
+            let found = equivocation(read, &who).expect("memory can be read").map(|place| {
+                let author = station_id(read, place.station).expect("memory can be read");
+                (author, place.sequence.get(), place.index)
+            });
+            prop_assert_eq!(found, all.equivocators.get(&who).copied());
+        }
+        let counted = all.equivocators.keys().filter(|who| heard_of.contains(who)).count();
+        prop_assert_eq!(equivocators(read).expect("memory can be read") as usize, counted);
+        let mut totals = self.totals.borrow_mut();
+        totals.proven += usize::from(all.proofs > 0);
+        totals.proven_again += usize::from(all.proofs > 1);
+        Ok(())
+    }
+
+    fn check_opinions(&self, folds: &BTreeMap<StationId, Fold>, all: &Fold) -> Result<(), TestCaseError> {
         let subjects = CREATORS.iter().flat_map(|creator| {
             let id = |text: &str| Id::new(text).expect("an id");
             let contents = CONTENTS.iter();
@@ -529,11 +569,13 @@ impl<'a> World<'a> {
                 }
             };
             let shown = |it: &Opinion| (i64::from(it.score.millionths()), it.evidence);
-            let expected: BTreeMap<StationId, (i64, u64)> =
+            let mut expected: BTreeMap<StationId, (i64, u64)> =
                 folds.iter().filter_map(|(who, fold)| Some((*who, of_fold(fold)?))).collect();
+            let unheard: Vec<StationId> =
+                expected.extract_if(.., |who, _| all.equivocators.contains_key(who)).map(|(who, _)| who).collect();
             let found = opinions(&self.rules, self.ledger.read(), &subject).expect("memory can be read");
-            let found: BTreeMap<StationId, (i64, u64)> = found.iter().map(|it| (it.station, shown(it))).collect();
-            prop_assert_eq!(&found, &expected, "{:?}", subject);
+            let heard: BTreeMap<StationId, (i64, u64)> = found.heard.iter().map(|it| (it.station, shown(it))).collect();
+            prop_assert_eq!((&heard, &found.equivocators), (&expected, &unheard), "{:?}", subject);
             for who in folds.keys() {
                 let one = opinion_of(self.ledger.read(), &subject, who).expect("memory can be read");
                 prop_assert_eq!(one.as_ref().map(shown), expected.get(who).copied());
@@ -568,7 +610,9 @@ fn the_ledger_is_the_longest_valid_chain_and_its_state_a_replay() {
     ran.expect("the model and the ledger agree");
     let totals = totals.into_inner();
     let enough = totals.blocks > 3_000 && totals.refused > 500 && totals.deep > 300 && totals.replaced > 100;
-    assert!(enough && totals.returned > 1_000, "too little happened: {totals:?}");
+    let proofs = totals.found > 30 && totals.proven > 100 && totals.proven_again > 50;
+    assert!(enough && proofs && totals.returned > 1_000, "too little happened: {totals:?}");
+    println!("{totals:?}");
 }
 
 #[test]

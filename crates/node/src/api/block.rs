@@ -4,7 +4,7 @@ use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::SealedHeader;
 use qfzz_ledger_core::codec::encode;
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, Sequence, StationId};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::time::Timestamp;
@@ -221,10 +221,38 @@ pub(super) enum Fields<'a> {
         #[schema(value_type = schema::Id)]
         creator_id: &'a str,
     },
+    /// A station signed two batches with one sequence.
+    BatchEquivocation {
+        /// Who signed both; `station_id` is who proves it.
+        #[serde(serialize_with = "text")]
+        #[schema(value_type = schema::PeerId)]
+        accused_id: StationId,
+        /// The sequence of both.
+        #[serde(serialize_with = "number")]
+        #[schema(value_type = schema::Whole)]
+        sequence: Sequence,
+        /// The two, in order of their ids.
+        batches: [ShownHeader; 2],
+    },
 }
 
-impl<'a> From<&'a Record> for Fields<'a> {
-    fn from(record: &'a Record) -> Self {
+/// One of the two batches that prove an equivocation: all that is needed to verify it again.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShownHeader {
+    /// Its id.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Hash)]
+    batch_id: BatchId,
+    /// The encoded header.
+    #[schema(value_type = schema::Hex)]
+    header: String,
+    /// What signs it.
+    #[schema(value_type = schema::Hex)]
+    signature: String,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(record: &'a Record, rules: &Rules) -> Self {
         match record {
             Record::UserAction(record) => Self::UserAction {
                 user_id: record.user_id.as_str(),
@@ -245,6 +273,15 @@ impl<'a> From<&'a Record> for Fields<'a> {
             Record::ContentReported(record) => {
                 Self::ContentReported { content_id: record.content_id.as_str(), creator_id: record.creator_id.as_str() }
             }
+            Record::BatchEquivocation(proof) => Self::BatchEquivocation {
+                accused_id: proof.station(),
+                sequence: proof.sequence(),
+                batches: proof.headers().map(|signed| ShownHeader {
+                    batch_id: signed.id(rules),
+                    header: hex::encode(encode(&signed.header)),
+                    signature: hex::encode(signed.signature.as_bytes()),
+                }),
+            },
         }
     }
 }
@@ -254,7 +291,7 @@ fn shown_records<'a>(seen: &'a SeenBatch, rules: &Rules) -> impl Iterator<Item =
     let (batch, seen) = (&seen.batch, seen.seen.map(Height::get));
     let hashes = batch.record_hashes(rules);
     (0..).zip(batch.records()).zip(hashes).map(move |((index, record), hash)| ShownRecord {
-        fields: record.into(),
+        fields: Fields::new(record, rules),
         record_id: batch.record_id(index),
         hash,
         station_id: batch.station(),

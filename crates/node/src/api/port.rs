@@ -67,6 +67,24 @@ pub enum PortError {
         /// What it waits for.
         reason: String,
     },
+    /// It does not know its own log yet, so it signs nothing.
+    #[error("{reason}")]
+    LogUnknown {
+        /// What it waits for.
+        reason: String,
+    },
+    /// Another daemon was seen that signs with its key, and may be running.
+    #[error("{reason}")]
+    AnotherSeen {
+        /// What is known of it.
+        reason: String,
+    },
+    /// Another daemon that was started earlier signs with its key, so this one signs nothing.
+    #[error("{reason}")]
+    AnotherDaemon {
+        /// What is known of it.
+        reason: String,
+    },
     /// Its queues are full.
     #[error("the station is busy")]
     Busy,

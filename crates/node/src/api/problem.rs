@@ -91,6 +91,8 @@ codes! {
     UnknownKind, "unknown_kind", UNPROCESSABLE_ENTITY, "Unknown kind of record";
     /// A record of a kind of a later version.
     KindNotAvailable, "kind_not_available", UNPROCESSABLE_ENTITY, "Kind not available in this version";
+    /// A record of a kind that only the node itself writes.
+    KindOfTheNode, "kind_of_the_node", UNPROCESSABLE_ENTITY, "Written by the node itself";
     /// A field that does not exist there, or that the node itself sets.
     UnknownField, "unknown_field", UNPROCESSABLE_ENTITY, "Unknown field";
     /// A field that is needed.
@@ -127,6 +129,12 @@ codes! {
     NotReady, "not_ready", SERVICE_UNAVAILABLE, "Not ready";
     /// The disk is full.
     DiskFull, "disk_full", INSUFFICIENT_STORAGE, "The disk is full";
+    /// The station does not know its own log yet, and signs nothing before.
+    LogUnknown, "log_unknown", SERVICE_UNAVAILABLE, "The own log is not known yet";
+    /// Another daemon with the station's key may be running.
+    AnotherDaemonSeen, "another_daemon_seen", SERVICE_UNAVAILABLE, "Another daemon was seen with this key";
+    /// Another daemon with the station's key runs, and started earlier.
+    AnotherDaemon, "another_daemon", CONFLICT, "Another daemon signs with this key";
     /// The station took too long.
     Timeout, "timeout", GATEWAY_TIMEOUT, "The station took too long";
 }

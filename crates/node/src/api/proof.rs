@@ -5,7 +5,7 @@
 
 use qfzz_ledger_core::codec::{decode, encode};
 use qfzz_ledger_core::crypto::Signature;
-use qfzz_ledger_core::federation::Genesis;
+use qfzz_ledger_core::federation::{Genesis, Rules};
 use qfzz_ledger_core::header::HEADER_BYTES;
 use qfzz_ledger_core::ids::{BlockHash, FederationId};
 use qfzz_ledger_core::limits::MAX_BATCH_BYTES;
@@ -180,7 +180,8 @@ impl ProofText {
             seal: hex::encode(part.sealed.seal.as_bytes()),
         };
         let status = if proof.block.is_some() { ("confirmed", IN_BLOCK) } else { ("pending", PENDING) };
-        let record = serde_json::to_value(Fields::from(&proof.record));
+        let rules = Rules::new(proof.genesis.clone()).map_err(ProofError::from)?;
+        let record = serde_json::to_value(Fields::new(&proof.record, &rules));
         Ok(Self {
             format: FORMAT.to_owned(),
             federation_id: proven.federation.to_string(),
@@ -286,7 +287,6 @@ fn first_difference(given: &ProofText, written: &ProofText) -> String {
 
 #[cfg(test)]
 mod tests {
-    use qfzz_ledger_core::federation::Rules;
     use qfzz_ledger_core::header::Difficulty;
     use qfzz_ledger_core::ids::Height;
     use qfzz_ledger_core::testing::{Author, added, at, interaction, rules_with};

@@ -141,6 +141,10 @@ pub fn parse_record(text: &str, actions: &Actions, now: Timestamp) -> Result<Rec
         }
         "content_verified" => Ok(Record::ContentVerified(fields.content(&kinds::CONTENT_VERIFIED)?)),
         "content_reported" => Ok(Record::ContentReported(fields.content(&kinds::CONTENT_REPORTED)?)),
+        "batch_equivocation" => {
+            let detail = "the kind `batch_equivocation` is written by the node itself when it meets two signed batches of one place: there is nothing to send";
+            Err(FieldError::new("kind", Code::KindOfTheNode, detail))
+        }
         later if LATER_KINDS.contains(&later) => {
             let detail = format!(
                 "the kind `{later}` is not available in this version: send user_action, content_added, content_verified or content_reported"

@@ -55,7 +55,7 @@ fn whole(description: &str) -> ObjectBuilder {
 
 schemas! {
     /// A station's id.
-    PeerId => text("A station's id: its Ed25519 key as a libp2p peer id", "^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$");
+    PeerId => text("A station's id: the peer id of its Ed25519 key", "^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$");
     /// A SHA-256 hash.
     Hash => text("A SHA-256 hash: 64 hex digits", "^[0-9a-f]{64}$");
     /// Bytes.

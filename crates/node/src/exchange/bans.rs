@@ -8,6 +8,10 @@ use qfzz_ledger_core::time::Timestamp;
 /// Peers that are kept away at once, at most; of more, the one that may come back first does so at once.
 const MAX_BANS: usize = 1_024;
 
+/// How much longer than before a peer has to be kept away for that to be news, in milliseconds: what it sent until it is
+/// gone is one offence.
+const LONGER_MS: i64 = 10_000;
+
 /// A peer that is kept away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ban {
@@ -24,17 +28,18 @@ pub(crate) struct Ban {
 pub(super) struct Bans(HashMap<StationId, Ban>);
 
 impl Bans {
-    /// Keeps a peer away; one that is kept away longer already stays so. Returns who has to be let in for it.
-    pub(super) fn insert(&mut self, ban: Ban) -> Option<StationId> {
-        if self.0.get(&ban.peer).is_some_and(|before| before.until >= ban.until) {
-            return None;
+    /// Keeps a peer away; one that is kept away about as long already stays so. Returns whether that is news, and who
+    /// has to be let in for it.
+    pub(super) fn insert(&mut self, ban: Ban) -> (bool, Option<StationId>) {
+        if self.0.get(&ban.peer).is_some_and(|before| ban.until.since(before.until) < LONGER_MS) {
+            return (false, None);
         }
         self.0.insert(ban.peer, ban);
         if self.0.len() <= MAX_BANS {
-            return None;
+            return (true, None);
         }
         let first = self.0.values().min_by_key(|ban| (ban.until, ban.peer)).map(|ban| ban.peer);
-        first.inspect(|peer| drop(self.0.remove(peer)))
+        (true, first.inspect(|peer| drop(self.0.remove(peer))))
     }
 
     /// Takes out those that may come back.
@@ -77,12 +82,13 @@ mod tests {
     #[test]
     fn an_earlier_ban_does_not_end_a_later_one() {
         let mut bans = Bans::default();
-        assert_eq!(bans.insert(ban(1, 100)), None);
-        assert_eq!(bans.insert(ban(1, 500)), None);
-        assert_eq!(bans.insert(ban(1, 200)), None, "nor shorten it");
-        assert_eq!(bans.over(at(499)), []);
+        assert_eq!(bans.insert(ban(1, 1_000)), (true, None));
+        assert_eq!(bans.insert(ban(1, 60_000)), (true, None));
+        assert_eq!(bans.insert(ban(1, 2_000)), (false, None), "nor shorten it");
+        assert_eq!(bans.insert(ban(1, 60_100)), (false, None), "the same offence");
+        assert_eq!(bans.over(at(59_999)), []);
         assert_eq!(bans.reason(&ban(1, 0).peer).as_deref(), Some("did something"));
-        assert_eq!(bans.over(at(500)), [ban(1, 0).peer]);
+        assert_eq!(bans.over(at(60_000)), [ban(1, 0).peer]);
         assert_eq!(bans.len(), 0);
     }
 
@@ -90,9 +96,9 @@ mod tests {
     fn more_than_can_be_kept_let_in_whoever_may_come_back_first() {
         let mut bans = Bans::default();
         for number in 0..1_024 {
-            assert_eq!(bans.insert(ban(number, 1_000 - i64::from(number % 7))), None);
+            assert_eq!(bans.insert(ban(number, 1_000 - i64::from(number % 7))), (true, None));
         }
-        assert_eq!(bans.insert(ban(5_000, 2_000)), Some(ban(6, 0).peer));
+        assert_eq!(bans.insert(ban(5_000, 2_000)), (true, Some(ban(6, 0).peer)));
         assert_eq!(bans.len(), MAX_BANS);
         assert_eq!(bans.longest(1)[0].peer, ban(5_000, 0).peer);
     }

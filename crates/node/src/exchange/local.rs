@@ -10,9 +10,10 @@ use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::alive::Statement;
 use qfzz_sync::plan::Anchor;
 use qfzz_sync::report::Fault;
-use qfzz_sync::session::{Here, Stopped, SyncSink, SyncView, Taken};
+use qfzz_sync::session::{Handed, Here, Stopped, SyncSink, SyncView};
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
@@ -53,6 +54,10 @@ impl SyncView for Local {
         self.service.query(|state| state.must_give_way(clock::now())).await.map_err(|_| Stopped)
     }
 
+    async fn alive(&self) -> Result<Option<Statement>, Stopped> {
+        self.service.query(|state| state.alive(clock::now())).await.map_err(|_| Stopped)
+    }
+
     async fn here(&self) -> Result<Here, Stopped> {
         self.service.query(|state| state.here()).await.map_err(|_| Stopped)?.map_err(|_| Stopped)
     }
@@ -76,7 +81,10 @@ impl SyncSink for Local {
         let (respond_to, verified) = oneshot::channel();
         let rules = Arc::clone(&self.rules);
         self.verifiers.spawn(move || {
-            let verify = |block: SignedBlock| block.verify(&rules, &HashMap::new());
+            let verify_all = |batches: Vec<SignedBatch>| {
+                batches.into_par_iter().map(|batch| batch.verify(&rules)).collect::<Result<_, _>>()
+            };
+            let verify = |block: SignedBlock| block.verify_by(&rules, &HashMap::new(), verify_all);
             let result: Result<Vec<VerifiedBlock>, _> = blocks.into_par_iter().map(verify).collect();
             // A sync that was dropped needs no answer.
             let _ = respond_to.send(result.map_err(|error| Fault::Block(error.into())));
@@ -84,11 +92,11 @@ impl SyncSink for Local {
         verified.await.unwrap_or(Err(Fault::Here))
     }
 
-    async fn blocks(&self, _peer: StationId, blocks: Vec<VerifiedBlock>) -> Result<Taken, Fault> {
+    async fn blocks(&self, _peer: StationId, blocks: Vec<VerifiedBlock>) -> Handed {
         self.service.take_blocks(blocks).await
     }
 
-    async fn batches(&self, _peer: StationId, batches: Vec<SignedBatch>) -> Result<Taken, Fault> {
-        self.service.take_batches(batches).await
+    async fn batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> Handed {
+        self.service.take_batches(peer, batches).await
     }
 }

@@ -39,8 +39,9 @@ const MAX_INCOMING: usize = 192;
 /// Of those from one place, at most: the largest federation we expect fits behind one address, twice dialled.
 const MAX_INCOMING_FROM: usize = 96;
 
-/// Connections to one peer, at most: two, because both sides may dial at once.
-const MAX_PER_PEER: usize = 2;
+/// Connections to one peer, at most: two, because both sides may dial at once; and twice that, because a second daemon
+/// with the same key must get through to hear of the first.
+const MAX_PER_PEER: usize = 4;
 
 /// Connections that one place may open: each costs a handshake, about a millisecond of a core.
 const OPENINGS: Rate = Rate::per_second(256, 32);

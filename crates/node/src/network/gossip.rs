@@ -71,7 +71,7 @@ pub(super) fn behaviour(names: &Names) -> Result<Behaviour, &'static str> {
         .build()
         .map_err(|_| "gossip is configured with values that do not fit together")?;
     let filter = WhitelistSubscriptionFilter(topics.iter().map(|topic| topic.hash()).collect::<HashSet<_>>());
-    let sieve = Sieve::new(topics.clone().map(|topic| topic.hash()));
+    let sieve = Sieve::new(topics.map(|topic| topic.hash()));
     let (anonymous, transform) = (MessageAuthenticity::Anonymous, sieve.clone());
     let mut router = Router::new_with_subscription_filter_and_transform(anonymous, config, filter, transform)?;
     let (params, thresholds) = scores(names);

@@ -14,7 +14,7 @@ use super::handle::{Direction, PeerInfo};
 
 /// How long a peer may stay connected without having said that it is of our federation. Newcomers that fetch the
 /// genesis need a moment of it.
-const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
+const CONFIRM_WITHIN: Duration = Duration::from_secs(8);
 
 /// How long a peer of another federation stays connected, so that it hears who we are as well.
 const FOREIGN_GRACE: Duration = Duration::from_secs(2);

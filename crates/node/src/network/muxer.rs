@@ -10,12 +10,13 @@ use std::io;
 use std::iter;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::{self, Ready};
 use futures::{AsyncRead, AsyncWrite, ready};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
+use tokio::time::Sleep;
 
 use crate::rate::{Bucket, Rate};
 
@@ -23,12 +24,15 @@ use crate::rate::{Bucket, Rate};
 /// peer that opens more loses the connection.
 pub(super) const MAX_STREAMS: usize = 128;
 
-/// Bytes that a peer may send on one connection before we have read them, at most: the least that Yamux allows for so
-/// many streams. Two connections, and a hostile peer's unread bytes are below 64 MiB.
-pub(super) const MAX_UNREAD_BYTES: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize;
+/// Bytes that a peer may send on one connection before we have read them, at most: what Yamux grants so many streams
+/// from the start, and as much again for a sync as fills a fast link round the world.
+const MAX_UNREAD_BYTES: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize + 8 * 1024 * 1024;
 
 /// Streams that a peer may open on one connection: a sync opens one for each request, on loopback hundreds a second.
 const OPENINGS: Rate = Rate::per_second(1_024, 512);
+
+/// How long a connection may take to close in order. A peer that does not read would keep it for ever.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A peer opened streams faster than [`OPENINGS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,16 +55,17 @@ pub(super) fn is_too_many_streams(error: &io::Error) -> bool {
     false
 }
 
-/// A muxer whose inbound streams are counted.
+/// A muxer whose inbound streams are counted, and which is closed in time.
 pub(super) struct Metered<M> {
     inner: M,
     opened: Bucket,
     since: Instant,
+    closing: Option<Pin<Box<Sleep>>>,
 }
 
 impl<M> Metered<M> {
     pub(super) fn new(inner: M) -> Self {
-        Self { inner, opened: Bucket::full(OPENINGS, 0), since: Instant::now() }
+        Self { inner, opened: Bucket::full(OPENINGS, 0), since: Instant::now(), closing: None }
     }
 }
 
@@ -83,7 +88,11 @@ where
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_close(cx).map_err(io::Error::other)
+        if let Poll::Ready(closed) = Pin::new(&mut self.inner).poll_close(cx) {
+            return Poll::Ready(closed.map_err(io::Error::other));
+        }
+        let closing = self.closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_WITHIN)));
+        closing.as_mut().poll(cx).map(Ok)
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {

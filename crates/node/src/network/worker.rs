@@ -28,6 +28,7 @@ use super::links::Links;
 use super::names::{Names, peer_of, station_of};
 use super::peers::Peers;
 use super::{COMMAND_CAPACITY, EVENT_CAPACITY, NetworkConfig};
+use crate::rate::{Bucket, Rate};
 
 use dials::{Dial, Waiter};
 use judging::Unjudged;
@@ -41,6 +42,9 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// Between the last answer or message and the closing of connections. A peer that reads both at once drops the stream
 /// with the connection, unread.
 const LINGER: Duration = Duration::from_millis(100);
+
+/// How often the log tells that stations come and go: strangers with ever new keys must not fill it.
+const TOLD: Rate = Rate::per_minute(200, 60);
 
 /// An answer with the room that it takes, or that there will be none; who asked, and the stream.
 type Answer = (StationId, InboundRequestId, ResponseChannel<Vec<u8>>, Option<(Vec<u8>, Option<Room>)>);
@@ -66,6 +70,9 @@ struct Worker {
     answering: HashMap<InboundRequestId, Option<Room>>,
     untaken: Untaken,
     unjudged: Unjudged,
+    /// How often it may yet be told that stations come and go.
+    told: Bucket,
+    started: Instant,
     /// New stations came, so others may be found through them.
     discovery_due: bool,
     /// Connections end because we do.
@@ -102,6 +109,8 @@ pub(super) fn spawn(
         answering: HashMap::new(),
         untaken: Untaken::default(),
         unjudged: Unjudged::default(),
+        told: Bucket::full(TOLD, 0),
+        started: Instant::now(),
         discovery_due: false,
         is_ending: false,
         book,
@@ -230,6 +239,12 @@ impl Worker {
         if let Some(oldest) = oldest {
             behaviour.blocked.unblock_peer(peer_of(oldest));
         }
+    }
+
+    /// Whether the log may tell one more thing about a station that comes or goes.
+    fn may_tell(&mut self) -> bool {
+        let now = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.told.spend(1, now)
     }
 
     /// Parts with a peer for what it did, once.

@@ -37,7 +37,13 @@ pub(crate) enum JoinError {
     NotTheTickets(Box<Genesis>),
     /// The federation was joined, but this node could not start.
     #[error(transparent)]
-    Start(#[from] NodeError),
+    Start(Box<NodeError>),
+}
+
+impl From<NodeError> for JoinError {
+    fn from(error: NodeError) -> Self {
+        Self::Start(Box::new(error))
+    }
 }
 
 /// What joining came to.

@@ -12,13 +12,14 @@ use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::own_log::OwnLog;
 use qfzz_ledger_core::reveal::{DEFAULT_REVEALS, RevealChain};
 use qfzz_ledger_core::state::{chain_state, station_state};
+use qfzz_sync::alive::Run;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::{NodeError, Shared};
 use crate::clock;
 use crate::config::Config;
-use crate::data_dir::{self, DataDir};
+use crate::data_dir::{self, DataDir, DataDirError};
 use crate::disk_space::Watch;
 use crate::events::Observers;
 use crate::exchange::Exchange;
@@ -213,6 +214,7 @@ fn open(
     let side = reader.side_headers()?.into_iter().map(|(hash, sealed)| (hash, sealed.header));
     let own_pending = reader.own_pending()?;
     let key = StationKey::from_seed(*shared.identity.seed());
+    let run = this_run(dir, &key)?;
     let reveals = reveal_chain(shared, rules, &key)?;
     let own = OwnLog::new(key, shared.config.station.name.clone(), reveals);
     let ledger = Ledger::open(Arc::clone(rules), reader.clone(), own, best, side, own_pending, now)?;
@@ -222,7 +224,9 @@ fn open(
         federation = %rules.parameters().name, id = %rules.federation(), height = %ledger.chain().height(),
         pending = ledger.pool().records(), introduced, "store open"
     );
-    let hold = if dir.is_log_unknown() {
+    let hold = if duty == Duty::CatchUp {
+        Hold::Throughout
+    } else if dir.is_log_unknown() {
         tracing::info!("the store is new: nothing is signed before a peer has told of this station's log");
         Hold::UntilAnswered
     } else if has_met_others || !shared.config.network.join.is_empty() {
@@ -230,7 +234,7 @@ fn open(
     } else {
         Hold::No
     };
-    let mut config = state_config(&shared.config, hold);
+    let mut config = state_config(&shared.config, hold, run);
     config.mining.enabled &= duty == Duty::Everything;
     Ok((State::new(ledger, config), store, reader))
 }
@@ -250,7 +254,18 @@ fn report(opened: &Opened) {
     }
 }
 
-fn state_config(config: &Config, hold: Hold) -> StateConfig {
+/// Names this run of the daemon, and where it runs.
+fn this_run(dir: &DataDir, key: &StationKey) -> Result<Run, NodeError> {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(DataDirError::NoRandomness)?;
+    // Where the system doesn't tell the machine's name, only the path tells places apart.
+    let host = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+    let path = dir.path().canonicalize().unwrap_or_else(|_| dir.path().to_owned());
+    let place = key.place(&host, path.as_os_str().as_encoded_bytes());
+    Ok(Run { started_at: clock::now(), id, place })
+}
+
+fn state_config(config: &Config, hold: Hold, run: Run) -> StateConfig {
     let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     StateConfig {
         mining: MiningConfig {
@@ -261,6 +276,7 @@ fn state_config(config: &Config, hold: Hold) -> StateConfig {
         },
         sync: SyncConfig { interval_ms: millis(config.sync.interval) },
         hold,
+        run,
     }
 }
 

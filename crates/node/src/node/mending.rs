@@ -7,18 +7,22 @@ use std::time::{Duration, Instant};
 use qfzz_ledger_core::federation::{Genesis, GenesisError, Rules};
 use qfzz_ledger_core::ids::{Height, Sequence, StationId};
 use qfzz_ledger_core::state::ReadError;
+use qfzz_sync::report::SyncReport;
 use tokio::time::sleep;
 
 use super::member::{Duty, Member};
 use super::{NodeError, Shared};
 use crate::data_dir::{self, DataDir};
 use crate::network;
-use crate::service::state::{Hold, State};
+use crate::service::state::State;
 use crate::store::repair::{self, Repaired};
 use crate::store::{Reach, StoreError, StoreReader};
 
 /// How long others may take to bring anything of what is missing.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same where no other station is known.
+const PATIENCE_ALONE: Duration = Duration::from_secs(1);
 
 /// Between two looks at how far the store is.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -104,7 +108,12 @@ async fn finish(shared: &Arc<Shared>, genesis: Genesis) -> Result<Arc<Member>, N
 pub(super) async fn fetch(shared: &Arc<Shared>, genesis: Genesis) -> Result<(), NodeError> {
     let Some(goal) = repair::goal(shared.dir.path())? else { return Ok(()) };
     let member = Member::start(shared, genesis, Duty::CatchUp).await?;
-    let reached = reach(&member, goal).await;
+    // Somebody unknown may call all the same, who was not told to stay away.
+    let patience = if knows_others(shared, &member.rules) { PATIENCE } else { PATIENCE_ALONE };
+    let reached = reach(&member, goal, patience).await;
+    if reached.is_ok() && shared.dir.is_log_unknown() && knows_own_log(&member).await {
+        shared.dir.unmark_log_unknown()?;
+    }
     member.stop().await;
     reached?;
     tracing::info!(height = %goal.height, "the store has again all that it had");
@@ -112,30 +121,26 @@ pub(super) async fn fetch(shared: &Arc<Shared>, genesis: Genesis) -> Result<(), 
 }
 
 /// Waits until the member has come as far as `goal`, as long as it gets on.
-async fn reach(member: &Member, goal: Reach) -> Result<(), NodeError> {
+async fn reach(member: &Member, goal: Reach, patience: Duration) -> Result<(), NodeError> {
     let station = member.network.station();
-    let look = move |state: &State<StoreReader>| -> Result<(bool, Height, Sequence, bool), ReadError> {
+    let look = move |state: &State<StoreReader>| -> Result<(bool, Height, Sequence), ReadError> {
         let ledger = state.ledger();
         let (height, own_next) = (ledger.chain().height(), ledger.log_end(&station)?.next);
         let has_head = ledger.chain().contains(&goal.head) || height > goal.height;
-        Ok((has_head, height, own_next, state.hold() == Hold::UntilAnswered))
+        Ok((has_head, height, own_next))
     };
     let gone = |reason: String| NodeError::Failed { reason };
     let (mut last, mut moved, mut synced) = (None, Instant::now(), None::<Instant>);
     loop {
         let found = member.service.query(look).await.map_err(|error| gone(error.to_string()))?;
-        let (has_head, height, own_next, is_held) = found?;
+        let (has_head, height, own_next) = found?;
         if has_head && own_next >= goal.own_next {
-            // It may have more than was noted: whoever gave the rest is asked about this station's log as well.
-            if is_held {
-                sync_with_all(member).await;
-            }
             return Ok(());
         }
         if last != Some((height, own_next)) {
             (last, moved) = (Some((height, own_next)), Instant::now());
         }
-        if moved.elapsed() > PATIENCE {
+        if moved.elapsed() > patience {
             return Err(NodeError::Unrepaired { missing: missing(&goal, (has_head, height), own_next) });
         }
         if synced.is_none_or(|at| at.elapsed() > SYNC_EVERY) {
@@ -147,11 +152,22 @@ async fn reach(member: &Member, goal: Reach) -> Result<(), NodeError> {
     }
 }
 
-/// Syncs with each connected peer in turn; what a sync ends with stands in what is there afterwards.
-async fn sync_with_all(member: &Member) {
+/// Whether this station has all of its own log that whoever is connected knows; it may be more than was noted here.
+async fn knows_own_log(member: &Member) -> bool {
+    let told = sync_with_all(member).await.into_iter().filter(|report| report.fault.is_none());
+    let Some(told) = told.filter_map(|report| report.your_log).map(|end| end.next).max() else { return false };
+    let station = member.network.station();
+    let own = member.service.query(move |state: &State<StoreReader>| state.ledger().log_end(&station)).await;
+    matches!(own, Ok(Ok(end)) if told <= end.next)
+}
+
+/// Syncs with each connected peer in turn.
+async fn sync_with_all(member: &Member) -> Vec<SyncReport> {
+    let mut reports = Vec::new();
     for peer in member.network.peers().await {
-        let _ = tokio::time::timeout(PATIENCE, member.exchange.sync(peer.station)).await;
+        reports.extend(tokio::time::timeout(PATIENCE, member.exchange.sync(peer.station)).await.ok());
     }
+    reports
 }
 
 /// What lies between what is there, and what should be.

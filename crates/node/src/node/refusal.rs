@@ -6,6 +6,7 @@ use super::joining::JoinError;
 use crate::api::port::PortError;
 use crate::network::DialError;
 use crate::service::ServiceError;
+use crate::service::state::NotSigning;
 use crate::store::StoreError;
 
 impl From<ServiceError> for PortError {
@@ -14,6 +15,15 @@ impl From<ServiceError> for PortError {
             ServiceError::Overloaded => Self::Busy,
             ServiceError::DiskFull => Self::DiskFull,
             ServiceError::NotMined(_) => Self::NotReady { reason: error.to_string() },
+            ServiceError::NotSigning(reason) => {
+                let text = reason.to_string();
+                match reason {
+                    NotSigning::LearningLog | NotSigning::LogUnknown => Self::LogUnknown { reason: text },
+                    NotSigning::Repairing => Self::NotReady { reason: text },
+                    NotSigning::AnotherSeen => Self::AnotherSeen { reason: text },
+                    NotSigning::AnotherDaemon => Self::AnotherDaemon { reason: text },
+                }
+            }
             ServiceError::Stopped => Self::Stopping,
             ServiceError::Read(error) => error.into(),
         }

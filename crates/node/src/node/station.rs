@@ -16,8 +16,8 @@ use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Metadata, Record, Subject};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{
-    Opinion, OpinionDetail, PendingRecord, ReadError, RecordPlace, Trust, chain_state, opinion_of, station_id,
-    station_state,
+    Opinion, OpinionDetail, PendingRecord, ReadError, RecordPlace, Trust, chain_state, equivocation, opinion_of,
+    station_id, station_state,
 };
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust::{Policy, get_global_trust};
@@ -136,6 +136,7 @@ impl StationHandle {
                     let is_known = || Ok::<_, ReadError>(station_state(ledger.read(), &station)?.is_some());
                     let voice = match &opinion {
                         Some(_) => Voice::Opinion(station),
+                        None if equivocation(ledger.read(), &station)?.is_some() => Voice::Equivocator(station),
                         None if ledger.rules().is_founder(&station) || is_known()? => Voice::NoOpinion(station),
                         None => Voice::UnknownStation(station),
                     };
@@ -297,16 +298,24 @@ impl Station for StationHandle {
             stations.sort_unstable();
             stations.dedup();
             let mut listed = Vec::with_capacity(stations.len());
-            for station_id in stations {
-                let known = station_state(read, &station_id)?;
-                let own_name = if station_id == own.0 { own.1.clone() } else { Name::default() };
+            for station in stations {
+                let known = station_state(read, &station)?;
+                let own_name = if station == own.0 { own.1.clone() } else { Name::default() };
+                let proof = match equivocation(read, &station)? {
+                    Some(RecordPlace { station, sequence, index }) => {
+                        Some(RecordId { station: station_id(read, station)?, sequence, index })
+                    }
+                    None => None,
+                };
                 listed.push(StationInfo {
-                    station_id,
+                    station_id: station,
+                    equivocated: proof.is_some(),
+                    equivocation: proof,
                     records: known.as_ref().map_or(0, |it| it.records),
                     batches: known.as_ref().map_or(0, |it| it.next.get()),
                     name: known.map_or(own_name, |it| it.name),
-                    founder: ledger.rules().is_founder(&station_id),
-                    connected: station_id == own.0 || connected.contains(&station_id),
+                    founder: ledger.rules().is_founder(&station),
+                    connected: station == own.0 || connected.contains(&station),
                 });
             }
             Ok(listed)

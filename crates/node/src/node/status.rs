@@ -1,7 +1,9 @@
 //! One screen about the station, and what is wrong with it.
 
+use std::sync::Arc;
+
 use qfzz_ledger_core::ids::StationId;
-use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::state::{ReadError, equivocation, equivocators};
 
 use super::health::{Standing, join_troubles};
 use super::station::{disk_full, head_of};
@@ -9,7 +11,7 @@ use super::{Member, Shared};
 use crate::api::dto::{BannedPeer, Head, Status, Trouble};
 use crate::api::port::PortError;
 use crate::disk_space::{self, RESERVE_BYTES};
-use crate::service::state::{Hold, State};
+use crate::service::state::{NotSigning, State};
 use crate::store::StoreReader;
 
 /// Below this many free bytes an operator should make room: some days of a busy station.
@@ -27,8 +29,13 @@ struct Known {
     records: u64,
     pending: u64,
     is_synced: bool,
-    hold: Hold,
     is_disk_full: bool,
+    not_signing: Option<NotSigning>,
+    /// Whether another daemon with this key started later, and so signs nothing.
+    is_followed: bool,
+    /// Whether this station's own key signed one place twice: found, or proven on the chain.
+    has_equivocated: bool,
+    equivocators: u32,
     is_used_up: bool,
     reorganisations: u64,
 }
@@ -36,13 +43,17 @@ struct Known {
 impl Known {
     fn read(state: &State<StoreReader>) -> Result<Self, ReadError> {
         let ledger = state.ledger();
+        let own = ledger.own().station();
         Ok(Self {
             head: head_of(ledger),
             records: ledger.chain_state()?.records,
             pending: ledger.pool().records(),
             is_synced: state.is_synced(),
-            hold: state.hold(),
             is_disk_full: state.is_disk_full(),
+            not_signing: state.not_signing(),
+            is_followed: state.is_followed(),
+            has_equivocated: state.own_equivocation().is_some() || equivocation(ledger.read(), &own)?.is_some(),
+            equivocators: equivocators(ledger.read())?,
             is_used_up: state.is_used_up(),
             reorganisations: state.reorganisations(),
         })
@@ -51,9 +62,9 @@ impl Known {
 
 /// How the station is; also without a federation.
 pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
-    let dir = shared.dir.path().to_owned();
+    let (dir, meter) = (shared.dir.path().to_owned(), Arc::clone(&shared.meter));
     // It reads directories, so it may wait for the disk.
-    let space = tokio::task::spawn_blocking(move || (disk_space::used(&dir).ok(), disk_space::free(&dir).ok()));
+    let space = tokio::task::spawn_blocking(move || (meter.used(&dir).ok(), disk_space::free(&dir).ok()));
     let (data_bytes, free_bytes) = space.await.unwrap_or_default();
     let mut status = Status {
         station_id: shared.identity.station_id(),
@@ -78,6 +89,7 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
         free_bytes,
         started_at: shared.started_at,
         problems: Vec::new(),
+        notices: Vec::new(),
     };
     match shared.member() {
         Some(member) => take_part(shared, &member, &mut status).await?,
@@ -107,7 +119,8 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     status.peers = peers.len() as u64;
     status.known_height = heads.map(|(height, _)| height).max();
     status.synced = Standing::of(known.is_synced, peers.len(), member.is_founder()).is_ready();
-    status.signing = known.hold == Hold::No;
+    status.signing = known.not_signing.is_none();
+    status.notices = notices(&known);
     status.reorganisations = known.reorganisations;
     let (banned, banned_total) = member.exchange.bans(MAX_SHOWN_BANS);
     status.banned =
@@ -117,11 +130,39 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     if known.is_disk_full {
         trouble("disk_full", disk_full(&shared.dir), "free some space: the station takes things again by itself");
     }
-    if known.hold == Hold::UntilAnswered {
+    if known.has_equivocated {
         trouble(
-            "log_unknown",
-            "the store is new: nothing is signed before a peer has told of this station's log".to_owned(),
-            "connect to a peer: qfzz join ADDRESS",
+            "equivocated",
+            "this station's key signed two batches with one sequence: once that is proven its opinions count for nothing, \
+             for good"
+                .to_owned(),
+            "stop every daemon that has this key, find the copy of its data directory, and start a new station: qfzz init \
+             in an empty directory",
+        );
+    }
+    if let Some(reason) = known.not_signing {
+        let remedy = match reason {
+            // That takes seconds, and is over by itself.
+            NotSigning::LearningLog | NotSigning::Repairing => None,
+            NotSigning::LogUnknown => Some("connect to a peer: qfzz join ADDRESS"),
+            NotSigning::AnotherSeen => {
+                Some("stop one of the two; if the other one has stopped, this one goes on by itself within minutes")
+            }
+            NotSigning::AnotherDaemon => Some(
+                "use the other one; or stop it, then restart this one. A copy needs a key of its own: qfzz init in an \
+                 empty directory",
+            ),
+        };
+        if let Some(remedy) = remedy {
+            trouble(reason.code(), reason.to_string(), remedy);
+        }
+    }
+    if known.is_followed && known.not_signing.is_none() {
+        trouble(
+            "another_daemon_stopped",
+            "another daemon was started with this station's key; it signs nothing, for this one started earlier"
+                .to_owned(),
+            "stop the other one, and give it a key of its own: qfzz init in an empty directory",
         );
     }
     if known.is_used_up {
@@ -147,6 +188,18 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     }
     status.problems.extend(join_troubles(shared, Some(member)).await);
     Ok(())
+}
+
+/// What may be worth knowing, though nothing has to be done.
+fn notices(known: &Known) -> Vec<String> {
+    let of_equivocators = match known.equivocators {
+        0 => None,
+        1 => Some("1 station has signed two batches with one sequence, so its opinions count for nothing".to_owned()),
+        count => Some(format!(
+            "{count} stations have signed two batches with one sequence, so their opinions count for nothing"
+        )),
+    };
+    of_equivocators.into_iter().map(|text| format!("{text}: see /v1/stations")).collect()
 }
 
 fn no_federation(shared: &Shared) -> Trouble {

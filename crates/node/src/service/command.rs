@@ -7,11 +7,11 @@ use qfzz_ledger_core::ledger::NoBlock;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_sync::report::Fault;
-use qfzz_sync::session::Taken;
+use qfzz_sync::session::{Handed, Taken};
 use tokio::sync::{mpsc, oneshot};
 
 use super::effect::{Input, Receipt, Reply};
-use super::state::State;
+use super::state::{NotSigning, State};
 use crate::network::{MessageRef, Topic};
 use crate::store::StoreReader;
 
@@ -29,7 +29,7 @@ pub(super) enum Request {
     Submit(Vec<Record>),
     Mine,
     Blocks(Vec<VerifiedBlock>),
-    Batches(Vec<SignedBatch>),
+    Batches(StationId, Vec<SignedBatch>),
 }
 
 pub(super) enum Command {
@@ -52,6 +52,9 @@ pub enum ServiceError {
     /// There is no block to mine, though something may be pending.
     #[error(transparent)]
     NotMined(#[from] NoBlock),
+    /// Nothing is signed now.
+    #[error(transparent)]
+    NotSigning(#[from] NotSigning),
     /// The service has stopped.
     #[error("the station is stopping")]
     Stopped,
@@ -83,7 +86,8 @@ impl ServiceHandle {
             Reply::Submitted(receipts) => Ok(receipts),
             Reply::Overloaded => Err(ServiceError::Overloaded),
             Reply::DiskFull => Err(ServiceError::DiskFull),
-            Reply::Mined(_) | Reply::NotMined(_) | Reply::Taken(_) => Err(ServiceError::Stopped),
+            Reply::NotSigning(reason) => Err(reason.into()),
+            Reply::Mined(_) | Reply::NotMined(_) | Reply::Taken(..) => Err(ServiceError::Stopped),
         }
     }
 
@@ -96,32 +100,35 @@ impl ServiceHandle {
             Reply::Mined(block) => Ok(block),
             Reply::NotMined(reason) => Err(reason.into()),
             Reply::DiskFull => Err(ServiceError::DiskFull),
-            Reply::Submitted(_) | Reply::Overloaded | Reply::Taken(_) => Err(ServiceError::Stopped),
+            Reply::NotSigning(reason) => Err(reason.into()),
+            Reply::Overloaded => Err(ServiceError::Overloaded),
+            Reply::Submitted(_) | Reply::Taken(..) => Err(ServiceError::Stopped),
         }
     }
 
-    async fn take(&self, request: Request) -> Result<Taken, Fault> {
+    async fn take(&self, request: Request) -> Handed {
         match self.ask(request).await {
-            Ok(Reply::Taken(taken)) => taken,
-            Ok(Reply::Submitted(_) | Reply::Mined(_) | Reply::Overloaded | Reply::DiskFull | Reply::NotMined(_))
-            | Err(_) => Err(Fault::Here),
+            Ok(Reply::Taken(taken, outcome)) => (taken, outcome),
+            Ok(
+                Reply::Submitted(_)
+                | Reply::Mined(_)
+                | Reply::Overloaded
+                | Reply::DiskFull
+                | Reply::NotMined(_)
+                | Reply::NotSigning(_),
+            )
+            | Err(_) => (Taken::default(), Err(Fault::Here)),
         }
     }
 
-    /// Takes in what a sync fetched.
-    ///
-    /// # Errors
-    /// [`Fault`]: what the peer did wrong, or that this station is stopping.
-    pub async fn take_blocks(&self, blocks: Vec<VerifiedBlock>) -> Result<Taken, Fault> {
+    /// Takes in what a sync fetched; what ended it early is the peer's fault, or this station is stopping.
+    pub async fn take_blocks(&self, blocks: Vec<VerifiedBlock>) -> Handed {
         self.take(Request::Blocks(blocks)).await
     }
 
-    /// Takes in what a sync fetched.
-    ///
-    /// # Errors
-    /// [`Fault`]: what the peer did wrong, or that this station is stopping.
-    pub async fn take_batches(&self, batches: Vec<SignedBatch>) -> Result<Taken, Fault> {
-        self.take(Request::Batches(batches)).await
+    /// Takes in what a sync with `peer` fetched; what ended it early is the peer's fault, or this station is stopping.
+    pub async fn take_batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> Handed {
+        self.take(Request::Batches(peer, batches)).await
     }
 
     /// Asks the state in the worker's turn; returns once everything that the answer rests on is on disk.

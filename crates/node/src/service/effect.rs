@@ -11,6 +11,8 @@ use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::session::Taken;
 
+use super::state::NotSigning;
+
 /// Names who waits for a reply; chosen by the caller, never used twice.
 pub type Token = u64;
 
@@ -69,6 +71,8 @@ pub enum Input {
     SyncedBatches {
         /// The sync that waits.
         token: Token,
+        /// With whom.
+        peer: StationId,
         /// In order within each log.
         batches: Vec<SignedBatch>,
     },
@@ -188,8 +192,10 @@ pub enum Reply {
     Mined(Option<VerifiedBlock>),
     /// There is no block to mine, though something may be pending.
     NotMined(NoBlock),
-    /// What blocks or batches changed is on disk.
-    Taken(Result<Taken, Fault>),
+    /// Nothing is signed now, records or blocks.
+    NotSigning(NotSigning),
+    /// What blocks or batches changed is on disk, and what ended taking them in early.
+    Taken(Taken, Result<(), Fault>),
 }
 
 /// Something that people and programs may want to hear of.
@@ -219,6 +225,19 @@ pub enum Event {
     Record(RecordId),
     /// A sync ended.
     Sync(Box<SyncReport>),
+    /// A station signed two batches for one place of its log; told once of each station.
+    Equivocation {
+        /// Which; it may be this one.
+        station: StationId,
+        /// The place.
+        sequence: Sequence,
+    },
+    /// Another daemon with this station's key may be running: signing waits until that is known.
+    AnotherDaemonSeen,
+    /// Another daemon with this station's key runs and started earlier: this one signs no more.
+    StoppedSigning,
+    /// Another daemon with this station's key runs and started later: that one signs no more.
+    AnotherDaemonStopped,
     /// Signing was held until a peer had told of this station's log, and one has.
     LogKnown,
     /// A message of a newer version of the protocol arrived.

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::disk_space::Watch;
 use crate::events::{Event, Observers};
 use crate::network::{MessageRef, Topic, Verdict};
+use crate::rate::{Bucket, Rate};
 use crate::store::{DiskStore, StoreReader};
 
 /// The shortest time between two ticks: a wish that is overdue must not keep the worker busy.
@@ -33,6 +34,9 @@ const MAX_TICK: Duration = Duration::from_secs(1);
 
 /// Gossiped messages whose verdict is owed, at most; the oldest are forgotten, and then not passed on.
 const MAX_MESSAGES: usize = 4_096;
+
+/// How often the log tells why a sync ended early: strangers must not fill it.
+const TOLD: Rate = Rate::per_minute(200, 60);
 
 /// Orders that may wait for the exchange; the worker waits when there are more.
 const ORDER_CAPACITY: usize = 1_024;
@@ -83,6 +87,8 @@ struct Worker {
     oldest_message: MessageToken,
     tokens: u64,
     last_tick: Instant,
+    /// How often it may yet be told how syncs end.
+    told: Bucket,
     /// Takes note that a peer has told of this station's log.
     on_log_known: OnLogKnown,
     disk: Watch,
@@ -126,6 +132,7 @@ pub(crate) fn start(
         oldest_message: 0,
         tokens: 0,
         last_tick: Instant::now(),
+        told: Bucket::full(TOLD, clock::now().as_millis()),
         on_log_known,
         disk,
     };
@@ -203,7 +210,7 @@ impl Worker {
             Request::Submit(records) => Input::Submit { token, records },
             Request::Mine => Input::Mine { token },
             Request::Blocks(blocks) => Input::SyncedBlocks { token, blocks },
-            Request::Batches(batches) => Input::SyncedBatches { token, batches },
+            Request::Batches(peer, batches) => Input::SyncedBatches { token, peer, batches },
         })
         .await;
     }
@@ -333,7 +340,7 @@ impl Worker {
         let _ = self.orders.send(order).await;
     }
 
-    fn publish(&self, event: effect::Event) {
+    fn publish(&mut self, event: effect::Event) {
         match event {
             effect::Event::Block { hash, index, records, producer } => {
                 tracing::info!(%index, %hash, records, %producer, "block");
@@ -354,19 +361,52 @@ impl Worker {
             effect::Event::Record(record_id) => self.observers.events.publish(Event::Record { record_id }),
             effect::Event::Sync(report) => {
                 self.observers.metrics.synced(&report);
+                let may_tell = self.told.spend(1, clock::now().as_millis());
                 match &report.fault {
-                    Some(fault) => tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}"),
-                    None if report.blocks > 0 || report.batches > 0 => {
+                    Some(fault) if may_tell => {
+                        tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}")
+                    }
+                    Some(fault) => tracing::debug!(peer = %report.peer, "sync ended early: the peer {fault}"),
+                    None if may_tell && (report.blocks > 0 || report.batches > 0) => {
                         let (blocks, records) = (report.blocks, report.records);
                         tracing::info!(peer = %report.peer, blocks, records, "caught up with a station");
                     }
                     None => tracing::debug!(peer = %report.peer, "a sync found nothing new"),
                 }
-                self.observers.events.publish(Event::Sync(*report));
+                self.observers.events.publish(Event::Sync(report));
             }
             effect::Event::LogKnown => {
                 tracing::info!("this station's own log is known now: it may sign");
                 (self.on_log_known)();
+            }
+            effect::Event::Equivocation { station, sequence } => {
+                if station == self.state.ledger().own().station() {
+                    tracing::error!(
+                        %sequence,
+                        "this station's key signed two batches with this sequence: its opinions will count for nothing. \
+                         Stop every daemon that has this key, and start a new station: qfzz init in an empty directory"
+                    );
+                } else {
+                    tracing::warn!(%station, %sequence, "a station signed two batches with one sequence: its opinions will count for nothing");
+                }
+                self.observers.events.publish(Event::Equivocation { station, sequence });
+            }
+            effect::Event::AnotherDaemonSeen => {
+                tracing::warn!(
+                    "another daemon was seen that signs with this station's key: nothing is signed while it may be running"
+                );
+            }
+            effect::Event::StoppedSigning => {
+                tracing::error!(
+                    "another daemon signs with this station's key, and started earlier: this one signs nothing. Stop one \
+                     of the two; if it is the other one, restart this one"
+                );
+            }
+            effect::Event::AnotherDaemonStopped => {
+                tracing::warn!(
+                    "another daemon was started with this station's key: it signs nothing, for this one started earlier. \
+                     Stop it, and give it a key of its own"
+                );
             }
             effect::Event::NewerVersion => {
                 tracing::warn!("a peer speaks a newer version of the protocol: update qfzz");

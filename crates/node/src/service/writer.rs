@@ -13,15 +13,19 @@ use crate::store::{DiskStore, LedgerStore, StoreError};
 /// Transitions that may wait for the writer; the worker waits when there are more.
 const CAPACITY: usize = 256;
 
-/// Bytes of blocks and batches that wait for the writer or are with it, about, at most, or one transition that is
-/// larger; the worker waits when there are more.
+/// Bytes of memory that transitions take which wait for the writer or are with it, about, at most, or one transition
+/// that is larger; the worker waits when there are more.
 ///
-/// What a full block of 1 MiB changes takes some 15 MiB of memory until it is on disk, where all its records are about
-/// different subjects.
-const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
+/// A full block of 1 MiB takes some 9 MiB until it is on disk where all its records are about different subjects, and
+/// 2 MiB where they are about a thousand.
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
-/// Bytes of blocks and batches in one commit, about, at most: the same again for what it writes to the view.
-const MAX_COMMIT_BYTES: usize = 1024 * 1024;
+/// Bytes of memory that the transitions of one commit take, about, at most: the same again for what it writes to the
+/// view. Blocks about the same subjects share a commit, for then each subject is written once.
+const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a key of the trust state that a transition changes takes, in bytes, about: in the transition and its undo data.
+const KEY_BYTES: usize = 256;
 
 /// How far the writer is.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +64,7 @@ impl Writer {
     /// Hands over a transition; waits while too much waits. False if the writer has failed.
     pub(super) async fn push(&self, transition: Transition) -> bool {
         let bytes = size_of_transition(&transition);
-        let share = u32::try_from(bytes.min(MAX_WAITING_BYTES)).expect("at most 2 MiB");
+        let share = u32::try_from(bytes.min(MAX_WAITING_BYTES)).expect("at most 16 MiB");
         let (Some(queue), Ok(share)) = (&self.transitions, Arc::clone(&self.room).acquire_many_owned(share).await)
         else {
             return false;
@@ -122,5 +126,5 @@ fn report(error: &StoreError) {
 fn size_of_transition(transition: &Transition) -> usize {
     let own: usize = transition.own_batches.iter().map(|batch| batch.encoded_len()).sum();
     let blocks = transition.connected.iter().map(|(block, _)| block).chain(&transition.kept);
-    own + blocks.map(|block| block.header().body_bytes as usize).sum::<usize>()
+    own + KEY_BYTES * transition.writes.len() + blocks.map(|block| block.header().body_bytes as usize).sum::<usize>()
 }

@@ -1,6 +1,6 @@
 //! The store as sync's answering side reads it.
 
-use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
+use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
 use qfzz_ledger_core::ids::{BlockHash, Height};
 use qfzz_ledger_core::state::ReadError;
 use qfzz_sync::serve::BlockView;
@@ -20,7 +20,7 @@ impl<R: StoreRead> BlockView for Blocks<'_, R> {
         Ok(self.0.header_at(height)?.map(|(_, sealed)| sealed))
     }
 
-    fn block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, ReadError> {
-        self.0.block(hash)
+    fn block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, ReadError> {
+        Ok(self.0.signed_block(hash)?)
     }
 }

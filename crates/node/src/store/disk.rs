@@ -1,6 +1,6 @@
 //! The store on disk: one writer over journal, view and side blocks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -166,7 +166,6 @@ impl DiskStore {
         if transition.replaces_state {
             draft.clear_state()?;
         }
-        draft.put_state(&transition.writes);
         for hash in &transition.dropped {
             draft.drop_block(hash)?;
         }
@@ -209,6 +208,7 @@ impl LedgerStore for DiskStore {
 
     fn commit(&mut self, transitions: &[Transition]) -> Result<(), StoreError> {
         let mut draft = Draft::new(self.view.reader(), self.station);
+        let mut state = BTreeMap::new();
         for transition in transitions {
             // What came and went within one transition is in both.
             for hash in &transition.dropped {
@@ -218,8 +218,14 @@ impl LedgerStore for DiskStore {
                 self.side.keep(block)?;
             }
             self.write(transition, &mut draft)?;
+            // Only what the last of them writes to a key counts.
+            if transition.replaces_state {
+                state.clear();
+            }
+            state.extend(&transition.writes);
             self.reach(transition);
         }
+        draft.put_state(state);
         let (before, started) = (self.journal.syncs(), Instant::now());
         self.journal.sync()?;
         self.last_sync = started.elapsed();

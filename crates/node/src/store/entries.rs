@@ -36,13 +36,18 @@ impl Entries {
         SignedBatch::decode(&entry.bytes).map_err(|_| mismatch(place))
     }
 
-    /// The block `hash` as it lies there: its batches are whoever asks to verify.
+    /// The block `hash` for somebody who verifies it: what lies there has the ids that were asked for, and the checksums
+    /// that it was written with.
     ///
     /// # Errors
     /// [`StoreError::Mismatch`] if what lies there is whole but is no such block; else those of the journal.
     pub(super) fn signed_block(&self, place: Place, hash: &BlockHash) -> Result<SignedBlock, StoreError> {
         let entry = self.block_entry(place, hash)?;
-        let batches = entry.batches.iter().map(|(place, _)| self.signed_batch(*place));
+        let named = |(place, id): &(Place, BatchId)| {
+            let batch = self.signed_batch(*place)?;
+            if batch.id(&self.rules) == *id { Ok(batch) } else { Err(mismatch(*place)) }
+        };
+        let batches = entry.batches.iter().map(named);
         Ok(SignedBlock { batches: batches.collect::<Result<_, _>>()?, sealed: entry.sealed })
     }
 

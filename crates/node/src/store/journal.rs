@@ -106,6 +106,9 @@ pub struct Cut {
     pub bytes: u64,
 }
 
+/// A file's header, or the copy of it, and all its bytes.
+type RawFile = (Option<FileHeader>, Vec<u8>);
+
 /// The one writer.
 pub(super) struct Journal {
     files: Arc<Files>,
@@ -343,7 +346,7 @@ impl JournalReader {
     }
 
     /// A file's header, or the copy of it, and all its bytes; `None` if it is not there.
-    pub(super) fn raw(&self, number: u32) -> Result<Option<(Option<FileHeader>, Vec<u8>)>, JournalError> {
+    pub(super) fn raw(&self, number: u32) -> Result<Option<RawFile>, JournalError> {
         if self.length(number)?.is_none() {
             return Ok(None);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
+use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::ledger::Transition;
@@ -154,6 +154,10 @@ impl LedgerRead for MemoryReader {
     fn undo(&self, hash: &BlockHash) -> Result<Option<Undo>, ReadError> {
         Ok(self.content().undo.get(hash).cloned())
     }
+
+    fn batch_at(&self, station: &StationId, sequence: Sequence) -> Result<Option<VerifiedBatch>, ReadError> {
+        Ok(self.content().logs.get(&(*station, sequence)).map(|(batch, _)| batch.clone()))
+    }
 }
 
 impl StoreRead for MemoryReader {
@@ -188,6 +192,10 @@ impl StoreRead for MemoryReader {
         let mut headers: Vec<_> = side.map(|block| (block.hash(), block.sealed().clone())).collect();
         headers.sort_by_key(|(hash, sealed)| (sealed.header.index, *hash));
         Ok(headers)
+    }
+
+    fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError> {
+        Ok(self.content().blocks.get(hash).map(VerifiedBlock::to_signed))
     }
 
     fn batch(&self, station: &StationId, sequence: Sequence) -> Result<Option<StoredBatch>, StoreError> {

@@ -33,7 +33,7 @@ use std::io;
 use std::path::PathBuf;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::SealedHeader;
+use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
 use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Sequence, StationId};
 use qfzz_ledger_core::ledger::Transition;
 use qfzz_ledger_core::overlay::LedgerRead;
@@ -106,6 +106,13 @@ pub trait StoreRead: LedgerRead {
     /// # Errors
     /// [`StoreError`], which is fatal to the node.
     fn side_headers(&self) -> Result<Vec<(BlockHash, SealedHeader)>, StoreError>;
+
+    /// A block, on the best chain or off it, for somebody who verifies it: what is read is what is named so, and whole,
+    /// but no record is hashed.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is fatal to the node.
+    fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError>;
 
     /// The batch at a place of a station's log, if it is on the best chain, or is pending and this station's own.
     ///

@@ -98,16 +98,6 @@ impl StoreReader {
         })
     }
 
-    /// A block that was connected, as it lies on the disk and to be verified by whoever asks; `None` if it is not known,
-    /// or was only kept.
-    ///
-    /// # Errors
-    /// [`StoreError`], which is fatal to the node.
-    pub(crate) fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError> {
-        let at = self.view.block_at(hash)?;
-        at.map(|at| self.entries.signed_block(at.place, hash)).transpose()
-    }
-
     fn find_undo(&self, hash: &BlockHash) -> Result<Option<Undo>, StoreError> {
         self.consistent(|store| match store.view.block_at(hash)? {
             Some(at) if store.view.is_best(at.height, hash)? => Ok(store.view.undo_at(at.height)?),
@@ -129,6 +119,11 @@ impl LedgerRead for StoreReader {
 
     fn undo(&self, hash: &BlockHash) -> Result<Option<Undo>, ReadError> {
         Ok(self.find_undo(hash)?)
+    }
+
+    fn batch_at(&self, station: &StationId, sequence: Sequence) -> Result<Option<VerifiedBatch>, ReadError> {
+        let stored = StoreRead::batch(self, station, sequence)?;
+        Ok(stored.filter(|stored| stored.height.is_some()).map(|stored| stored.batch))
     }
 }
 
@@ -191,6 +186,13 @@ impl StoreRead for StoreReader {
             headers.dedup_by_key(|(hash, _)| *hash);
             Ok(headers)
         })
+    }
+
+    fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError> {
+        match self.view.block_at(hash)? {
+            Some(at) => Ok(Some(self.entries.signed_block(at.place, hash)?)),
+            None => Ok(self.find_block(hash)?.map(|block| block.to_signed())),
+        }
     }
 
     fn batch(&self, station: &StationId, sequence: Sequence) -> Result<Option<StoredBatch>, StoreError> {

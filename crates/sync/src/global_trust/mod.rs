@@ -13,7 +13,10 @@ use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::record::Subject;
 use qfzz_ledger_core::score::{ONE, Score};
-use qfzz_ledger_core::state::{Opinion, ReadError, StateRead, chain_state, opinion_of, opinions, station_state};
+use qfzz_ledger_core::state::{
+    Opinion, Opinions, ReadError, StateRead, chain_state, equivocation, equivocators, opinion_of, opinions,
+    station_state,
+};
 
 /// Stations that an answer lists, at most.
 pub const MAX_LISTED: usize = 256;
@@ -66,6 +69,8 @@ pub enum Why {
     NoOpinion,
     /// The chain does not know the station, and genesis does not name it.
     UnknownStation,
+    /// The station signed two batches for one place of its log: whatever it says counts for nothing.
+    Equivocation,
 }
 
 impl Why {
@@ -75,6 +80,7 @@ impl Why {
             Self::Counted => "counted",
             Self::NoOpinion => "no_opinion",
             Self::UnknownStation => "unknown_station",
+            Self::Equivocation => "equivocation",
         }
     }
 }
@@ -84,11 +90,11 @@ impl Why {
 pub struct Voice {
     /// The station.
     pub station: StationId,
-    /// Its score for the subject; 0.5 where it has no opinion.
+    /// Its score for the subject; 0.5 where it has no opinion, or none that counts.
     pub score: Score,
     /// Its evidence.
     pub evidence: u64,
-    /// Its weight under the policy.
+    /// Its weight under the policy; 0 of an equivocator.
     pub weight: Score,
     /// Why it counts, or does not.
     pub why: Why,
@@ -127,18 +133,21 @@ pub fn get_global_trust(
 ) -> Result<GlobalTrust, ReadError> {
     let (asked, opinions) = match nodes {
         Some(nodes) => {
-            let mut found = Vec::new();
+            let mut found = Opinions::default();
             for station in nodes {
-                found.extend(opinion_of(read, subject, station)?);
+                match equivocation(read, station)? {
+                    Some(_) => found.equivocators.push(*station),
+                    None => found.heard.extend(opinion_of(read, subject, station)?),
+                }
             }
-            (nodes.len() as u64, found)
+            (nodes.len() as u64 - found.equivocators.len() as u64, found)
         }
         None => {
             let mut asked = u64::from(chain_state(read, rules)?.stations);
             for founder in &rules.parameters().founders {
                 asked += u64::from(station_state(read, &founder.station)?.is_none());
             }
-            (asked, opinions(rules, read, subject)?)
+            (asked.saturating_sub(u64::from(equivocators(read)?)), opinions(rules, read, subject)?)
         }
     };
     let mut answer = match policy {
@@ -158,15 +167,16 @@ fn order(voice: &Voice) -> (std::cmp::Reverse<Score>, u8, StationId) {
     (std::cmp::Reverse(voice.weight), voice.why as u8, voice.station)
 }
 
-/// Puts an answer together from the opinions with a voice, of `asked` stations; every weight is ONE.
+/// Puts an answer together from the opinions with a voice, of `asked` stations; every weight is ONE, but for
+/// equivocators, whose is 0.
 fn combine(
     policy: Policy,
     asked: u64,
     nodes: Option<&BTreeSet<StationId>>,
-    opinions: &[Opinion],
+    opinions: &Opinions,
     score: impl Fn(&[&Opinion]) -> Option<Score>,
 ) -> GlobalTrust {
-    let counted: Vec<&Opinion> = opinions.iter().filter(|opinion| opinion.evidence > 0).collect();
+    let counted: Vec<&Opinion> = opinions.heard.iter().filter(|opinion| opinion.evidence > 0).collect();
     let score = score(&counted).unwrap_or(Score::HALF);
     let mut voices: Vec<Voice> = counted
         .iter()
@@ -179,7 +189,8 @@ fn combine(
         })
         .collect();
     if let Some(nodes) = nodes {
-        let heard: BTreeSet<StationId> = counted.iter().map(|opinion| opinion.station).collect();
+        let heard = counted.iter().map(|opinion| opinion.station).chain(opinions.equivocators.iter().copied());
+        let heard: BTreeSet<StationId> = heard.collect();
         let silent = nodes.difference(&heard);
         voices.extend(silent.map(|station| Voice {
             station: *station,
@@ -189,6 +200,13 @@ fn combine(
             why: Why::NoOpinion,
         }));
     }
+    voices.extend(opinions.equivocators.iter().map(|station| Voice {
+        station: *station,
+        score: Score::HALF,
+        evidence: 0,
+        weight: Score::ZERO,
+        why: Why::Equivocation,
+    }));
     voices.sort_unstable_by_key(order);
     let more = voices.len().saturating_sub(MAX_LISTED);
     voices.truncate(MAX_LISTED);

@@ -25,12 +25,13 @@ use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::testing::{at, key, solve};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_ledger_core::verify::Verifier;
+use qfzz_sync::alive::{OtherRun, Run, Runs, Statement};
 use qfzz_sync::message::{MAX_REQUEST_BYTES, Request, Response, Status};
 use qfzz_sync::peer::{PeerSession, SessionError, Traffic};
 use qfzz_sync::plan::Anchor;
 use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::serve::{Allowances, BlockView, PendingView, answer_about_blocks, answer_about_pending};
-use qfzz_sync::session::{Here, Stopped, SyncSink, SyncView, Taken, sync_with};
+use qfzz_sync::session::{Handed, Here, Stopped, SyncSink, SyncView, Taken, sync_with};
 
 /// Steps of a station's reveal chain: blocks that it can produce.
 const REVEALS: u32 = 8_192;
@@ -60,6 +61,9 @@ pub(crate) struct Station {
     ledger: Arc<Mutex<Ledger<MemoryStore>>>,
     store: MemoryStore,
     allowances: Arc<Mutex<Allowances>>,
+    runs: Arc<Mutex<Runs>>,
+    /// Which run of the station's daemon this is, where it says so.
+    run: Option<Run>,
     others_wait: Arc<AtomicBool>,
 }
 
@@ -77,8 +81,15 @@ impl Station {
             ledger: Arc::new(Mutex::new(ledger)),
             store,
             allowances: Arc::default(),
+            runs: Arc::default(),
+            run: None,
             others_wait: Arc::default(),
         }
+    }
+
+    /// The same, as this run of its daemon.
+    pub(crate) fn running(self, run: Run) -> Self {
+        Self { run: Some(run), ..self }
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger<MemoryStore>> {
@@ -202,11 +213,18 @@ impl Station {
         let answer = if request.is_about_blocks() {
             answer_about_blocks(self, request)
         } else {
-            answer_about_pending(self, asker, request)
+            answer_about_pending(self, asker, request, self.other_run(asker, request))
         };
         let answer = answer.expect("the store is in memory");
         allowances.draw(asker, encode(&answer).len() as u64, self.clock.now());
         answer
+    }
+
+    /// What it remembers of another run of the asker's daemon.
+    fn other_run(&self, asker: &StationId, request: &Request) -> Option<OtherRun> {
+        let Request::Status { alive } = request else { return None };
+        let mut runs = self.runs.lock().expect("no test panics while it holds this");
+        runs.heard(*asker, alive.as_ref(), self.clock.now())
     }
 
     /// Counts `bytes` as given to `peer`.
@@ -223,6 +241,11 @@ impl Station {
     /// Takes over what `other` has.
     pub(crate) fn sync_with(&self, other: &Self) -> SyncReport {
         self.sync_over(&self.link_to(other))
+    }
+
+    /// From now on others wait for their turn to be synced with, or not.
+    pub(crate) fn others_wait(&self, wait: bool) {
+        self.others_wait.store(wait, Ordering::Relaxed);
     }
 
     pub(crate) fn sync_over(&self, link: &Link<'_>) -> SyncReport {
@@ -246,6 +269,11 @@ impl SyncView for Station {
 
     async fn pause(&self, millis: u64) {
         self.clock.advance(i64::try_from(millis).expect("a pause is short"));
+    }
+
+    async fn alive(&self) -> Result<Option<Statement>, Stopped> {
+        let ledger = self.ledger();
+        Ok(self.run.map(|run| Statement::sign(&self.rules, ledger.own().key(), run, self.clock.now())))
     }
 
     async fn must_give_way(&self) -> Result<bool, Stopped> {
@@ -290,7 +318,7 @@ impl SyncSink for Station {
         verified.collect::<Result<_, _>>().map_err(|error| Fault::Block(error.into()))
     }
 
-    async fn blocks(&self, _: StationId, blocks: Vec<VerifiedBlock>) -> Result<Taken, Fault> {
+    async fn blocks(&self, _: StationId, blocks: Vec<VerifiedBlock>) -> Handed {
         let mut ledger = self.ledger();
         let new: Vec<_> = blocks.into_iter().filter(|block| !ledger.chain().contains(&block.hash())).collect();
         let outcome = ledger.add_blocks(new.clone(), self.clock.now()).expect("the store is in memory");
@@ -298,13 +326,11 @@ impl SyncSink for Station {
         self.commit(&mut ledger, outcome.transitions);
         let taken: Vec<_> = new.iter().filter(|block| ledger.chain().contains(&block.hash())).collect();
         let records = taken.iter().map(|block| block.record_count()).sum();
-        match outcome.refused {
-            None => Ok(Taken { count: taken.len() as u64, records, reorg_depth }),
-            Some((_, refusal)) => Err(Fault::Block(refusal)),
-        }
+        let taken = Taken { count: taken.len() as u64, records, reorg_depth };
+        (taken, outcome.refused.map_or(Ok(()), |(_, refusal)| Err(Fault::Block(refusal))))
     }
 
-    async fn batches(&self, _: StationId, batches: Vec<SignedBatch>) -> Result<Taken, Fault> {
+    async fn batches(&self, _: StationId, batches: Vec<SignedBatch>) -> Handed {
         let mut taken = Taken::default();
         for batch in batches {
             match self.add(batch) {
@@ -312,8 +338,9 @@ impl SyncSink for Station {
                     taken.count += batches.len() as u64;
                     taken.records += batches.iter().map(|batch| batch.records().len() as u64).sum::<u64>();
                 }
-                BatchOutcome::Invalid(error) => return Err(Fault::Batch(error)),
+                BatchOutcome::Invalid(error) => return (taken, Err(Fault::Batch(error))),
                 BatchOutcome::Known
+                | BatchOutcome::Taken
                 | BatchOutcome::Gap { .. }
                 | BatchOutcome::Ahead
                 | BatchOutcome::TooFar
@@ -321,7 +348,7 @@ impl SyncSink for Station {
                 | BatchOutcome::Full => {}
             }
         }
-        Ok(taken)
+        (taken, Ok(()))
     }
 }
 
@@ -337,8 +364,8 @@ impl BlockView for Station {
         Ok(ledger.read().block(&hash)?.map(|block| block.sealed().clone()))
     }
 
-    fn block(&self, hash: &BlockHash) -> Result<Option<VerifiedBlock>, ReadError> {
-        self.ledger().read().block(hash)
+    fn block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, ReadError> {
+        Ok(self.ledger().read().block(hash)?.map(|block| block.to_signed()))
     }
 }
 
@@ -347,11 +374,21 @@ impl PendingView for Station {
         let (Tip { work, hash: head, .. }, pending) = (self.tip(), self.pending_digest());
         let ledger = self.ledger();
         let (federation, height) = (self.rules.federation(), ledger.chain().height());
-        Ok(Status { federation, head, height, work, pending, your_log: ledger.log_end(asker)? })
+        let your_log = ledger.log_end(asker)?;
+        Ok(Status { federation, head, height, work, pending, your_log, other_run: None })
     }
 
-    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)> {
-        self.ledger().pool().log_ends(after).take(limit).map(|(station, end)| (station, end.next)).collect()
+    fn confirmed_from(
+        &self,
+        station: &StationId,
+        from: Sequence,
+        bytes: usize,
+    ) -> Result<Vec<VerifiedBatch>, ReadError> {
+        self.ledger().confirmed_from(station, from, bytes)
+    }
+
+    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, LogEnd)> {
+        self.ledger().pool().log_ends(after).take(limit).collect()
     }
 
     fn log_from(&self, station: &StationId, from: Sequence) -> Vec<VerifiedBatch> {

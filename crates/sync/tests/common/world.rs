@@ -66,7 +66,7 @@ impl World {
         self.but(move |world, request, answer| {
             let rules = world.honest.federation_rules();
             Ok(match (request, answer) {
-                (Request::Status, Response::Status(mut status)) => {
+                (Request::Status { .. }, Response::Status(mut status)) => {
                     for block in &blocks {
                         (status.head, status.work) = (block.sealed.hash(rules), status.work.plus(unit));
                         status.height = block.sealed.header.index;

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures::{StreamExt, stream};
-use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, StationId};
+use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, Sequence, StationId};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
@@ -124,6 +124,12 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
             #[serde(skip_serializing_if = "Option::is_none")]
             reason: Option<&'a str>,
         },
+        Equivocation {
+            #[serde(serialize_with = "text")]
+            station_id: StationId,
+            #[serde(serialize_with = "number")]
+            sequence: Sequence,
+        },
         Sync(ShownReport),
     }
     let (name, data) = match event {
@@ -137,7 +143,10 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
         Event::Peer { station, connected, reason } => {
             ("peer", Data::Peer { peer_id: *station, connected: *connected, reason: reason.as_deref() })
         }
-        Event::Sync(report) => ("sync", Data::Sync(report.into())),
+        Event::Equivocation { station, sequence } => {
+            ("equivocation", Data::Equivocation { station_id: *station, sequence: *sequence })
+        }
+        Event::Sync(report) => ("sync", Data::Sync((&**report).into())),
     };
     framed(Some(id), name, &data)
 }

@@ -320,6 +320,16 @@ impl From<PortError> for Problem {
             PortError::NotConnected => (Code::UnknownPeer, "connect to it first with `qfzz join`, or see `qfzz peers`"),
             PortError::Unreachable { .. } => (Code::Unreachable, "check the address, and that the station runs there"),
             PortError::NotReady { .. } => (Code::NotReady, "try again in a few seconds"),
+            PortError::LogUnknown { .. } => {
+                (Code::LogUnknown, "connect to a peer (`qfzz join ADDRESS`), or try again in a few seconds")
+            }
+            PortError::AnotherSeen { .. } => {
+                (Code::AnotherDaemonSeen, "stop one of the two; if the other one has stopped, try again in two minutes")
+            }
+            PortError::AnotherDaemon { .. } => (
+                Code::AnotherDaemon,
+                "use the other one; or stop it, then restart this one. A copy needs a key of its own: `qfzz init` in an empty --data-dir",
+            ),
             PortError::Busy => (Code::Busy, "try again in a second"),
             PortError::DiskFull => (Code::DiskFull, "free some space where the station keeps its data"),
             PortError::Stopping => (Code::Stopping, "start it again with `qfzz run`"),

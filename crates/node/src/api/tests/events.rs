@@ -64,7 +64,7 @@ async fn each_kind_of_event_is_told_with_its_number() {
             format!("event: peer\ndata: {{\"peer_id\":\"{station}\",\"connected\":false,\"reason\":\"sent \\\"x\\\"\"}}"),
         ),
         (
-            Event::Sync(SyncReport { fault: Some(Fault::Withheld), ..report() }),
+            Event::Sync(Box::new(SyncReport { fault: Some(Fault::Withheld), ..report() })),
             format!("event: sync\ndata: {{\"peer\":\"{station}\",\"blocks\":1,\"batches\":2,\"records\":3,\"bytes_in\":4,\"bytes_out\":5,\"round_trips\":8,\"reorg_depth\":6,\"elapsed_ms\":7,\"cpu_ms\":10,\"fault\":\"does not give what it says it has\"}}"),
         ),
     ]) {

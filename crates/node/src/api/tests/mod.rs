@@ -269,6 +269,7 @@ impl Station for Fake {
             banned_total: 1,
             started_at: now(),
             problems: vec![Trouble::new("fake", "it is a fake".to_owned(), "test the real one too")],
+            notices: vec!["it is a quiet day".to_owned()],
         })
     }
 
@@ -293,7 +294,18 @@ impl Station for Fake {
     async fn stations(&self) -> Result<Vec<StationInfo>, PortError> {
         self.obey().await?;
         let (station_id, name) = (self.0.key.station(), Name::new("fake").expect("a name"));
-        Ok(vec![StationInfo { station_id, name, records: 4, batches: 2, founder: true, connected: true }])
+        let equivocation = Some(RecordId { station: station_id, sequence: Sequence::new(3), index: 1 });
+        let (founder, connected, equivocated) = (true, true, true);
+        Ok(vec![StationInfo {
+            station_id,
+            name,
+            records: 4,
+            batches: 2,
+            founder,
+            connected,
+            equivocated,
+            equivocation,
+        }])
     }
 
     async fn user_trust(&self, user_id: Id, station: Option<StationId>) -> Result<UserTrust, PortError> {
@@ -446,6 +458,8 @@ fn report() -> SyncReport {
         reorg_depth: 6,
         elapsed_ms: 7,
         cpu_ms: 10,
+        your_log: None,
+        other_run: None,
         fault: None,
     }
 }

@@ -54,7 +54,9 @@ async fn the_station_shows_itself() {
     let peers = api.get("/v1/peers").await.json();
     assert_eq!((&peers[0]["head"], &peers[0]["connected_since"]), (&head, &json!("2026-01-25T10:00:00.000Z")));
     assert_eq!(api.get("/v1/ticket").await.json(), json!({"ticket": "qfzz1fake"}));
-    assert_eq!(api.get("/v1/stations").await.json()[0]["station_id"], station);
+    let listed = api.get("/v1/stations").await.json()[0].clone();
+    assert_eq!((listed["station_id"].as_str(), listed["equivocated"].as_bool()), (Some(&station[..]), Some(true)));
+    assert_eq!(listed["equivocation"], format!("{}.3.1", listed["station_id"].as_str().expect("a text")));
     let expected = json!({"chain_length": 1, "total_records": 4, "pending_records": 1, "difficulty": 2, "is_valid": true,
         "indexed_records": 1, "total_users": 2, "work": 256, "head": head});
     assert_eq!(api.get("/v1/chain").await.json(), expected);

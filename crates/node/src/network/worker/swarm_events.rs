@@ -128,13 +128,15 @@ impl Worker {
         let foreign = self.peers.foreign_federation(station).cloned();
         self.tell_waiters(station, || Err(foreign.clone().map_or(DialError::Closed, |f| foreign_error(station, f))));
         if stood.is_some() {
-            let others = self.links.peers().len();
-            let cause = cause.map_or_else(|| "closed".to_owned(), ToString::to_string);
-            tracing::info!(peer = %station, %cause, others, "a station disconnected");
-            if others == 0 && !self.is_ending {
-                tracing::warn!(
-                    "no other station is connected now: records and mining go on, and the others are called again"
-                );
+            if self.may_tell() {
+                let others = self.links.peers().len();
+                let cause = cause.map_or_else(|| "closed".to_owned(), ToString::to_string);
+                tracing::info!(peer = %station, %cause, others, "a station disconnected");
+                if others == 0 && !self.is_ending {
+                    tracing::warn!(
+                        "no other station is connected now: records and mining go on, and the others are called again"
+                    );
+                }
             }
             self.outbox.push(NetworkEvent::Disconnected { peer: station });
         }
@@ -193,7 +195,9 @@ impl Worker {
         }
         let address = link.address().clone();
         let subscribed = link.tell_subscription();
-        tracing::info!(peer = %station, %address, "a station connected");
+        if self.may_tell() {
+            tracing::info!(peer = %station, %address, "a station connected");
+        }
         self.peers.confirmed(station, now, wall);
         self.outbox.push(NetworkEvent::Connected { peer: station, address });
         if subscribed {

@@ -8,7 +8,7 @@ use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
 
-use super::State;
+use super::{NotSigning, State};
 use crate::service::effect::{Effect, Event, Receipt, Reply, Token};
 
 /// Records that may wait to be signed; more are refused, not queued.
@@ -23,9 +23,14 @@ const MANY_PENDING: usize = 4_096;
 /// That moment, in milliseconds.
 const COLLECT_MS: i64 = 20;
 
+/// How long a client waits, in milliseconds, while the station is learning its own log; then it is told so. Longer than
+/// a station waits for its peers after its start: usually nobody is turned away.
+const PATIENCE_MS: i64 = 8_000;
+
 #[derive(Default)]
 pub(super) struct Clients {
-    waiting: VecDeque<(Token, Vec<Record>)>,
+    /// With the time when each came.
+    waiting: VecDeque<(Token, Vec<Record>, Timestamp)>,
     waiting_records: usize,
     /// The transition that holds what was signed last, until it is on disk.
     in_flight: Option<u64>,
@@ -42,7 +47,7 @@ impl Clients {
     pub(super) fn take_waiting(&mut self) -> Vec<Token> {
         self.waiting_records = 0;
         self.collect_until = None;
-        self.waiting.drain(..).map(|(token, _)| token).collect()
+        self.waiting.drain(..).map(|(token, ..)| token).collect()
     }
 
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
@@ -60,26 +65,27 @@ impl<R: LedgerRead> State<R> {
             self.clients.collect_until = Some(now.saturating_add(COLLECT_MS));
         }
         self.clients.waiting_records += records.len();
-        self.clients.waiting.push_back((token, records));
+        self.clients.waiting.push_back((token, records, now));
     }
 
     /// Signs what waits, unless what was signed before is still on its way to the disk: so batches grow under load,
     /// and at rest a batch holds one record and costs no delay.
     pub(super) fn sign_submitted(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        if let Some(reason) = self.signing.reason() {
+            self.turn_away(reason, now, effects);
+            return Ok(());
+        }
         let is_collecting = self.clients.collect_until.is_some_and(|until| now < until);
         if self.clients.waiting.is_empty() || self.clients.in_flight.is_some() || is_collecting {
             return Ok(());
         }
-        if !self.syncing.may_sign() {
-            return Ok(());
-        }
         self.clients.collect_until = None;
         let (mut submissions, mut records) = (Vec::new(), Vec::new());
-        while let Some((_, next)) = self.clients.waiting.front() {
+        while let Some((_, next, _)) = self.clients.waiting.front() {
             if !records.is_empty() && records.len() + next.len() > MAX_SIGNED_AT_ONCE {
                 break;
             }
-            let Some((token, next)) = self.clients.waiting.pop_front() else { break };
+            let Some((token, next, _)) = self.clients.waiting.pop_front() else { break };
             self.clients.waiting_records -= next.len();
             submissions.push((token, next.len()));
             records.extend(next);
@@ -97,6 +103,15 @@ impl<R: LedgerRead> State<R> {
         Ok(())
     }
 
+    /// Tells those who waited long enough why nothing is signed.
+    fn turn_away(&mut self, reason: NotSigning, now: Timestamp, effects: &mut Vec<Effect>) {
+        let is_over = |since: Timestamp| now.since(since) >= patience_ms(reason);
+        while let Some((token, records, _)) = self.clients.waiting.pop_front_if(|(_, _, since)| is_over(*since)) {
+            self.clients.waiting_records -= records.len();
+            effects.push(Effect::Reply(token, Reply::NotSigning(reason)));
+        }
+    }
+
     fn receipts(&self, batches: &[VerifiedBatch]) -> Vec<Receipt> {
         let rules = self.ledger.rules();
         let of_batch = |batch: &VerifiedBatch| {
@@ -105,6 +120,14 @@ impl<R: LedgerRead> State<R> {
             receipts.collect::<Vec<_>>()
         };
         batches.iter().flat_map(of_batch).collect()
+    }
+}
+
+/// How long whoever wants something signed waits, in milliseconds: not at all where it may take minutes.
+pub(super) const fn patience_ms(reason: NotSigning) -> i64 {
+    match reason {
+        NotSigning::LearningLog | NotSigning::LogUnknown => PATIENCE_MS,
+        NotSigning::Repairing | NotSigning::AnotherSeen | NotSigning::AnotherDaemon => 0,
     }
 }
 

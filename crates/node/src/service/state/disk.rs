@@ -6,6 +6,7 @@
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::Fault;
+use qfzz_sync::session::Taken;
 
 use super::State;
 use crate::service::effect::{Effect, Input, Reply, Verdict};
@@ -37,7 +38,7 @@ impl<R: LedgerRead> State<R> {
         let refusal = match input {
             Input::Submit { token, .. } | Input::Mine { token } => Some(Effect::Reply(token, Reply::DiskFull)),
             Input::SyncedBlocks { token, .. } | Input::SyncedBatches { token, .. } => {
-                Some(Effect::Reply(token, Reply::Taken(Err(Fault::Here))))
+                Some(Effect::Reply(token, Reply::Taken(Taken::default(), Err(Fault::Here))))
             }
             Input::GossipBatch { message, .. } | Input::GossipBlock { message, .. } => {
                 Some(Effect::Verdict(message, Verdict::Ignore))

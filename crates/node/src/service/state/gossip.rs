@@ -6,7 +6,7 @@ use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{Announcement, VerifiedBlock};
 use qfzz_ledger_core::chain::ChainError;
 use qfzz_ledger_core::codec::encoded_len;
-use qfzz_ledger_core::ids::{BatchId, BlockHash, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Sequence, StationId};
 use qfzz_ledger_core::ledger::{Assembled, BatchOutcome, BlockRefusal};
 use qfzz_ledger_core::limits::{MAX_CLOCK_SKEW_MS, MAX_HELD, MAX_ORPHANS, ORPHAN_FOR_MS};
 use qfzz_ledger_core::orphans::Orphans;
@@ -64,6 +64,9 @@ const OWED_MS: i64 = 5_000;
 /// Between two requests for what is missing of one log, in milliseconds.
 const LOG_PAUSE_MS: i64 = 500;
 
+/// Between two requests for the batch before one that does not link, of one log, in milliseconds.
+const BACK_PAUSE_MS: i64 = 30_000;
+
 /// Bytes from which on an answer may have been cut at its limit.
 const FULL_ANSWER_BYTES: usize = MAX_RESPONSE_BYTES / 2;
 
@@ -97,6 +100,8 @@ pub(super) struct Gossip {
     owed: BTreeMap<Awaiting, (MessageToken, Timestamp)>,
     /// Logs that were asked for a moment ago.
     asked_logs: BTreeMap<StationId, Timestamp>,
+    /// Logs of which the batch before one that does not link was asked for lately.
+    asked_back: BTreeMap<StationId, Timestamp>,
     /// How many blocks of a producer on a parent were relayed.
     relayed: HashMap<(BlockHash, StationId), u8>,
     relayed_order: VecDeque<(BlockHash, StationId)>,
@@ -139,6 +144,16 @@ impl Gossip {
     /// Forgets what was counted of a peer.
     pub(super) fn disconnected(&mut self, peer: &StationId) {
         self.strays.remove(peer);
+    }
+
+    /// Whether the batch before one that does not link is asked for now.
+    fn may_ask_back(&mut self, station: StationId, now: Timestamp) -> bool {
+        self.asked_back.retain(|_, since| now.since(*since) < BACK_PAUSE_MS);
+        let may_ask = !self.asked_back.contains_key(&station) && self.asked_back.len() < MAX_HELD;
+        if may_ask {
+            self.asked_back.insert(station, now);
+        }
+        may_ask
     }
 
     /// Gives the verdict if it is owed.
@@ -184,13 +199,16 @@ impl<R: LedgerRead> State<R> {
                         return Ok(());
                     }
                 }
+                self.ask_back(&outcome, place, from, now, effects)?;
                 outcome
             }
             Err(error) => BatchOutcome::Invalid(error),
         };
         let verdict = match &outcome {
             BatchOutcome::Added { .. } => Verdict::Accept,
+            // Of two batches for one place only the author is guilty, and the second is not passed on.
             BatchOutcome::Known
+            | BatchOutcome::Taken
             | BatchOutcome::Gap { .. }
             | BatchOutcome::Ahead
             | BatchOutcome::TooFar
@@ -200,6 +218,25 @@ impl<R: LedgerRead> State<R> {
         };
         effects.push(Effect::Verdict(message, verdict));
         self.on_batch_outcome(outcome, &mut Newest::new(), effects);
+        Ok(())
+    }
+
+    /// A batch that does not name the one before it as known here: its author signed another one there, or whoever sent
+    /// it follows another branch. The sender is asked for that one, now and then: the two together are a proof.
+    pub(super) fn ask_back(
+        &mut self,
+        outcome: &BatchOutcome,
+        (station, sequence): (StationId, Sequence),
+        from: StationId,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
+        if let (BatchOutcome::Unlinked, Some(before)) = (outcome, sequence.previous())
+            && !self.ledger.is_accused(&station)?
+            && self.gossip.may_ask_back(station, now)
+        {
+            effects.push(Effect::FetchLog { peer: from, station, from: before });
+        }
         Ok(())
     }
 
@@ -257,11 +294,13 @@ impl<R: LedgerRead> State<R> {
         let bytes: usize = batches.iter().map(encoded_len).sum();
         let mut newest = Newest::new();
         for batch in batches {
+            let place = batch.place();
             let outcome = self.ledger.add_batch(batch, now)?;
             if let BatchOutcome::Invalid(error) = &outcome {
                 self.judge(error.severity(), from, error, now, effects);
                 break;
             }
+            self.ask_back(&outcome, place, from, now, effects)?;
             self.on_batch_outcome(outcome, &mut newest, effects);
         }
         if bytes > FULL_ANSWER_BYTES {
@@ -337,6 +376,7 @@ impl<R: LedgerRead> State<R> {
             }
             Err(refusal) => return Ok(Some(self.judge(refusal.severity(), from, &refusal, now, effects))),
         };
+        self.ledger.compare_introduction(&announcement)?;
         let (is_known, is_head) = (self.ledger.chain().contains(&hash), self.ledger.chain().head() == hash);
         // A sync may have brought the head before gossip did: others still hear of it from here.
         if (is_known && !is_head) || self.gossip.incomplete.contains_key(&hash) {

@@ -11,7 +11,7 @@ use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
 
 use super::State;
-use super::clients::record_events;
+use super::clients::{patience_ms, record_events};
 use crate::service::effect::{Effect, Reply, Token};
 
 /// Blocks whose producers take turns.
@@ -19,6 +19,9 @@ const RECENT_BLOCKS: usize = 100;
 
 /// After a block of its own came to nothing a station waits this long, in milliseconds.
 const AGAIN_MS: i64 = 1_000;
+
+/// Requests for a block that wait, at most. While nothing may be signed they wait, and whoever asked may have gone.
+const MAX_ASKED: usize = 256;
 
 /// When a station mines.
 #[derive(Clone, Debug)]
@@ -37,8 +40,8 @@ pub(super) struct Mining {
     config: MiningConfig,
     /// The template that the miner works on.
     job: Option<Template>,
-    /// Who asked for a block.
-    asked: Vec<Token>,
+    /// Who asked for a block, and when.
+    asked: Vec<(Token, Timestamp)>,
     /// Since when there is reason to mine on this head.
     reason_since: Option<Timestamp>,
     /// When this station's turn comes.
@@ -69,7 +72,7 @@ impl Mining {
 
     /// Who asked for a block; nobody waits any more.
     pub(super) fn take_asked(&mut self) -> Vec<Token> {
-        std::mem::take(&mut self.asked)
+        self.asked.drain(..).map(|(token, _)| token).collect()
     }
 
     /// The head moved: the job is stale, and turns begin anew.
@@ -82,8 +85,12 @@ impl Mining {
 }
 
 impl<R: LedgerRead> State<R> {
-    pub(super) fn on_mine(&mut self, token: Token) {
-        self.mining.asked.push(token);
+    pub(super) fn on_mine(&mut self, token: Token, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.mining.asked.len() < MAX_ASKED {
+            self.mining.asked.push((token, now));
+        } else {
+            effects.push(Effect::Reply(token, Reply::Overloaded));
+        }
     }
 
     /// Whether this station's reveal chain is used up.
@@ -93,15 +100,20 @@ impl<R: LedgerRead> State<R> {
 
     /// Starts the miner when it is time.
     pub(super) fn decide_mining(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
+        if let Some(reason) = self.signing.reason() {
+            // What is being mined would have to be signed.
+            self.mining.head_moved(effects);
+            let is_over = |(_, since): &mut (Token, Timestamp)| now.since(*since) >= patience_ms(reason);
+            let told = self.mining.asked.extract_if(.., is_over);
+            effects.extend(told.map(|(token, _)| Effect::Reply(token, Reply::NotSigning(reason))));
+            return Ok(());
+        }
         if self.mining.job.is_some() || self.mining.not_before.is_some_and(|at| now < at) {
             return Ok(());
         }
         self.mining.not_before = None;
         let is_asked = !self.mining.asked.is_empty();
         if !is_asked && !self.is_turn(now) {
-            return Ok(());
-        }
-        if !self.syncing.may_sign() {
             return Ok(());
         }
         let (introduced, template) = self.ledger.template(now)?;
@@ -131,7 +143,7 @@ impl<R: LedgerRead> State<R> {
     }
 
     fn reply_to_asked(&mut self, effects: &mut Vec<Effect>, reply: impl Fn() -> Reply) {
-        effects.extend(self.mining.asked.drain(..).map(|token| Effect::Reply(token, reply())));
+        effects.extend(self.mining.asked.drain(..).map(|(token, _)| Effect::Reply(token, reply())));
     }
 
     /// Whether there is reason to mine and the producers before this one have had their slots.

@@ -2,12 +2,14 @@
 //!
 //! Pure: [`State::handle`] takes what happened and the time, and returns what is to be done. The same code runs in
 //! the daemon and in the simulator. Each concern has its file: `clients` (records and queries), `gossip`, `mining`,
-//! `syncing`.
+//! `signing` (whether it may), `accusing` (who equivocated), `syncing`.
 
+mod accusing;
 mod clients;
 mod disk;
 mod gossip;
 mod mining;
+mod signing;
 mod syncing;
 
 use std::collections::BTreeMap;
@@ -18,15 +20,19 @@ use qfzz_ledger_core::ledger::{BlocksOutcome, Ledger, Transition};
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::alive::Run;
 
 use super::effect::{Effect, Event, Input};
+use accusing::Accusing;
 use clients::Clients;
 use gossip::Gossip;
 use mining::Mining;
+use signing::{Change, Signing};
 use syncing::Syncing;
 
 pub use mining::MiningConfig;
-pub use syncing::{Hold, SyncConfig};
+pub use signing::{Hold, NotSigning};
+pub use syncing::SyncConfig;
 
 /// How this station behaves; nothing here is a rule of validity.
 #[derive(Clone, Debug)]
@@ -37,6 +43,8 @@ pub struct StateConfig {
     pub sync: SyncConfig,
     /// Whether it may sign at once after the start.
     pub hold: Hold,
+    /// Which run of the station's daemon this is.
+    pub run: Run,
 }
 
 /// A connected peer.
@@ -52,6 +60,8 @@ pub struct State<R> {
     clients: Clients,
     gossip: Gossip,
     mining: Mining,
+    signing: Signing,
+    accusing: Accusing,
     syncing: Syncing,
     is_disk_full: bool,
     reorganisations: u64,
@@ -66,7 +76,9 @@ impl<R: LedgerRead> State<R> {
             clients: Clients::default(),
             gossip: Gossip::default(),
             mining: Mining::new(config.mining),
-            syncing: Syncing::new(config.sync, config.hold),
+            signing: Signing::new(config.run, config.hold),
+            accusing: Accusing::default(),
+            syncing: Syncing::new(config.sync),
             is_disk_full: false,
             reorganisations: 0,
         }
@@ -104,15 +116,17 @@ impl<R: LedgerRead> State<R> {
             Input::Disk { full } => self.on_disk(full, now, effects),
             Input::Tick => self.retry_waiting(now, effects)?,
             Input::Submit { token, records } => self.on_submit(token, records, now, effects),
-            Input::Mine { token } => self.on_mine(token),
+            Input::Mine { token } => self.on_mine(token, now, effects),
             Input::Connected(peer) => self.on_connected(peer, now),
             Input::Subscribed(peer) => self.on_subscribed(peer, now),
             Input::Disconnected(peer) => self.on_disconnected(peer),
             Input::GossipBatch { message, from, data } => self.on_gossip_batch(message, from, &data, now, effects)?,
             Input::GossipBlock { message, from, data } => self.on_gossip_block(message, from, &data, now, effects)?,
             Input::SyncedBlocks { token, blocks } => self.on_synced_blocks(token, blocks, now, effects)?,
-            Input::SyncedBatches { token, batches } => self.on_synced_batches(token, batches, now, effects)?,
-            Input::SyncEnded(report) => self.on_sync_ended(*report, now, effects),
+            Input::SyncedBatches { token, peer, batches } => {
+                self.on_synced_batches(token, peer, batches, now, effects)?;
+            }
+            Input::SyncEnded(report) => self.on_sync_ended(*report, now, effects)?,
             Input::FetchedBatches { block, from, batches } => {
                 self.on_fetched_batches(block, from, batches, now, effects)?;
             }
@@ -125,14 +139,49 @@ impl<R: LedgerRead> State<R> {
 
     /// What may be due after any input: signing, mining, syncing.
     fn follow_up(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
-        self.syncing.end_hold(now);
+        if let Some(created_at) = self.ledger.take_foreign() {
+            let change = self.signing.met_foreign(created_at, now);
+            self.on_signing_changed(change, now, effects);
+        }
+        let change = self.signing.tick(self.syncing.is_asking(now), now);
+        self.on_signing_changed(change, now, effects);
         if self.is_disk_full {
             return Ok(());
         }
+        self.accuse(now, effects)?;
         self.sign_submitted(now, effects)?;
         self.decide_mining(now, effects)?;
         self.decide_syncs(now, effects);
         Ok(())
+    }
+
+    /// Why nothing is signed; `None` where it is.
+    pub const fn not_signing(&self) -> Option<NotSigning> {
+        self.signing.reason()
+    }
+
+    /// Whether another daemon with this station's key was heard of, which started later and so signs nothing.
+    pub const fn is_followed(&self) -> bool {
+        self.signing.is_followed()
+    }
+
+    /// Tells what changed about signing, and asks peers where that may decide it.
+    fn on_signing_changed(&mut self, change: Option<Change>, now: Timestamp, effects: &mut Vec<Effect>) {
+        let event = match change {
+            None => return,
+            Some(Change::LogKnown) => Event::LogKnown,
+            Some(Change::Suspected) => {
+                self.syncing.want_all(now);
+                Event::AnotherDaemonSeen
+            }
+            Some(Change::Stopped) => Event::StoppedSigning,
+            Some(Change::OtherStopped) => {
+                // The other one hears the sooner that this one is alive.
+                self.syncing.want_all(now);
+                Event::AnotherDaemonStopped
+            }
+        };
+        effects.push(Effect::Event(event));
     }
 
     /// When the next [`Input::Tick`] is wanted, at the latest.
@@ -141,8 +190,9 @@ impl<R: LedgerRead> State<R> {
         if self.is_disk_full {
             return latest;
         }
-        let signing = [self.clients.wake_at(), self.mining.wake_at()].into_iter().filter(|_| self.syncing.may_sign());
-        let wishes = signing.chain([self.gossip.wake_at(), self.syncing.wake_at()]);
+        let signing = [self.clients.wake_at(), self.mining.wake_at()].into_iter().filter(|_| self.signing.may_sign());
+        let held = self.signing.wake_at(self.syncing.is_asking(now));
+        let wishes = signing.chain([held, self.gossip.wake_at(), self.syncing.wake_at()]);
         wishes.flatten().min().unwrap_or(latest).min(latest)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use qfzz_ledger_core::batch::SignedBatch;
+use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
 use qfzz_ledger_core::ledger::BatchOutcome;
@@ -11,6 +11,7 @@ use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::severity::Severity;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::alive::Statement;
 use qfzz_sync::message::Status;
 use qfzz_sync::peer::SessionError;
 use qfzz_sync::plan::Anchor;
@@ -18,8 +19,8 @@ use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::serve::PendingView;
 use qfzz_sync::session::{Here, Taken};
 
-use super::State;
 use super::gossip::{Newest, pass_on};
+use super::{NotSigning, State};
 use crate::service::effect::{Effect, Event, Reply, Token};
 
 /// Syncs under way at once, at most: a slow peer must not hold up the others.
@@ -56,23 +57,8 @@ pub struct SyncConfig {
     pub interval_ms: i64,
 }
 
-/// Whether a station may sign.
-///
-/// It must not sign before it knows its own log: a log restored from a backup lacks its newest batches, and signing
-/// their places again would be equivocation (protocol, section 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// It may.
-    No,
-    /// It waits for one peer's answer until this time, then goes on.
-    Until(Timestamp),
-    /// Its store was lost: it waits for one peer's answer.
-    UntilAnswered,
-}
-
 pub(super) struct Syncing {
     config: SyncConfig,
-    hold: Hold,
     /// When a sync with each connected peer is due.
     due: BTreeMap<StationId, Timestamp>,
     running: BTreeSet<StationId>,
@@ -86,10 +72,9 @@ pub(super) struct Syncing {
 }
 
 impl Syncing {
-    pub(super) fn new(config: SyncConfig, hold: Hold) -> Self {
+    pub(super) fn new(config: SyncConfig) -> Self {
         Self {
             config,
-            hold,
             due: BTreeMap::new(),
             running: BTreeSet::new(),
             slow: BTreeSet::new(),
@@ -120,28 +105,19 @@ impl Syncing {
         self.banned.get(peer).is_some_and(|until| *until > now)
     }
 
-    /// Goes on without an answer where the time for one is over.
-    pub(super) fn end_hold(&mut self, now: Timestamp) {
-        // A sync that is under way may be bringing this station's own log.
-        if let Hold::Until(until) = self.hold
-            && now >= until
-            && self.running.is_empty()
-        {
-            self.hold = Hold::No;
-        }
+    /// Whether a sync is under way, or should have begun.
+    pub(super) fn is_asking(&self, now: Timestamp) -> bool {
+        !self.running.is_empty() || self.waiting().any(|(_, due)| due <= now)
     }
 
-    pub(super) fn may_sign(&self) -> bool {
-        self.hold == Hold::No
+    /// Every connected peer is asked as soon as may be.
+    pub(super) fn want_all(&mut self, now: Timestamp) {
+        let peers: Vec<StationId> = self.due.keys().copied().filter(|peer| !self.is_banned(peer, now)).collect();
+        peers.into_iter().for_each(|peer| self.want(peer, now));
     }
 
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
-        let held = match self.hold {
-            Hold::Until(until) => Some(until).filter(|_| self.running.is_empty()),
-            Hold::No | Hold::UntilAnswered => None,
-        };
-        let next = self.waiting().map(|(_, due)| due).min().filter(|_| self.running.len() < MAX_RUNNING);
-        held.into_iter().chain(next).min()
+        self.waiting().map(|(_, due)| due).min().filter(|_| self.running.len() < MAX_RUNNING)
     }
 }
 
@@ -151,9 +127,10 @@ impl<R: LedgerRead> State<R> {
         self.syncing.is_synced
     }
 
-    /// Whether signing waits for a peer's answer.
-    pub const fn hold(&self) -> Hold {
-        self.syncing.hold
+    /// What this station says of the daemon that runs it, to its peers; none from one that repairs the store.
+    pub fn alive(&self, now: Timestamp) -> Option<Statement> {
+        let run = Some(self.signing.run()).filter(|_| self.not_signing() != Some(NotSigning::Repairing))?;
+        Some(Statement::sign(self.ledger.rules(), self.ledger.own().key(), run, now))
     }
 
     pub(super) fn on_connected(&mut self, peer: StationId, now: Timestamp) {
@@ -196,8 +173,17 @@ impl<R: LedgerRead> State<R> {
         }
     }
 
-    pub(super) fn on_sync_ended(&mut self, report: SyncReport, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn on_sync_ended(
+        &mut self,
+        report: SyncReport,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadError> {
         let peer = report.peer;
+        if let Some(other) = &report.other_run {
+            let change = self.signing.heard_of(other, now);
+            self.on_signing_changed(change, now, effects);
+        }
         self.syncing.running.remove(&peer);
         if self.peers.contains_key(&peer) {
             self.syncing.ended.insert(peer, now);
@@ -211,10 +197,10 @@ impl<R: LedgerRead> State<R> {
         match &report.fault {
             None => {
                 self.syncing.is_synced = true;
-                if self.syncing.hold == Hold::UntilAnswered {
-                    effects.push(Effect::Event(Event::LogKnown));
+                let own_end = self.ledger.log_end(&self.ledger.own().station())?;
+                if report.your_log.is_some_and(|told| told.next <= own_end.next) {
+                    self.signing.answered(now);
                 }
-                self.syncing.hold = Hold::No;
             }
             Some(
                 Fault::Session(SessionError::Timeout | SessionError::Disconnected) | Fault::Busy | Fault::Withheld,
@@ -238,6 +224,7 @@ impl<R: LedgerRead> State<R> {
             Some(_) => {}
         }
         effects.push(Effect::Event(Event::Sync(Box::new(report))));
+        Ok(())
     }
 
     /// Parts with a peer for `ms` milliseconds, because of what it did, in the past tense.
@@ -292,37 +279,35 @@ impl<R: LedgerRead> State<R> {
         if let Some(block) = new_head.filter(|block| block.hash() != head) {
             effects.push(Effect::PublishBlock(block.clone()));
         }
-        let reply = match refused {
-            None => Ok(taken),
-            Some((_, refusal)) => Err(Fault::Block(refusal)),
-        };
-        effects.push(Effect::Reply(token, Reply::Taken(reply)));
+        let outcome = refused.map_or(Ok(()), |(_, refusal)| Err(Fault::Block(refusal)));
+        effects.push(Effect::Reply(token, Reply::Taken(taken, outcome)));
         Ok(())
     }
 
     pub(super) fn on_synced_batches(
         &mut self,
         token: Token,
+        peer: StationId,
         batches: Vec<SignedBatch>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
-        let mut taken = Ok(Taken::default());
+        let (mut taken, mut ended) = (Taken::default(), Ok(()));
         let mut newest = Newest::new();
         for batch in batches {
+            let place = batch.place();
             let outcome = self.ledger.add_batch(batch, now)?;
             if let BatchOutcome::Invalid(error) = outcome {
-                taken = Err(Fault::Batch(error));
+                ended = Err(Fault::Batch(error));
                 break;
             }
+            self.ask_back(&outcome, place, peer, now, effects)?;
             let (count, records) = self.on_batch_outcome(outcome, &mut newest, effects);
-            if let Ok(taken) = &mut taken {
-                taken.count += count;
-                taken.records += records;
-            }
+            taken.count += count;
+            taken.records += records;
         }
         pass_on(newest, effects);
-        effects.push(Effect::Reply(token, Reply::Taken(taken)));
+        effects.push(Effect::Reply(token, Reply::Taken(taken, ended)));
         Ok(())
     }
 
@@ -369,14 +354,23 @@ impl<R: LedgerRead> PendingView for State<R> {
         let Here { tip, pending, .. } = self.here()?;
         let (federation, height) = (self.ledger.rules().federation(), self.ledger.chain().height());
         let your_log = self.ledger.log_end(asker)?;
-        Ok(Status { federation, head: tip.hash, height, work: tip.work, pending, your_log })
+        Ok(Status { federation, head: tip.hash, height, work: tip.work, pending, your_log, other_run: None })
     }
 
-    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, Sequence)> {
-        self.ledger.pool().log_ends(after).take(limit).map(|(station, end)| (station, end.next)).collect()
+    fn confirmed_from(
+        &self,
+        station: &StationId,
+        from: Sequence,
+        bytes: usize,
+    ) -> Result<Vec<VerifiedBatch>, ReadError> {
+        self.ledger.confirmed_from(station, from, bytes)
     }
 
-    fn log_from(&self, station: &StationId, from: Sequence) -> Vec<qfzz_ledger_core::batch::VerifiedBatch> {
+    fn pending_logs(&self, after: Option<StationId>, limit: usize) -> Vec<(StationId, LogEnd)> {
+        self.ledger.pool().log_ends(after).take(limit).collect()
+    }
+
+    fn log_from(&self, station: &StationId, from: Sequence) -> Vec<VerifiedBatch> {
         self.ledger.pool().log_from(station, from).cloned().collect()
     }
 }

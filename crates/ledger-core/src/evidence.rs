@@ -1,0 +1,78 @@
+//! What a ledger has seen of batches beside those that it holds: headers to compare later ones with, and what came of
+//! comparing.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::batch_header::SignedBatchHeader;
+use crate::equivocation::BatchEquivocation;
+use crate::federation::Rules;
+use crate::ids::{Sequence, StationId};
+use crate::time::Timestamp;
+
+/// Headers that are remembered, at most; the oldest are forgotten first. About 300 bytes each.
+const MAX_SEEN: usize = 1_024;
+
+/// Proofs that wait to be taken, at most one a station; beyond that, later ones are left out.
+const MAX_PROOFS: usize = 64;
+
+/// A place in a station's log.
+type Place = (StationId, Sequence);
+
+/// Evidence of equivocation. In memory only: what is lost with it shows again where the two batches meet again.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Headers whose signature was checked, of batches that are neither on the best chain nor wait for it.
+    seen: HashMap<Place, SignedBatchHeader>,
+    order: VecDeque<Place>,
+    proofs: BTreeMap<StationId, BatchEquivocation>,
+    /// The date of the newest batch of this station's own log that it was sent and had not signed.
+    foreign: Option<Timestamp>,
+}
+
+impl Evidence {
+    /// Remembers a signed header; the first one at a place stays.
+    pub fn see(&mut self, header: SignedBatchHeader) {
+        let place = header.place();
+        if self.seen.contains_key(&place) {
+            return;
+        }
+        self.seen.insert(place, header);
+        self.order.push_back(place);
+        if self.order.len() > MAX_SEEN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+    }
+
+    /// The header that is remembered at a place.
+    pub fn seen(&self, station: &StationId, sequence: Sequence) -> Option<&SignedBatchHeader> {
+        self.seen.get(&(*station, sequence))
+    }
+
+    /// Two headers of one place met: if they prove something, the proof waits to be taken.
+    pub fn met(&mut self, rules: &Rules, one: SignedBatchHeader, other: SignedBatchHeader) {
+        let station = one.header.station;
+        if self.proofs.contains_key(&station) || self.proofs.len() >= MAX_PROOFS {
+            return;
+        }
+        if let Ok(proof) = BatchEquivocation::new(rules, one, other) {
+            self.proofs.insert(station, proof);
+        }
+    }
+
+    /// The proofs found since this was last asked, in order of their stations.
+    pub fn take_proofs(&mut self) -> Vec<BatchEquivocation> {
+        std::mem::take(&mut self.proofs).into_values().collect()
+    }
+
+    /// Takes note of a batch of this station's own log, signed at `created_at`, that it had not signed.
+    pub fn note_foreign(&mut self, created_at: Timestamp) {
+        self.foreign = self.foreign.max(Some(created_at));
+    }
+
+    /// The date of the newest such batch since this was last asked.
+    pub fn take_foreign(&mut self) -> Option<Timestamp> {
+        self.foreign.take()
+    }
+}
