@@ -451,6 +451,33 @@ fn who_gives_one_block_in_19_seconds_is_left_after_a_minute() {
 }
 
 #[test]
+fn who_takes_long_gives_way_after_half_a_minute_where_others_wait() {
+    for others_wait in [false, true] {
+        let world = World::new();
+        world.here.others_wait(others_wait);
+        let (before, height) = (world.here.clock().now(), world.here.height());
+        let link = world.but(|world, request, mut answer| {
+            if let (Request::Blocks { .. }, Response::Blocks(blocks)) = (request, &mut answer) {
+                world.here.clock().advance(9_000);
+                blocks.truncate(1);
+            }
+            Ok(answer)
+        });
+        let report = world.here.sync_over(&link);
+        let took = world.here.clock().now().since(before);
+        if others_wait {
+            assert_eq!(report.fault, Some(Fault::GaveWay));
+            assert!((30_000..40_000).contains(&took), "{took}");
+            assert_eq!(Fault::GaveWay.severity(), Severity::Later);
+        } else {
+            assert_eq!(report.fault, Some(Fault::Session(SessionError::Timeout)));
+            assert!(took > 50_000, "{took}");
+        }
+        assert_eq!(world.here.height(), height + report.blocks);
+    }
+}
+
+#[test]
 fn who_leaves_in_the_middle_is_not_at_fault_and_what_it_gave_is_kept() {
     for left_after in 0..5 {
         let world = World::new();

@@ -101,7 +101,8 @@ impl ServiceHandle {
             Reply::NotMined(reason) => Err(reason.into()),
             Reply::DiskFull => Err(ServiceError::DiskFull),
             Reply::NotSigning(reason) => Err(reason.into()),
-            Reply::Submitted(_) | Reply::Overloaded | Reply::Taken(..) => Err(ServiceError::Stopped),
+            Reply::Overloaded => Err(ServiceError::Overloaded),
+            Reply::Submitted(_) | Reply::Taken(..) => Err(ServiceError::Stopped),
         }
     }
 

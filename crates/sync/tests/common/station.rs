@@ -243,6 +243,11 @@ impl Station {
         self.sync_over(&self.link_to(other))
     }
 
+    /// From now on others wait for their turn to be synced with, or not.
+    pub(crate) fn others_wait(&self, wait: bool) {
+        self.others_wait.store(wait, Ordering::Relaxed);
+    }
+
     pub(crate) fn sync_over(&self, link: &Link<'_>) -> SyncReport {
         block_on(sync_with(link, self, self))
     }

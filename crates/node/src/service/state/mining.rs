@@ -20,6 +20,9 @@ const RECENT_BLOCKS: usize = 100;
 /// After a block of its own came to nothing a station waits this long, in milliseconds.
 const AGAIN_MS: i64 = 1_000;
 
+/// Requests for a block that wait, at most. While nothing may be signed they wait, and whoever asked may have gone.
+const MAX_ASKED: usize = 256;
+
 /// When a station mines.
 #[derive(Clone, Debug)]
 pub struct MiningConfig {
@@ -82,8 +85,12 @@ impl Mining {
 }
 
 impl<R: LedgerRead> State<R> {
-    pub(super) fn on_mine(&mut self, token: Token, now: Timestamp) {
-        self.mining.asked.push((token, now));
+    pub(super) fn on_mine(&mut self, token: Token, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.mining.asked.len() < MAX_ASKED {
+            self.mining.asked.push((token, now));
+        } else {
+            effects.push(Effect::Reply(token, Reply::Overloaded));
+        }
     }
 
     /// Whether this station's reveal chain is used up.

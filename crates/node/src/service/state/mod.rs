@@ -116,7 +116,7 @@ impl<R: LedgerRead> State<R> {
             Input::Disk { full } => self.on_disk(full, now, effects),
             Input::Tick => self.retry_waiting(now, effects)?,
             Input::Submit { token, records } => self.on_submit(token, records, now, effects),
-            Input::Mine { token } => self.on_mine(token, now),
+            Input::Mine { token } => self.on_mine(token, now, effects),
             Input::Connected(peer) => self.on_connected(peer, now),
             Input::Subscribed(peer) => self.on_subscribed(peer, now),
             Input::Disconnected(peer) => self.on_disconnected(peer),

@@ -206,6 +206,72 @@ fn report(peer: u8, your_log: LogEnd, fault: Option<Fault>) -> SyncReport {
     }
 }
 
+fn begun(effects: &[Effect]) -> Vec<StationId> {
+    let begun = |effect: &Effect| match effect {
+        Effect::Sync(peer) => Some(*peer),
+        _ => None,
+    };
+    effects.iter().filter_map(begun).collect()
+}
+
+#[test]
+fn slow_peers_share_one_turn_and_a_long_sync_gives_way_only_while_another_peer_waits() {
+    let mut state = state(&rules());
+    assert!(!state.must_give_way(at(0)), "one turn is free");
+    assert_eq!(begun(&state.handle(Input::Connected(station(4)), at(0))), [station(4)]);
+    assert!(!state.must_give_way(at(10_000)), "nobody waits");
+    assert_eq!(begun(&state.handle(Input::Connected(station(5)), at(10_000))), []);
+    assert!(!state.must_give_way(at(11_999)));
+    assert!(state.must_give_way(at(12_000)));
+    let slow = |peer: u8, fault| match sync_ended(peer, fault) {
+        Input::SyncEnded(report) => Input::SyncEnded(Box::new(SyncReport { elapsed_ms: 20_000, ..*report })),
+        _ => unreachable!("that is what it makes"),
+    };
+    assert_eq!(begun(&state.handle(slow(2, Some(Fault::GaveWay)), at(20_000))), [station(5)]);
+    let next = begun(&state.handle(slow(3, Some(Fault::GaveWay)), at(20_000)));
+    assert!(next == [station(2)] || next == [station(3)], "{next:?}");
+    assert_eq!(begun(&state.handle(slow(4, Some(Fault::GaveWay)), at(20_000))), [], "the turn of the slow is taken");
+    assert_eq!(begun(&state.handle(Input::Connected(station(6)), at(20_000))), [station(6)], "who is not slow may");
+    let ended = if next == [station(2)] { 2 } else { 3 };
+    let slow_again = begun(&state.handle(slow(ended, Some(Fault::GaveWay)), at(20_010)));
+    assert_eq!(slow_again.len(), 1);
+    assert_ne!(slow_again, next, "the others come first");
+}
+
+#[test]
+fn who_announces_on_and_on_what_attaches_to_nothing_is_left_for_a_minute() {
+    let rules = rules();
+    let mut state = state(&rules);
+    let author = Author::new(&rules, 4);
+    let batch = author.clone().batch(at(0), vec![interaction("u")]);
+    let orphan = |number: u64| {
+        let mut parent = [7; 32];
+        parent[..8].copy_from_slice(&number.to_le_bytes());
+        author.block((Height::new(6), BlockHash::from_bytes(parent)), 0, at(1), vec![batch.clone()])
+    };
+    let banned = |effects: &[Effect]| {
+        let until = |effect: &Effect| match effect {
+            Effect::Ban { peer, until, .. } => Some((*peer, *until)),
+            _ => None,
+        };
+        effects.iter().find_map(until)
+    };
+    for number in 0..512 {
+        assert_eq!(banned(&state.handle(announced(number, station(2), &orphan(number)), at(10))), None, "{number}");
+    }
+    let one_more = state.handle(announced(512, station(2), &orphan(512)), at(10));
+    assert_eq!(banned(&one_more), Some((station(2), at(60_010))));
+    assert_eq!(banned(&state.handle(announced(513, station(3), &orphan(513)), at(10))), None, "nobody else is");
+}
+
+#[test]
+fn requests_for_a_block_that_cannot_be_answered_do_not_pile_up() {
+    let mut state = state(&rules());
+    let refused = |effects: &[Effect]| effects.iter().any(|it| matches!(it, Effect::Reply(_, Reply::Overloaded)));
+    let refusals = (0..300).filter(|token| refused(&state.handle(Input::Mine { token: *token }, at(10)))).count();
+    assert_eq!(refusals, 300 - 256);
+}
+
 fn signs(effects: &[Effect]) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::Persist(it) if !it.own_batches.is_empty()))
 }
@@ -239,6 +305,51 @@ fn a_clock_behind_the_chains_is_named_and_mining_is_not_tried_again_at_once() {
     let again = state.handle(Input::Mine { token: 4 }, behind.saturating_add(10));
     assert!(!is_answered(&again, 4) && !again.iter().any(|effect| matches!(effect, Effect::StartMining(_))));
     assert!(is_answered(&state.handle(Input::Tick, behind.saturating_add(1_010)), 4));
+}
+
+#[test]
+fn with_a_full_disk_nothing_is_decided_and_all_that_wait_are_told() {
+    let rules = rules();
+    let mut state = state(&rules);
+    let mut author = Author::new(&rules, 3);
+    let block = branch(&rules, &mut Author::new(&rules, 2), 1).remove(0);
+    // Held back until a peer has told of the own log, so that all of it waits.
+    state.handle(Input::Submit { token: 1, records: vec![interaction("u")] }, at(1));
+    state.handle(Input::Mine { token: 2 }, at(1));
+    let refused = |effects: &[Effect]| -> Vec<u64> {
+        let token = |effect: &Effect| match effect {
+            Effect::Reply(token, Reply::DiskFull | Reply::Taken(_, Err(Fault::Here))) => Some(*token),
+            _ => None,
+        };
+        effects.iter().filter_map(token).collect()
+    };
+    let mut told = refused(&state.handle(Input::Disk { full: true }, at(2)));
+    told.sort_unstable();
+    assert_eq!(told, [1, 2]);
+    assert!(state.is_disk_full());
+    let batch = author.batch(at(3), vec![interaction("u")]);
+    let mut effects = Vec::new();
+    for input in [
+        Input::Submit { token: 3, records: vec![interaction("u")] },
+        Input::Mine { token: 4 },
+        Input::SyncedBlocks { token: 5, blocks: vec![block.clone()] },
+        Input::SyncedBatches { token: 6, peer: station(2), batches: vec![batch.signed().clone()] },
+        gossiped(7, station(2), &batch),
+        announced(8, station(2), &block),
+        Input::Tick,
+    ] {
+        effects.extend(state.handle(input, at(HOLD_UNTIL + 1)));
+    }
+    assert_eq!(refused(&effects), [3, 4, 5, 6]);
+    assert_eq!(verdicts(&effects), [(7, Verdict::Ignore), (8, Verdict::Ignore)]);
+    assert!(!effects.iter().any(|it| matches!(it, Effect::Persist(_) | Effect::StartMining(_) | Effect::Sync(_))));
+    assert!(state.ledger().pool().is_empty() && state.ledger().chain().height() == Height::ZERO);
+
+    state.handle(Input::Disk { full: false }, at(HOLD_UNTIL + 2));
+    state.handle(gossiped(9, station(2), &batch), at(HOLD_UNTIL + 2));
+    assert_eq!(state.ledger().pool().records(), 1);
+    let taken = state.handle(Input::SyncedBlocks { token: 10, blocks: vec![block] }, at(HOLD_UNTIL + 2));
+    assert!(taken.iter().any(|it| matches!(it, Effect::Persist(_))));
 }
 
 /// The same once it may sign, its peers having told nothing new of its own log.
