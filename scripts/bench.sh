@@ -19,8 +19,11 @@ fi
     cargo build --release --locked --quiet --package qfzz-node --bin qfzz --package qfzz-bench --bin qfzz-bench
 ) >&2
 
-# In a session of its own, which the system gives the processors before others where it may: what else runs on the
-# machine then disturbs little. Without the right to do so it is measured as it comes.
-exec setsid --wait bash -c '
-    { echo -20 >/proc/self/autogroup; } 2>/dev/null || echo "bench.sh: other load may disturb this" >&2
-    exec "$@"' bench.sh env QFZZ_BIN="${QFZZ_BIN:-$target/release/qfzz}" "$target/release/qfzz-bench" "$@"
+# Before all else that runs on the machine, where that is allowed (as root): what others do then disturbs little.
+first=()
+if chrt --rr 1 true 2>/dev/null; then
+    first=(chrt --rr 1)
+else
+    echo "bench.sh: no right to run before other programs: their load may disturb this" >&2
+fi
+exec "${first[@]}" env QFZZ_BIN="${QFZZ_BIN:-$target/release/qfzz}" "$target/release/qfzz-bench" "$@"

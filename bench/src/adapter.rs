@@ -110,6 +110,8 @@ impl Adapter {
                 };
                 identity.store(&dir)?;
                 dir.write_genesis(&federation()?.encode())?;
+                // A station whose store is missing asks others for its log before it signs. This one is new, and has none.
+                std::fs::create_dir_all(dir.journal_dir())?;
                 identity
             }
         };
