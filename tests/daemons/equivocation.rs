@@ -190,19 +190,25 @@ fn a_station_that_signs_a_place_twice_is_proven_to_everywhere_and_has_no_voice_a
         verify_shown(&rules, &record["record"], &pair);
         let opinion = daemon.api().get(&format!("/v1/trust/users/victim?station={id}"));
         assert_eq!((&opinion["score"], &opinion["evidence"]), (&json!(0.5), &json!(0)), "{opinion}");
+        assert_eq!(opinion["why"], "equivocation", "{opinion}");
         let global = daemon.api().get("/v1/trust/global?kind=user&id=victim&policy=mean");
         assert_eq!(global["score"], json!(0.51), "{global}");
         let voices = global["stations"].as_array().expect("an array");
         let voice = voices.iter().find(|it| it["station_id"] == id.as_str()).expect("it is listed");
         assert_eq!((&voice["weight"], &voice["why"]), (&json!(0), &json!("equivocation")), "{voice}");
-        let notices = daemon.api().get("/v1/status")["notices"].to_string();
-        assert!(notices.contains("signed two batches"), "{notices}");
+        let shown = daemon.qfzz(&["status"]).exits(0).stdout;
+        assert!(shown.contains("1 station has signed two batches with one sequence"), "{shown}");
         let exported = daemon.api().try_get("/v1/chain/export").expect("it lives").body;
         assert!(exported.contains("\"batch_equivocation\"") && exported.contains(&proof));
         daemon.qfzz(&["chain", "verify"]).exits(0);
         // Passing such a batch on was no fault.
         assert_eq!(daemon.api().get("/v1/status")["banned_total"], 0);
     }
+    // Whoever wrote the proof has told so.
+    let author = proof.split('.').next().expect("a record id begins with its station");
+    let finder = if first.station() == author { &first } else { &second };
+    finder.api().events(Some(0)).expect("equivocation", &id, PATIENCE);
+    assert!(finder.said("stderr").contains("signed two batches with one sequence"));
     let posted = first.api().try_post("/v1/records", &json!({ "kind": "batch_equivocation" })).expect("it lives");
     assert_eq!((posted.status, &posted.json()["code"]), (422, &json!("kind_of_the_node")));
 

@@ -122,6 +122,9 @@ fn every_command_prints_one_json_value_and_nothing_else_when_asked_to() {
     let elsewhere = tempfile::tempdir().expect("a directory");
     let place = |name: &str| elsewhere.path().join(name).to_str().expect("UTF-8").to_owned();
     let (export, man, address) = (place("chain.json"), place("man"), north.address());
+    let proof = place("proof.json");
+    // A record that is on the chain when its row comes.
+    let record = south.qfzz(&["record", "user_001", "connection"]).exits(0).stdout.trim().to_owned();
     let line = "{\"kind\":\"content_verified\",\"content_id\":\"track_001\",\"creator_id\":\"artist_001\"}\n";
     let table: &[(&[&str], &str)] = &[
         (&["status"], ""),
@@ -148,6 +151,10 @@ fn every_command_prints_one_json_value_and_nothing_else_when_asked_to() {
         (&["chain", "latest"], ""),
         (&["chain", "block", "0"], ""),
         (&["chain", "block", "latest"], ""),
+        (&["chain", "proof", &record], ""),
+        (&["chain", "proof", &record, &proof], ""),
+        (&["chain", "verify-proof", &proof], ""),
+        (&["trust", "user", "user_001", "--explain"], ""),
         (&["chain", "export"], ""),
         (&["chain", "export", &export], ""),
         (&["sync"], ""),
@@ -189,7 +196,7 @@ fn every_failure_has_the_exit_code_of_its_kind_and_a_sentence() {
     fs::write(&file, "nonsense\n").expect("written");
     let file = file.to_str().expect("UTF-8").to_owned();
     let (below_file, foreign, unknown) = (format!("{file}/deeper"), other.address(), "0".repeat(64));
-    let missing = format!("{file}.missing");
+    let (missing, unknown_record) = (format!("{file}.missing"), format!("{STRANGER}.0.0"));
     let cases: &[(i32, &[&str], &[&str])] = &[
         // Failed, or refused.
         (1, &["init"], &["holds a station already", "--data-dir"]),
@@ -216,9 +223,11 @@ fn every_failure_has_the_exit_code_of_its_kind_and_a_sentence() {
         (3, &["chain", "block", "99"], &["no block `99`", "qfzz chain latest"]),
         (3, &["chain", "block", &unknown], &["no block"]),
         (3, &["chain", "block", "ffffff"], &["no block `ffffff`"]),
+        (3, &["chain", "proof", &unknown_record], &["record"]),
         (3, &["sync", STRANGER], &["not connected", "qfzz peers"]),
         // Not verified.
         (5, &["trust", "user", "user_001", "--at-least", "0.9"], &["0.5 is below 0.9"]),
+        (5, &["chain", "verify-proof", &file], &[]),
     ];
     let check = |station: &Daemon, code: i32, command: &[&str], parts: &[&str]| {
         let failed = station.qfzz(command).exits(code);

@@ -90,5 +90,5 @@ fn a_proof_is_verified_without_any_station_and_no_altered_one_is() {
     let (station, _) = id.split_once('.').expect("a place");
     daemon.qfzz(&["chain", "proof", &format!("{station}.99.0")]).exits(3);
     daemon.qfzz(&["chain", "proof", "nonsense"]).exits(2);
-    elsewhere(&["chain", "verify-proof", "/nonexistent"], "").exits(1);
+    elsewhere(&["chain", "verify-proof", "/nonexistent"], "").exits(2);
 }

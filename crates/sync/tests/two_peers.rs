@@ -8,7 +8,7 @@ use common::station::{Clock, Link, Station};
 use qfzz_ledger_core::limits::MAX_BODY_BYTES;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::severity::Severity;
-use qfzz_ledger_core::testing::{added, at, interaction, key, rules, rules_with, verified};
+use qfzz_ledger_core::testing::{Author, added, at, interaction, key, proof, rules, rules_with, verified};
 use qfzz_sync::alive::{OtherRun, Run, Statement};
 use qfzz_sync::message::{MAX_HEADERS, Request, Response, Status};
 use qfzz_sync::report::{Fault, SyncReport};
@@ -193,6 +193,22 @@ fn the_own_log_is_got_back_also_from_a_chain_that_is_not_better() {
         restored.say(vec![interaction("next")]);
         assert!(restored.ledger().take_proofs().is_empty());
     }
+}
+
+#[test]
+fn two_batches_of_one_place_that_wait_at_two_stations_meet_when_these_sync() {
+    let (rules, clock) = (rules(), Clock::default());
+    let [here, there] = [1, 2].map(|number| Station::new(&rules, number, &clock));
+    let mut author = Author::new(&rules, 7);
+    let first = author.batch(at(0), vec![interaction("a")]);
+    let [one, other] = author.equivocate(at(0), [vec![interaction("b")], vec![interaction("c")]]);
+    here.hear([first.clone(), one.clone()]);
+    there.hear([first, other.clone()]);
+    let report = here.sync_with(&there);
+    assert_eq!((report.fault, report.batches), (None, 0), "the log is as long, and the first batch stands");
+    let found = here.ledger().take_proofs();
+    let proofs: Vec<Record> = found.into_iter().map(|it| Record::BatchEquivocation(Box::new(it))).collect();
+    assert_eq!(proofs, [proof(&rules, &one, &other)]);
 }
 
 #[test]

@@ -247,7 +247,9 @@ impl Daemon {
         }
         let elapsed = start.elapsed();
         self.api = api;
-        if self.listen.split('/').any(|part| part == "0") {
+        // Without a federation it listens nowhere yet.
+        let listens = |status: &Value| status["listen"].as_array().is_some_and(|listen| !listen.is_empty());
+        if self.listen.split('/').any(|part| part == "0") && listens(&self.api().get("/v1/status")) {
             self.listen = self.address();
         }
         Ok(elapsed)

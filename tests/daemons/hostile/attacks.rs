@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use crate::forge::{Federation, noise};
+use crate::honest::Took;
 use crate::stranger::{Sources, Stranger, accept, knock, secured, select, send_on_a_stream, varint};
 
 /// Frames of each kind.
@@ -145,6 +146,8 @@ pub(crate) struct Attack {
     pub(crate) to: SocketAddr,
     pub(crate) federation: Federation,
     pub(crate) sources: Sources,
+    /// What the honest stations notice.
+    pub(crate) took: Took,
 }
 
 impl Attack {
@@ -164,7 +167,7 @@ impl Attack {
     }
 
     async fn run(&self, name: &str, way: &Way) -> Outcome {
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), self.took.count());
         let share = match way {
             Way::Knock(_) => 1,
             Way::Secured(count, _) | Way::Streams(count, _) | Way::Gossip(count, _) => *count,
@@ -184,8 +187,9 @@ impl Attack {
         let mut all = Outcome::default();
         outcomes.into_iter().for_each(|outcome| all.add(outcome));
         let Outcome { frames, connections, longest } = all;
+        let p99 = self.took.p99_after(before).unwrap_or_default();
         println!(
-            "  {name}: {frames} frames on {connections} connections, gone after {longest:.1?} at most ({:.1?} in all)",
+            "  {name}: {frames} frames on {connections} connections in {:.1?}, gone after {longest:.1?} at most; honest p99 {p99:.1?}",
             begun.elapsed()
         );
         all

@@ -18,6 +18,31 @@ const PAUSE: Duration = Duration::from_millis(15);
 /// The longest that a record may take: a sync brings it within half a minute even where gossip fails.
 const LOST_AFTER: Duration = Duration::from_secs(60);
 
+/// What each record took.
+#[derive(Clone, Default)]
+pub(crate) struct Took(Arc<Mutex<Vec<Duration>>>);
+
+impl Took {
+    fn push(&self, took: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+    }
+
+    fn take(&self) -> Vec<Duration> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many records there were.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// What 99 of 100 did not exceed, of those after the first `skipped`; none if there are none.
+    pub(crate) fn p99_after(&self, skipped: usize) -> Option<Duration> {
+        let took = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        took.get(skipped..).filter(|took| !took.is_empty()).map(p99)
+    }
+}
+
 /// When which record was first told of by a station.
 #[derive(Clone, Default)]
 struct Seen(Arc<(Mutex<HashMap<String, Instant>>, Condvar)>);
@@ -52,7 +77,7 @@ impl Seen {
 
 /// Two stations that write by turns, and see what the other writes.
 pub(crate) struct Exchange {
-    took: Arc<Mutex<Vec<Duration>>>,
+    took: Took,
     stop: Arc<AtomicBool>,
     writer: JoinHandle<()>,
 }
@@ -62,9 +87,9 @@ impl Exchange {
         let seen = [Seen::default(), Seen::default()];
         stations.iter().zip(&seen).for_each(|(api, seen)| seen.listen(api));
         let stations = stations.map(Api::clone);
-        let (took, stop) = (Arc::<Mutex<Vec<Duration>>>::default(), Arc::<AtomicBool>::default());
+        let (took, stop) = (Took::default(), Arc::<AtomicBool>::default());
         let writer = thread::spawn({
-            let (took, stop) = (Arc::clone(&took), Arc::clone(&stop));
+            let (took, stop) = (took.clone(), Arc::clone(&stop));
             move || {
                 for number in 0_usize.. {
                     if stop.load(Ordering::Acquire) {
@@ -76,7 +101,7 @@ impl Exchange {
                         "kind": "content_verified", "content_id": format!("track {}", number % 50), "creator_id": "dj",
                     }));
                     let heard = seen[reader].when(&id).saturating_duration_since(posted);
-                    took.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+                    took.push(heard);
                     thread::sleep(PAUSE);
                 }
             }
@@ -86,14 +111,19 @@ impl Exchange {
 
     /// What the records up to now took; those that follow are counted anew.
     pub(crate) fn taken(&self) -> Vec<Duration> {
-        std::mem::take(&mut *self.took.lock().unwrap_or_else(PoisonError::into_inner))
+        self.took.take()
+    }
+
+    /// What the records take, as it goes on.
+    pub(crate) fn took(&self) -> Took {
+        self.took.clone()
     }
 
     /// Ends it; returns what the records took since they were last counted.
     pub(crate) fn stop(self) -> Vec<Duration> {
         self.stop.store(true, Ordering::Release);
         self.writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        std::mem::take(&mut *self.took.lock().unwrap_or_else(PoisonError::into_inner))
+        self.took.take()
     }
 }
 

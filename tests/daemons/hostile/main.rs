@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use attacks::{Attack, FRAMES};
 use forge::Federation;
-use honest::{Exchange, Memory, p99};
+use honest::{Exchange, Memory, Took, p99};
 use qfzz_ledger_core::federation::{Genesis, Rules};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_tests::harness::{Daemon, Recipe, alone, wait_for};
@@ -57,7 +57,7 @@ fn a_daemon_stands_up_to_hostile_peers() {
     let idle = idle_listeners(&node);
     let memory = Memory::watch(node.pid());
 
-    let frames = attack(&node);
+    let frames = attack(&node, exchange.took());
 
     let grown = memory.growth();
     let under = exchange.stop();
@@ -88,13 +88,13 @@ fn a_daemon_stands_up_to_hostile_peers() {
 }
 
 /// Runs all attacks; returns how many malformed frames were sent.
-fn attack(node: &Daemon) -> u32 {
+fn attack(node: &Daemon, took: Took) -> u32 {
     let genesis = fs::read(node.data_dir().join("genesis")).expect("a member has one");
     let rules = Rules::new(Genesis::decode(&genesis).expect("its own")).expect("its own");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
     let now = Timestamp::from_millis(now as i64).expect("before the year 10000");
     let to = socket_of(&node.address());
-    let attack = Attack { to, federation: Federation::new(rules, now), sources: Sources::default() };
+    let attack = Attack { to, federation: Federation::new(rules, now), sources: Sources::default(), took };
     let (standing, stand) = mpsc::channel();
     let (enough, is_enough) = tokio::sync::watch::channel(false);
     thread::scope(|scope| {

@@ -124,7 +124,9 @@ Examples:
   qfzz chain verify
   qfzz chain block 17
   qfzz chain block 00ff85a04024         the first 6 digits of a hash, or more
-  qfzz chain export chain.json"
+  qfzz chain export chain.json
+  qfzz chain proof 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3 proof.json
+  qfzz chain verify-proof proof.json"
         }
         "sync" => {
             "\

@@ -166,6 +166,6 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         File::open(file).and_then(|file| file.take(limit).read_to_end(&mut text))
     };
-    read.map_err(|source| Failure::File { doing: "read", path: file.to_owned(), source })?;
+    read.map_err(|source| Failure::Input { path: file.to_owned(), source })?;
     Ok(text)
 }

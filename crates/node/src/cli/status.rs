@@ -64,7 +64,8 @@ pub(super) async fn status(client: &Client, out: &mut Output) -> Result<(), Fail
             let [peer, until, reason] = ["peer_id", "until", "reason"].map(|member| show(banned, member));
             out.facts(&[("kept away", format!("{peer} until {until}: it {reason}"))])?;
         }
-        items(&status["listen"]).iter().try_for_each(|address| out.facts(&[("listens on", show(address, ""))]))
+        items(&status["listen"]).iter().try_for_each(|address| out.facts(&[("listens on", show(address, ""))]))?;
+        items(&status["notices"]).iter().try_for_each(|notice| out.facts(&[("notice", show(notice, ""))]))
     })
 }
 

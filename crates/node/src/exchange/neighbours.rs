@@ -11,17 +11,17 @@ use crate::rate::{Bucket, Rate};
 const REQUESTS: Rate = Rate::per_second(1_024, 256);
 
 /// How often a peer may ask again while it is told that we are busy: an honest one waits a second each time.
-const BUSY: Rate = Rate::per_second(512, 16);
+const BUSY: Rate = Rate::per_second(512, 64);
 
 /// How often a peer may ask for what is not here. After a reorganisation, or for a body that has yet to come, an honest
 /// one does.
 const UNKNOWN: Rate = Rate::per_second(256, 4);
 
 /// How often a peer may fail to give what precedes a batch that it sent. Mined meanwhile, it is not pending any more.
-const WITHHELD: Rate = Rate::per_minute(16, 30);
+const WITHHELD: Rate = Rate::per_second(32, 2);
 
 /// What a peer that does not answer such a request at all costs, compared with one that gives nothing.
-const SILENCE: u64 = 4;
+const SILENCE: u64 = 8;
 
 /// Requests of one peer that are being answered, at most, of [`MAX_ANSWERS`](super::MAX_ANSWERS) in all.
 const MAX_ANSWERING: usize = 12;
@@ -182,9 +182,9 @@ mod tests {
     #[test]
     fn who_does_not_give_what_precedes_its_batches_is_left_and_giving_clears_it() {
         let mut neighbours = one();
-        assert_eq!((0..15).filter(|_| neighbours.gave(&PEER, Gave::Nothing, NOW)).count(), 15);
+        assert_eq!((0..31).filter(|_| neighbours.gave(&PEER, Gave::Nothing, NOW)).count(), 31);
         assert!(neighbours.gave(&PEER, Gave::Something, NOW));
-        assert_eq!((0..100).filter(|_| neighbours.gave(&PEER, Gave::Nothing, NOW)).count(), 16);
+        assert_eq!((0..100).filter(|_| neighbours.gave(&PEER, Gave::Nothing, NOW)).count(), 32);
         let mut silent = one();
         assert_eq!((0..100).filter(|_| silent.gave(&PEER, Gave::Silence, NOW)).count(), 4);
     }

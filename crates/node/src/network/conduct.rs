@@ -6,8 +6,8 @@ use super::gossip::LEAVE_BELOW;
 use crate::rate::{Bucket, Rate};
 
 /// Messages of a peer that were good for nothing, though it need not have known: a station that is far behind sees that
-/// many from its neighbours until its sync is through.
-const USELESS: Rate = Rate::per_second(4_096, 512);
+/// many from a busy neighbour until its sync is through.
+const USELESS: Rate = Rate::per_second(8_192, 1_024);
 
 /// How often a peer may ask for the genesis. A newcomer needs it once, and again when its answer was lost.
 const GENESIS: Rate = Rate::per_minute(8, 6);
@@ -108,7 +108,7 @@ mod tests {
     fn useless_messages_are_forgiven_up_to_a_measure() {
         let now = Instant::now();
         let mut conduct = Conduct::new(now);
-        assert_eq!((0..10_000).filter(|_| conduct.sent_useless(now)).count(), 4_096);
+        assert_eq!((0..10_000).filter(|_| conduct.sent_useless(now)).count(), 8_192);
         assert!(conduct.sent_useless(now + Duration::from_millis(2)));
     }
 

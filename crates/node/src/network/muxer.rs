@@ -24,9 +24,9 @@ use crate::rate::{Bucket, Rate};
 /// peer that opens more loses the connection.
 pub(super) const MAX_STREAMS: usize = 128;
 
-/// Bytes that a peer may send on one connection before we have read them, at most: the least that Yamux allows for so
-/// many streams. Two connections, and a hostile peer's unread bytes are below 64 MiB.
-pub(super) const MAX_UNREAD_BYTES: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize;
+/// Bytes that a peer may send on one connection before we have read them, at most: what Yamux grants so many streams
+/// from the start, and as much again for a sync as fills a fast link round the world.
+const MAX_UNREAD_BYTES: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize + 8 * 1024 * 1024;
 
 /// Streams that a peer may open on one connection: a sync opens one for each request, on loopback hundreds a second.
 const OPENINGS: Rate = Rate::per_second(1_024, 512);

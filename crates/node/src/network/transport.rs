@@ -11,7 +11,7 @@ use libp2p::{PeerId, dns, noise, quic, tcp};
 
 use super::CONNECT_TIMEOUT;
 use super::behaviour::BuildError;
-use super::muxer::{MAX_STREAMS, MAX_UNREAD_BYTES, Metered, Yamux};
+use super::muxer::{MAX_STREAMS, Metered, Yamux};
 
 /// How long a peer that connects may take for the handshakes: five round trips of the slowest satellite link. What is
 /// half open holds one of a few places for that long.
@@ -19,6 +19,9 @@ pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes that a peer may send on one QUIC stream before we have read them: an answer of 2 MiB arrives in one go.
 const MAX_QUIC_STREAM_BYTES: u32 = 4 * 1024 * 1024;
+
+/// The same for all streams of a QUIC connection together.
+const MAX_QUIC_BYTES: u32 = 16 * 1024 * 1024;
 
 /// What a swarm connects with.
 pub(super) fn transport(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, BuildError> {
@@ -41,6 +44,6 @@ fn quic_config(keypair: &Keypair) -> quic::Config {
     config.handshake_timeout = HANDSHAKE_TIMEOUT;
     config.max_concurrent_stream_limit = MAX_STREAMS as u32;
     config.max_stream_data = MAX_QUIC_STREAM_BYTES;
-    config.max_connection_data = MAX_UNREAD_BYTES as u32;
+    config.max_connection_data = MAX_QUIC_BYTES;
     config
 }

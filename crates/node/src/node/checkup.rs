@@ -360,8 +360,11 @@ async fn store(
             match mending::fetch(&shared, genesis.clone()).await {
                 Ok(()) => checkup.did("all that this station had is there again"),
                 Err(NodeError::Unrepaired { missing }) if treatment.accept_loss => {
-                    repair::settle(shared.dir.path())?;
+                    let given_up = repair::give_up(shared.dir.path(), Arc::clone(&rules), station)?;
                     checkup.did(format!("given up, as asked: {missing}"));
+                    if let Some(aside) = given_up.aside {
+                        checkup.did(format!("what cannot stand without that is set aside: {}", aside.display()));
+                    }
                 }
                 // What is missing is told below.
                 Err(NodeError::Unrepaired { .. }) => {}

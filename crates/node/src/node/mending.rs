@@ -21,6 +21,9 @@ use crate::store::{Reach, StoreError, StoreReader};
 /// How long others may take to bring anything of what is missing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same where no other station is known.
+const PATIENCE_ALONE: Duration = Duration::from_secs(1);
+
 /// Between two looks at how far the store is.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -105,7 +108,9 @@ async fn finish(shared: &Arc<Shared>, genesis: Genesis) -> Result<Arc<Member>, N
 pub(super) async fn fetch(shared: &Arc<Shared>, genesis: Genesis) -> Result<(), NodeError> {
     let Some(goal) = repair::goal(shared.dir.path())? else { return Ok(()) };
     let member = Member::start(shared, genesis, Duty::CatchUp).await?;
-    let reached = reach(&member, goal).await;
+    // Somebody unknown may call all the same, who was not told to stay away.
+    let patience = if knows_others(shared, &member.rules) { PATIENCE } else { PATIENCE_ALONE };
+    let reached = reach(&member, goal, patience).await;
     if reached.is_ok() && shared.dir.is_log_unknown() && knows_own_log(&member).await {
         shared.dir.unmark_log_unknown()?;
     }
@@ -116,7 +121,7 @@ pub(super) async fn fetch(shared: &Arc<Shared>, genesis: Genesis) -> Result<(), 
 }
 
 /// Waits until the member has come as far as `goal`, as long as it gets on.
-async fn reach(member: &Member, goal: Reach) -> Result<(), NodeError> {
+async fn reach(member: &Member, goal: Reach, patience: Duration) -> Result<(), NodeError> {
     let station = member.network.station();
     let look = move |state: &State<StoreReader>| -> Result<(bool, Height, Sequence), ReadError> {
         let ledger = state.ledger();
@@ -135,7 +140,7 @@ async fn reach(member: &Member, goal: Reach) -> Result<(), NodeError> {
         if last != Some((height, own_next)) {
             (last, moved) = (Some((height, own_next)), Instant::now());
         }
-        if moved.elapsed() > PATIENCE {
+        if moved.elapsed() > patience {
             return Err(NodeError::Unrepaired { missing: missing(&goal, (has_head, height), own_next) });
         }
         if synced.is_none_or(|at| at.elapsed() > SYNC_EVERY) {

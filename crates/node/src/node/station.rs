@@ -136,6 +136,7 @@ impl StationHandle {
                     let is_known = || Ok::<_, ReadError>(station_state(ledger.read(), &station)?.is_some());
                     let voice = match &opinion {
                         Some(_) => Voice::Opinion(station),
+                        None if equivocation(ledger.read(), &station)?.is_some() => Voice::Equivocator(station),
                         None if ledger.rules().is_founder(&station) || is_known()? => Voice::NoOpinion(station),
                         None => Voice::UnknownStation(station),
                     };

@@ -112,13 +112,36 @@ pub(super) fn reach_of(view: &ViewReader, station: StationId) -> Result<Option<R
 /// # Errors
 /// [`StoreError`]; the old journal is then still in its place, or in its named folder beside a whole new one.
 pub fn repair(dir: &Path, rules: Arc<Rules>, station: StationId) -> Result<Repaired, StoreError> {
-    let (salvage, _) = examine(dir, Arc::clone(&rules), station)?;
+    let (salvage, _) = examine(dir, rules, station)?;
+    let expected = salvage.here().or_further(salvage.expected());
+    replace(dir, &salvage, salvage.own(), expected)
+}
+
+/// Goes on without what is missing: as [`repair`], but own batches that follow a lost one stay in the old journal only,
+/// as they can be on no chain any more; and nothing is waited for.
+///
+/// # Errors
+/// As [`repair`].
+pub fn give_up(dir: &Path, rules: Arc<Rules>, station: StationId) -> Result<Repaired, StoreError> {
+    let (salvage, _) = examine(dir, rules, station)?;
+    let here = salvage.here();
+    let repaired = replace(dir, &salvage, salvage.own().filter(|(sequence, ..)| *sequence < here.own_next), here)?;
+    settle(dir)?;
+    Ok(repaired)
+}
+
+/// Puts a new journal of the best chain and these own batches in the place of the old one.
+fn replace(
+    dir: &Path,
+    salvage: &Salvage,
+    own: impl Iterator<Item = (Sequence, BatchId, Place)>,
+    expected: Reach,
+) -> Result<Repaired, StoreError> {
     let _lock = lock(dir)?;
     let new = dir.join(NEW);
     remove_dir(&new)?;
-    write_journal(&new, &salvage)?;
-    keep_stranded(&dir.join(SALVAGED), &salvage)?;
-    let (here, expected) = (salvage.here(), salvage.here().or_further(salvage.expected()));
+    write_journal(&new, salvage, own)?;
+    keep_stranded(&dir.join(SALVAGED), salvage)?;
     write_goal(dir, &expected)?;
     // From here on only the new journal counts, whose places are other ones.
     remove_file(&mark_file(dir))?;
@@ -135,7 +158,7 @@ pub fn repair(dir: &Path, rules: Arc<Rules>, station: StationId) -> Result<Repai
     };
     fs::rename(&new, &journal).map_err(at(&new))?;
     sync_dir(dir)?;
-    Ok(Repaired { holes: salvage.holes().to_vec(), aside, here, expected })
+    Ok(Repaired { holes: salvage.holes().to_vec(), aside, here: salvage.here(), expected })
 }
 
 /// The encoded genesis that the journal in `dir` holds, if that part of it is whole.
@@ -210,11 +233,15 @@ pub(super) fn salvaged_dir(dir: &Path) -> PathBuf {
     dir.join(SALVAGED)
 }
 
-fn write_journal(dir: &Path, salvage: &Salvage) -> Result<(), StoreError> {
+fn write_journal(
+    dir: &Path,
+    salvage: &Salvage,
+    own: impl Iterator<Item = (Sequence, BatchId, Place)>,
+) -> Result<(), StoreError> {
     let (mut journal, _) = Journal::open(dir, Position::START)?;
     write_founding(&mut journal, &salvage.entries.rules)?;
     let mut places: HashMap<BatchId, Place> = HashMap::new();
-    for (id, place) in salvage.own() {
+    for (_, id, place) in own {
         let mut group = journal.begin()?;
         places.insert(id, group.push(OWN_BATCH_ENTRY, &salvage.entries.journal.read(place)?.bytes)?);
         group.finish()?;

@@ -138,8 +138,8 @@ impl Salvage {
     }
 
     /// This station's own batches that are whole, in order; the same place may have been signed twice.
-    pub(super) fn own(&self) -> impl Iterator<Item = (BatchId, Place)> + '_ {
-        self.own.iter().map(|((_, id), place)| (*id, *place))
+    pub(super) fn own(&self) -> impl Iterator<Item = (Sequence, BatchId, Place)> + '_ {
+        self.own.iter().map(|((sequence, id), place)| (*sequence, *id, *place))
     }
 
     /// This station's own batches that are not on the chain.

@@ -25,6 +25,8 @@ pub enum Voice {
     NoOpinion(StationId),
     /// Of a station that the chain does not know.
     UnknownStation(StationId),
+    /// Of a station that signed two batches with one sequence: what it says counts for nothing.
+    Equivocator(StationId),
 }
 
 /// A score at one head, and what it rests on.
@@ -79,9 +81,10 @@ pub(in crate::api) struct ShownTrust {
     includes_pending: bool,
     /// Whether there is any record about the subject; else the score is only the one that everything begins with.
     known: bool,
-    /// Whether the one that was asked has a voice at all: not so of a station that the chain does not know.
+    /// Whether the one that was asked has a voice at all: not so of a station that the chain does not know, or that
+    /// equivocated.
     answered: bool,
-    /// `ledger`, `counted`, `no_opinion` or `unknown_station`.
+    /// `ledger`, `counted`, `no_opinion`, `unknown_station` or `equivocation`.
     why: &'static str,
     /// The head that it was computed at.
     head: Head,
@@ -95,6 +98,7 @@ impl From<Trust> for ShownTrust {
             Voice::Opinion(station) => (Some(station), "counted"),
             Voice::NoOpinion(station) => (Some(station), "no_opinion"),
             Voice::UnknownStation(station) => (Some(station), "unknown_station"),
+            Voice::Equivocator(station) => (Some(station), "equivocation"),
         };
         Self {
             station_id,
@@ -106,7 +110,7 @@ impl From<Trust> for ShownTrust {
             pending,
             includes_pending: voice == Voice::Ledger,
             known,
-            answered: !matches!(voice, Voice::UnknownStation(_)),
+            answered: !matches!(voice, Voice::UnknownStation(_) | Voice::Equivocator(_)),
             why,
             head,
         }
@@ -226,9 +230,9 @@ pub(in crate::api) struct ShownVoice<'a> {
     weight: Score,
     /// Its newest batch that is known here; null where there is none.
     head: Option<&'a LogHead>,
-    /// Whether it has a voice at all: not so of a station that the chain does not know.
+    /// Whether it has a voice at all: not so of a station that the chain does not know, or that equivocated.
     answered: bool,
-    /// `counted`, `no_opinion` or `unknown_station`.
+    /// `counted`, `no_opinion`, `unknown_station` or `equivocation`.
     why: &'static str,
 }
 
@@ -293,7 +297,7 @@ impl Serialize for GlobalTrust {
             evidence: voice.evidence,
             weight: voice.weight,
             head: self.newest.get(&voice.station),
-            answered: voice.why != combined::Why::UnknownStation,
+            answered: !matches!(voice.why, combined::Why::UnknownStation | combined::Why::Equivocation),
             why: voice.why.as_str(),
         };
         ShownGlobal {

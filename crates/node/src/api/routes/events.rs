@@ -33,7 +33,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 /// What happens at this station, as it happens
 ///
-/// Server-sent events `block`, `reorganisation`, `record`, `peer` and `sync`, numbered by rising ids. `Last-Event-ID`
+/// Server-sent events `block`, `reorganisation`, `record`, `peer`, `equivocation` and `sync`, numbered by rising ids. `Last-Event-ID`
 /// replays what came after. Where events were missed, because the listener was too slow or came back too late, `lagged`
 /// says how many; `{"missed":null}` where the id is not one of this start of the station: then all that is kept follows.
 #[utoipa::path(get, path = "/v1/events", operation_id = "events", tag = "events", params(

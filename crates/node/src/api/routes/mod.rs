@@ -98,12 +98,17 @@ const SEGMENT: &[Code] = &[Code::BadPath, Code::BadId];
 /// Refusals of what leads to another station.
 const DIAL: &[Code] = &[Code::BadAddress, Code::OtherFederation, Code::Unreachable, Code::NotReady];
 
+/// Refusals of what is signed by the station.
+const SIGNS: &[Code] =
+    &[Code::Busy, Code::NotReady, Code::DiskFull, Code::LogUnknown, Code::AnotherDaemonSeen, Code::AnotherDaemon];
+
 /// Refusals of a record.
 const RECORD: &[Code] = &[
     Code::NotJson,
     Code::NotAnObject,
     Code::UnknownKind,
     Code::KindNotAvailable,
+    Code::KindOfTheNode,
     Code::UnknownField,
     Code::MissingField,
     Code::DuplicateField,
@@ -159,11 +164,7 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             &[ASKS, FEDERATION, &[Code::NotReady]],
         ))
         .routes(route::<station::__path_stations, _, _, _>(app, station::stations::<S>, &[ASKS, FEDERATION]))
-        .routes(route::<records::__path_add, _, _, _>(
-            app,
-            records::add::<S>,
-            &[ASKS, FEDERATION, BODY, RECORD, &[Code::Busy, Code::NotReady, Code::DiskFull]],
-        ))
+        .routes(route::<records::__path_add, _, _, _>(app, records::add::<S>, &[ASKS, FEDERATION, BODY, RECORD, SIGNS]))
         .routes(route::<records::__path_show, _, _, _>(
             app,
             records::show::<S>,
@@ -218,12 +219,12 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
         .routes(route::<bulk::__path_add, _, _, _>(
             app,
             bulk::add::<S>,
-            &[ASKS, FEDERATION, BODY, &[Code::TooManyLines, Code::Busy, Code::DiskFull]],
+            &[ASKS, FEDERATION, BODY, SIGNS, &[Code::TooManyLines]],
         ))
         .routes(route::<chain::__path_mine, _, _, _>(
             app,
             chain::mine::<S>,
-            &[ASKS, FEDERATION, BODY, &[Code::UnknownField, Code::NotReady, Code::Busy, Code::DiskFull]],
+            &[ASKS, FEDERATION, BODY, SIGNS, &[Code::UnknownField]],
         ))
         .routes(route::<chain::__path_verify, _, _, _>(app, chain::verify::<S>, &[ASKS, FEDERATION, &[Code::Busy]]));
     let within = |time: Duration| from_fn_with_state(time, deadline);

@@ -86,6 +86,20 @@ async fn each_operation_says_what_it_takes_returns_and_refuses() {
 }
 
 #[tokio::test]
+async fn every_code_stands_at_a_route_that_refuses_with_it() {
+    // Those of paths and methods that don't exist belong to no route, that of a line to no status.
+    let elsewhere = [Code::UnknownRoute, Code::MethodNotAllowed, Code::LineTooLong];
+    let api = Api::start().await;
+    let document = document(&api).await;
+    let described: String =
+        operations(&document).into_iter().map(|(_, _, operation)| operation["responses"].to_string()).collect();
+    for code in Code::ALL {
+        let is_described = described.contains(&format!("`{}`", code.as_str()));
+        assert_eq!(is_described, !elsewhere.contains(code), "{code:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_reference_leads_somewhere() {
     fn references(value: &Value, found: &mut BTreeSet<String>) {
         match value {

@@ -307,6 +307,51 @@ fn a_clock_behind_the_chains_is_named_and_mining_is_not_tried_again_at_once() {
     assert!(is_answered(&state.handle(Input::Tick, behind.saturating_add(1_010)), 4));
 }
 
+#[test]
+fn with_a_full_disk_nothing_is_decided_and_all_that_wait_are_told() {
+    let rules = rules();
+    let mut state = state(&rules);
+    let mut author = Author::new(&rules, 3);
+    let block = branch(&rules, &mut Author::new(&rules, 2), 1).remove(0);
+    // Held back until a peer has told of the own log, so that all of it waits.
+    state.handle(Input::Submit { token: 1, records: vec![interaction("u")] }, at(1));
+    state.handle(Input::Mine { token: 2 }, at(1));
+    let refused = |effects: &[Effect]| -> Vec<u64> {
+        let token = |effect: &Effect| match effect {
+            Effect::Reply(token, Reply::DiskFull | Reply::Taken(_, Err(Fault::Here))) => Some(*token),
+            _ => None,
+        };
+        effects.iter().filter_map(token).collect()
+    };
+    let mut told = refused(&state.handle(Input::Disk { full: true }, at(2)));
+    told.sort_unstable();
+    assert_eq!(told, [1, 2]);
+    assert!(state.is_disk_full());
+    let batch = author.batch(at(3), vec![interaction("u")]);
+    let mut effects = Vec::new();
+    for input in [
+        Input::Submit { token: 3, records: vec![interaction("u")] },
+        Input::Mine { token: 4 },
+        Input::SyncedBlocks { token: 5, blocks: vec![block.clone()] },
+        Input::SyncedBatches { token: 6, peer: station(2), batches: vec![batch.signed().clone()] },
+        gossiped(7, station(2), &batch),
+        announced(8, station(2), &block),
+        Input::Tick,
+    ] {
+        effects.extend(state.handle(input, at(HOLD_UNTIL + 1)));
+    }
+    assert_eq!(refused(&effects), [3, 4, 5, 6]);
+    assert_eq!(verdicts(&effects), [(7, Verdict::Ignore), (8, Verdict::Ignore)]);
+    assert!(!effects.iter().any(|it| matches!(it, Effect::Persist(_) | Effect::StartMining(_) | Effect::Sync(_))));
+    assert!(state.ledger().pool().is_empty() && state.ledger().chain().height() == Height::ZERO);
+
+    state.handle(Input::Disk { full: false }, at(HOLD_UNTIL + 2));
+    state.handle(gossiped(9, station(2), &batch), at(HOLD_UNTIL + 2));
+    assert_eq!(state.ledger().pool().records(), 1);
+    let taken = state.handle(Input::SyncedBlocks { token: 10, blocks: vec![block] }, at(HOLD_UNTIL + 2));
+    assert!(taken.iter().any(|it| matches!(it, Effect::Persist(_))));
+}
+
 /// The same once it may sign, its peers having told nothing new of its own log.
 fn signing(rules: &Arc<Rules>) -> State<MemoryStore> {
     let mut state = state(rules);
