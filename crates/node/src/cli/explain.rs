@@ -62,6 +62,11 @@ impl Explanation {
                 "-",
                 "the chain knows no such station, so this is no opinion: check the id with `qfzz station list`",
             )],
+            "equivocation" => vec![Reason::new(
+                station,
+                "-",
+                "it signed two batches with one sequence, and that is proven: from then on its word counts for nothing",
+            )],
             "no_opinion" => {
                 vec![Reason::new(station, "-", "it has no record about this on the chain, so it has no opinion")]
             }
@@ -162,6 +167,9 @@ fn voices<'a>(answer: &'a Value, what: &'a str) -> impl Iterator<Item = Reason> 
             Some("unknown_station") => {
                 Reason::new(id, "-", "the chain knows no such station: it has no voice; check the id")
             }
+            Some("equivocation") => {
+                Reason::new(id, "-", "signed two batches with one sequence: its word counts for nothing")
+            }
             _ => Reason::new(id, "-", "has no record about this on the chain: it has no voice"),
         }
     })
@@ -202,6 +210,10 @@ mod tests {
         let unknown = json!({ "station_id": null, "known": false, "score": 0.5 });
         let text = whys(&Explanation::of_one(&Subject::User(&user), &unknown, &stations));
         assert!(text.contains("everything unknown stands at 0.5"), "{text}");
+
+        let liar = json!({ "station_id": "C", "score": 0.5, "why": "equivocation", "pending": 0 });
+        let text = whys(&Explanation::of_one(&Subject::User(&user), &liar, &stations));
+        assert!(text.starts_with("C - it signed two batches"), "{text}");
 
         let stranger = json!({ "station_id": "B", "score": 0.5, "why": "unknown_station", "pending": 3 });
         let text = whys(&Explanation::of_one(&Subject::User(&user), &stranger, &stations));

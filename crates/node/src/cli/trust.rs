@@ -173,6 +173,12 @@ fn show_one(subject: &Subject<'_>, answer: &Value, out: &mut Output) -> Result<(
             out.line(format_args!("PROBLEM  the chain knows no station {station}: this is no opinion"))?;
             out.line("  remedy check the id: `qfzz peers` and the blocks name those that are known")?;
         }
+        Some("equivocation") => {
+            out.line(format_args!(
+                "PROBLEM  {station} signed two batches with one sequence: its word counts for nothing"
+            ))?;
+            out.line("  remedy ask other stations, or all of them with --global")?;
+        }
         Some("no_opinion") => out.line(format_args!("{station} has no record about this on the chain: no opinion"))?,
         _ => {}
     }
