@@ -442,14 +442,11 @@ impl Attack {
             while let Some(stream) = stranger.inbound.recv().await {
                 let sync = self.federation.sync.clone();
                 tokio::spawn(async move {
-                    let mut stream = answer_one(stream, sync, |_| 1_000_u32.to_le_bytes().to_vec()).await?;
-                    loop {
-                        stream.write_all(&[0]).await?;
-                        stream.flush().await?;
+                    let answer = answer_one(stream, sync, |_| 1_000_u32.to_le_bytes().to_vec()).await;
+                    let Ok(mut stream) = answer else { return };
+                    while stream.write_all(&[0]).await.is_ok() && stream.flush().await.is_ok() {
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
-                    #[allow(unreachable_code)]
-                    Ok::<(), std::io::Error>(())
                 });
             }
             gone(&mut stranger, begun, "one byte a second").await
