@@ -91,7 +91,9 @@ fn confirmed(station: &Daemon) -> HashSet<String> {
 
 /// Three stations that mine every two seconds, all connected.
 fn three_stations() -> [Daemon; 3] {
-    let recipe = |name: &str| Recipe::new(name).set("mining.enabled", "true").set("mining.interval", "2s");
+    // Without the second way to a block, many pending records, which would come five times a second.
+    let mines = |recipe: Recipe| recipe.set("mining.enabled", "true").set("mining.interval", "2s");
+    let recipe = |name: &str| mines(Recipe::new(name)).set("mining.records", "100000");
     let first = recipe("first").found("load", &[]);
     let second = recipe("second").run_joining(&first.address());
     let third = recipe("third").run_joining(&first.address());

@@ -36,27 +36,14 @@ pub enum IdError {
     NotARecord,
 }
 
-/// Whether all of `bytes` are printable ASCII, as most ids are: they need no decoding of characters. Eight at a time; it
-/// may say no to some that follow a byte which is not.
-fn is_printable_ascii(bytes: &[u8]) -> bool {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    // The highest bit of a byte: set in it, set by taking 0x20 from less, or set by adding 1 to 0x7f.
-    let is_plain = |eight: [u8; 8]| {
-        let word = u64::from_le_bytes(eight);
-        (word | word.wrapping_sub(0x20 * EACH) | word.wrapping_add(EACH)) & (0x80 * EACH) == 0
-    };
-    let (eights, rest) = bytes.as_chunks();
-    let mut last = [b' '; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    eights.iter().all(|eight| is_plain(*eight)) && is_plain(last)
-}
-
 /// Checks `text` against the rule for ids and names: UTF-8 without control characters.
 fn check_text(text: &str, limit: usize) -> Result<(), IdError> {
     if text.len() > limit {
         return Err(IdError::TooLong { bytes: text.len(), limit });
     }
-    if !is_printable_ascii(text.as_bytes()) && text.chars().any(char::is_control) {
+    // Most ids are printable ASCII, which needs no decoding of characters.
+    let is_plain = text.bytes().fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte));
+    if !is_plain && text.chars().any(char::is_control) {
         return Err(IdError::ControlCharacter);
     }
     Ok(())

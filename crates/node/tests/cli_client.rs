@@ -154,8 +154,8 @@ fn global_trust_names_stations_and_policy() {
     fake.run(&["trust", "user", "u", "--global"]).expect(0);
     assert!(shown.stderr.contains(&format!("{STATION} takes no part in this federation")), "{shown:?}");
     let asked = [
-        format!("GET /v1/trust/global?kind=content&id=c&creator_id=a&nodes={STATION}&policy=mean"),
         "GET /v1/stations".to_owned(),
+        format!("GET /v1/trust/global?kind=content&id=c&creator_id=a&nodes={STATION}&policy=mean"),
         "GET /v1/trust/global?kind=user&id=u".to_owned(),
     ];
     assert_eq!(fake.asked(), asked);

@@ -1,8 +1,8 @@
 //! Settings of glibc's allocator, which it reads once, before the program's first line.
 //!
 //! With its own, memory that was freed stays with the process: for each thread apart, and, once a large block was
-//! freed, large ones too. 200,000 records on different subjects then left up to 303 MiB resident where these leave
-//! 166, of which 90 are in use; jemalloc and mimalloc came to about the same. So the daemon starts itself once more
+//! freed, large ones too. 200,000 records on different subjects then left 220 to 300 MiB resident where these leave
+//! 156 at most; jemalloc and mimalloc came to about the same. So the daemon starts itself once more
 //! with them: the same process, by its id, its arguments and what it has open.
 
 use std::env;
