@@ -75,9 +75,8 @@ pub(super) async fn trust(client: &Client, command: &TrustCommand, out: &mut Out
     };
     let mut answer = match view.global {
         true => {
-            let answer = ask_globally(client, &subject, view).await?;
             name_strangers(client, &view.nodes, out).await;
-            answer
+            ask_globally(client, &subject, view).await?
         }
         false => ask(client, &subject, view.station.as_ref()).await?,
     };
