@@ -90,7 +90,7 @@ fn confirmed(station: &Daemon) -> HashSet<String> {
 }
 
 /// Three stations that mine every two seconds, all connected.
-fn three_stations() -> [Daemon; 3] {
+fn three_stations(dice: &mut Dice) -> [Daemon; 3] {
     // Without the second way to a block, many pending records, which would come five times a second.
     let mines = |recipe: Recipe| recipe.set("mining.enabled", "true").set("mining.interval", "2s");
     let recipe = |name: &str| mines(Recipe::new(name)).set("mining.records", "100000");
@@ -105,6 +105,17 @@ fn three_stations() -> [Daemon; 3] {
             if is_ready { Ok(()) } else { Err(status.to_string()) }
         });
     }
+    // Producers take turns among those that the chain has seen produce: before each has, they mine at once.
+    for (height, station) in (1..).zip(&stations) {
+        station.api().post("/v1/records", &statement(dice));
+        assert!(station.api().mine().is_some(), "{} mines it", station.name());
+        for other in &stations {
+            wait_for(&format!("{} has block {height}", other.name()), PATIENCE, || match other.api().head().0 {
+                found if found >= height => Ok(()),
+                found => Err(format!("it is at {found}")),
+            });
+        }
+    }
     stations
 }
 
@@ -113,7 +124,8 @@ fn three_stations_take_500_records_a_second_lose_none_answer_in_time_and_stay_as
     let _turn = alone();
     let seconds = env::var("QFZZ_LOAD_SECONDS").map_or(SECONDS, |text| text.parse().expect("a number of seconds"));
     let mut dice = Dice::from_environment(500);
-    let stations = three_stations();
+    let stations = three_stations(&mut dice);
+    let before = stations[0].api().get("/v1/chain")["total_records"].as_u64().expect("a number");
     let (start, total) = (Instant::now() + Duration::from_millis(100), RATE * seconds);
     let posted = Mutex::new(Vec::new());
     let is_over = AtomicBool::new(false);
@@ -163,15 +175,16 @@ fn three_stations_take_500_records_a_second_lose_none_answer_in_time_and_stay_as
     assert_eq!(acknowledged.len() as u64, total, "each has its own id");
     wait_for("everything is on one chain", PATIENCE, || {
         let chains: Vec<Value> = stations.iter().map(|station| station.api().get("/v1/chain")).collect();
-        let is_done =
-            |chain: &Value| chain["total_records"].as_u64() == Some(total) && chain["head"] == chains[0]["head"];
+        let is_done = |chain: &Value| {
+            chain["total_records"].as_u64() == Some(before + total) && chain["head"] == chains[0]["head"]
+        };
         if chains.iter().all(is_done) { Ok(()) } else { Err(format!("{chains:?}")) }
     });
     for station in &stations {
         let found = confirmed(station);
         let lost: Vec<_> = acknowledged.difference(&found).take(5).collect();
         assert!(lost.is_empty(), "{} lacks {lost:?}, and perhaps more", station.name());
-        assert_eq!(found.len() as u64, total);
+        assert_eq!(found.len() as u64, before + total);
     }
     let status = stations[0].api().get("/v1/status");
     println!("{} blocks, {} reorganisations at the first", status["head"]["index"], status["reorganisations"]);

@@ -1,6 +1,6 @@
 //! What peers gossip: batches and announced blocks, each answered with a verdict about its sender.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{Announcement, VerifiedBlock};
@@ -439,7 +439,7 @@ impl<R: LedgerRead> State<R> {
         &mut self,
         block: BlockHash,
         from: StationId,
-        batches: Vec<SignedBatch>,
+        mut batches: Vec<SignedBatch>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
@@ -447,8 +447,9 @@ impl<R: LedgerRead> State<R> {
         let before = incomplete.batches.len();
         let rules = self.ledger.rules();
         // What else a peer sends must neither pile up nor count as progress.
-        let wanted = batches.into_iter().filter(|it| incomplete.announcement.batch_ids.contains(&it.id(rules)));
-        for batch in wanted.collect::<Vec<_>>() {
+        let wanted: HashSet<&BatchId> = incomplete.announcement.batch_ids.iter().collect();
+        batches.retain(|batch| wanted.contains(&batch.id(rules)));
+        for batch in batches {
             match batch.verify(self.ledger.rules()) {
                 Ok(batch) => drop(incomplete.batches.insert(batch.id(), batch)),
                 Err(error) => {
