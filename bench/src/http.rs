@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -11,11 +11,15 @@ use serde_json::Value;
 /// How long an answer may take: catching up with a large chain, or verifying it, takes a while.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// After this time without a request the connection is made anew: the daemon closes those on which nothing comes.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// A connection to one daemon's API.
 pub struct Http {
     address: SocketAddr,
     token: String,
     reader: BufReader<TcpStream>,
+    used: Instant,
 }
 
 /// A whole answer.
@@ -47,7 +51,7 @@ impl Http {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { address, token: token.to_owned(), reader: BufReader::new(stream) })
+        Ok(Self { address, token: token.to_owned(), reader: BufReader::new(stream), used: Instant::now() })
     }
 
     /// Another connection to the same daemon.
@@ -74,6 +78,9 @@ impl Http {
     /// # Errors
     /// What the system says, or an answer that is no HTTP.
     pub fn send(&mut self, request: &[u8]) -> Result<Answer> {
+        if self.used.elapsed() > IDLE {
+            *self = self.another()?;
+        }
         self.reader.get_mut().write_all(request)?;
         let (status, length) = self.read_head()?;
         let mut body = Vec::new();
@@ -84,6 +91,7 @@ impl Http {
             }
             None => while self.read_chunk(&mut body)? {},
         }
+        self.used = Instant::now();
         Ok(Answer { status, body })
     }
 

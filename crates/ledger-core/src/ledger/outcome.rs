@@ -40,6 +40,13 @@ impl Transition {
     pub fn moves_head(&self) -> bool {
         !self.connected.is_empty()
     }
+
+    /// Whether it only adds batches of this station's own log, which wait for a block.
+    pub fn is_own_only(&self) -> bool {
+        let has_blocks = !(self.kept.is_empty() && self.connected.is_empty());
+        let loses_blocks = !(self.dropped.is_empty() && self.reverted.is_empty());
+        !has_blocks && !loses_blocks && !self.replaces_state && self.writes.is_empty()
+    }
 }
 
 /// What became of a batch that somebody sent.

@@ -96,7 +96,9 @@ pub enum Input {
     },
     /// The miner found a nonce for the newest template.
     Mined(BlockHeader),
-    /// The store holds every transition up to this number.
+    /// Every transition up to this number is on disk.
+    Synced(u64),
+    /// Every transition up to this number is on disk, and seen by every reader of the store.
     Committed(u64),
     /// The disk has no room left, or has room again.
     Disk {
@@ -166,6 +168,13 @@ pub enum Effect {
     },
     /// Stop the node.
     Fatal(ReadError),
+}
+
+impl Effect {
+    /// Whether it answers a client or a sync.
+    pub const fn is_reply(&self) -> bool {
+        matches!(self, Self::Reply(..))
+    }
 }
 
 /// A record that was acknowledged.

@@ -3,7 +3,7 @@
 //! ```text
 //!  commands ──> worker ── Input + now ──> state (pure)
 //!                 │  <──── effects, in order
-//!                 ├─ Persist ──> writer (thread: journal synced, then the view)
+//!                 ├─ Persist ──> writer (a thread for the journal, which answers clients; then one for the view)
 //!                 ├─ Mine ─────> miner (blocking thread)
 //!                 ├─ orders ───> exchange ──> network
 //!                 └─ replies, events: once what they rest on is on disk
@@ -12,6 +12,7 @@
 mod command;
 pub mod effect;
 mod miner;
+mod showing;
 pub mod state;
 pub(crate) mod worker;
 mod writer;

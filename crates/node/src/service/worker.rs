@@ -1,6 +1,7 @@
 //! The worker: the one task that owns the state, and carries out what it decides, in order.
 //!
-//! Effects after a `Persist` leave when it is on disk. A verdict about what others signed leaves at once.
+//! Effects after a `Persist` leave when it is on disk, and those that make somebody read the store when every reader
+//! sees it. A verdict about what others signed leaves at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -59,6 +60,25 @@ enum Outgoing {
     Answer(Answer),
 }
 
+impl Outgoing {
+    /// Whether whoever gets it may look in the store for what it speaks of. What this station signed is read from the
+    /// pool, too.
+    const fn is_read_up_on(&self) -> bool {
+        let is_own = matches!(
+            self,
+            Self::Effect(
+                Effect::PublishBatch(_)
+                    | Effect::Event(effect::Event::Record(_))
+                    | Effect::Reply(
+                        _,
+                        Reply::Submitted(_) | Reply::Overloaded | Reply::DiskFull | Reply::NotSigning(_)
+                    )
+            )
+        );
+        !is_own
+    }
+}
+
 /// A running service, from outside.
 pub(crate) struct Service {
     pub(crate) handle: ServiceHandle,
@@ -77,10 +97,15 @@ struct Worker {
     orders: mpsc::Sender<Order>,
     observers: Observers,
     failure: watch::Sender<Option<String>>,
-    /// Each waits for the transition with this number.
-    outbox: VecDeque<(u64, Outgoing)>,
+    /// Each waits until the transition with this number is on disk.
+    unsynced: VecDeque<(u64, Outgoing)>,
+    /// Each waits until all is on disk up to the first number, and seen by every reader up to the second.
+    uncommitted: VecDeque<((u64, u64), Outgoing)>,
     /// The last transition that was handed to the writer.
     persisted: u64,
+    /// The last of them that is read from the store: this station's own batches are read from the pool.
+    reshaped: u64,
+    synced: u64,
     committed: u64,
     replies: HashMap<Token, oneshot::Sender<Reply>>,
     messages: HashMap<MessageToken, MessageRef>,
@@ -124,8 +149,11 @@ pub(crate) fn start(
         orders,
         observers,
         failure,
-        outbox: VecDeque::new(),
+        unsynced: VecDeque::new(),
+        uncommitted: VecDeque::new(),
         persisted: 0,
+        reshaped: 0,
+        synced: 0,
         committed: 0,
         replies: HashMap::new(),
         messages: HashMap::new(),
@@ -232,20 +260,25 @@ impl Worker {
 
     /// Takes note of what the writer wrote.
     async fn on_progress(&mut self) {
-        let before = self.committed;
+        let (synced, committed) = (self.synced, self.committed);
         self.release().await;
-        if self.committed > before {
+        if self.synced > synced {
+            self.input(Input::Synced(self.synced)).await;
+        }
+        if self.committed > committed {
             self.input(Input::Committed(self.committed)).await;
         }
     }
 
     /// Lets leave what waited for what is on disk now.
     async fn release(&mut self) {
-        let Progress { committed, failure } = self.progress.borrow_and_update().clone();
-        self.committed = self.committed.max(committed);
-        while self.outbox.front().is_some_and(|(number, _)| *number <= committed)
-            && let Some((_, outgoing)) = self.outbox.pop_front()
-        {
+        let Progress { synced, committed, failure } = self.progress.borrow_and_update().clone();
+        (self.synced, self.committed) = (synced, committed);
+        while let Some((_, outgoing)) = self.unsynced.pop_front_if(|(number, _)| *number <= synced) {
+            self.carry_out(outgoing).await;
+        }
+        let is_due = |upto: (u64, u64)| upto.0 <= synced && upto.1 <= committed;
+        while let Some((_, outgoing)) = self.uncommitted.pop_front_if(|(upto, _)| is_due(*upto)) {
             self.carry_out(outgoing).await;
         }
         if let Some(failure) = failure {
@@ -276,12 +309,22 @@ impl Worker {
 
     async fn decide(&mut self, input: Input) {
         let now: Timestamp = clock::now();
-        for effect in self.state.handle(input, now) {
+        let mut effects = self.state.handle(input, now).into_iter().peekable();
+        while let Some(effect) = effects.next() {
             match effect {
                 Effect::Persist(transition) => {
+                    let mut answers = Vec::new();
+                    while transition.is_own_only()
+                        && let Some(Effect::Reply(token, reply)) = effects.next_if(Effect::is_reply)
+                    {
+                        answers.extend(self.replies.remove(&token).map(|respond_to| (respond_to, reply)));
+                    }
                     self.persisted = transition.number;
+                    if !transition.is_own_only() {
+                        self.reshaped = transition.number;
+                    }
                     // Waits in place while too much is on its way to the disk: nothing else may be decided then.
-                    if !self.writer.push(*transition).await {
+                    if !self.writer.push(*transition, answers).await {
                         return self.fail("the store has stopped".to_owned());
                     }
                 }
@@ -294,8 +337,11 @@ impl Worker {
 
     /// Lets something leave once everything decided before it is on disk.
     async fn leave(&mut self, outgoing: Outgoing) {
-        if self.persisted > self.committed {
-            self.outbox.push_back((self.persisted, outgoing));
+        let (is_synced, is_seen) = (self.persisted <= self.synced, self.reshaped <= self.committed);
+        if outgoing.is_read_up_on() && !(is_synced && is_seen) {
+            self.uncommitted.push_back(((self.persisted, self.reshaped), outgoing));
+        } else if !is_synced {
+            self.unsynced.push_back((self.persisted, outgoing));
         } else {
             self.carry_out(outgoing).await;
         }

@@ -1,14 +1,16 @@
-//! The one thread that writes: transitions that wait share one sync of the disk.
+//! The threads that write: one the journal, where transitions that wait share one sync of the disk, one the view.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use qfzz_ledger_core::ledger::Transition;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+use super::effect::Reply;
+use super::showing::{Showing, Showings, Side};
 use crate::metrics::Metrics;
-use crate::store::{DiskStore, LedgerStore, StoreError};
+use crate::store::{DiskStore, JournalWriter, StoreError, ViewWriter};
 
 /// Transitions that may wait for the writer; the worker waits when there are more.
 const CAPACITY: usize = 256;
@@ -31,14 +33,20 @@ const KEY_BYTES: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
     /// Every transition up to this number is on disk.
+    pub(super) synced: u64,
+    /// Every transition up to this number is on disk, and seen by every reader of the store.
     pub(super) committed: u64,
     /// Why it stopped, if it failed.
     pub(super) failure: Option<String>,
 }
 
-/// A transition on its way to the disk, and its share of what may be.
+/// An answer that leaves when the transition before it is on disk, and who waits for it.
+pub(super) type Answer = (oneshot::Sender<Reply>, Reply);
+
+/// A transition on its way to the disk, what leaves at once when it is there, and its share of what may be.
 struct Waiting {
     transition: Transition,
+    answers: Vec<Answer>,
     bytes: usize,
     share: OwnedSemaphorePermit,
 }
@@ -47,75 +55,117 @@ struct Waiting {
 pub(super) struct Writer {
     transitions: Option<mpsc::Sender<Waiting>>,
     room: Arc<Semaphore>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Writer {
-    /// Starts the thread. The receiver tells how far it is.
+    /// Starts the threads. The receiver tells how far they are.
     pub(super) fn start(store: DiskStore, metrics: Arc<Metrics>) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
         let (transitions, queue) = mpsc::channel(CAPACITY);
         let (progress, watched) = watch::channel(Progress::default());
-        let thread =
-            Builder::new().name("qfzz-writer".to_owned()).spawn(move || write(store, queue, &progress, &metrics))?;
+        let (journal, view) = store.split();
+        let showings = Arc::new(Showings::default());
+        let (shown, progress_of_view) = (Arc::clone(&showings), progress.clone());
+        let write = move || write(journal, queue, &showings, &progress);
+        let show = move || show(view, &shown, &progress_of_view, &metrics);
+        let threads = vec![
+            Builder::new().name("qfzz-journal".to_owned()).spawn(write)?,
+            Builder::new().name("qfzz-view".to_owned()).spawn(show)?,
+        ];
         let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
-        Ok((Self { transitions: Some(transitions), room, thread: Some(thread) }, watched))
+        Ok((Self { transitions: Some(transitions), room, threads }, watched))
     }
 
     /// Hands over a transition; waits while too much waits. False if the writer has failed.
-    pub(super) async fn push(&self, transition: Transition) -> bool {
+    pub(super) async fn push(&self, transition: Transition, answers: Vec<Answer>) -> bool {
         let bytes = size_of_transition(&transition);
         let share = u32::try_from(bytes.min(MAX_WAITING_BYTES)).expect("at most 16 MiB");
         let (Some(queue), Ok(share)) = (&self.transitions, Arc::clone(&self.room).acquire_many_owned(share).await)
         else {
             return false;
         };
-        queue.send(Waiting { transition, bytes, share }).await.is_ok()
+        queue.send(Waiting { transition, answers, bytes, share }).await.is_ok()
     }
 
     /// Waits until everything that was handed over is on disk, and closes the store.
     pub(super) fn finish(&mut self) {
         self.transitions = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the writer panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("the writer panicked");
+            }
         }
     }
 }
 
+/// The journal's thread.
 fn write(
-    mut store: DiskStore,
+    mut journal: JournalWriter,
     mut queue: mpsc::Receiver<Waiting>,
+    showings: &Showings,
     progress: &watch::Sender<Progress>,
-    metrics: &Metrics,
 ) {
+    let _end = Side(showings);
     while let Some(first) = queue.blocking_recv() {
-        let mut bytes = first.bytes;
+        let (mut bytes, mut answers) = (first.bytes, first.answers);
         let (mut transitions, mut shares) = (vec![first.transition], vec![first.share]);
         while bytes < MAX_COMMIT_BYTES
             && let Ok(next) = queue.try_recv()
         {
             bytes += next.bytes;
+            answers.extend(next.answers);
             transitions.push(next.transition);
             shares.push(next.share);
         }
         let last = transitions.last().map_or(0, |transition| transition.number);
         let started = Instant::now();
-        match store.commit(&transitions) {
-            Ok(()) => {
-                metrics.committed(started.elapsed(), store.last_sync());
-                // Gone before anybody hears of it and hands over more.
-                drop(transitions);
-                drop(shares);
-                progress.send_modify(|progress| progress.committed = last);
-            }
-            Err(error) => {
-                report(&error);
-                progress.send_modify(|progress| progress.failure = Some(error.to_string()));
-                return;
-            }
+        let step = match journal.write(&transitions) {
+            Ok(step) => step,
+            Err(error) => return fail(&error, progress),
+        };
+        for (respond_to, reply) in answers {
+            // Whoever asked may have gone.
+            let _ = respond_to.send(reply);
+        }
+        progress.send_modify(|progress| progress.synced = last);
+        // Whoever was woken by that may be waiting for this core.
+        std::thread::yield_now();
+        drop(transitions);
+        if let Err(error) = journal.note() {
+            return fail(&error, progress);
+        }
+        if !showings.push(Showing { step, last, started, shares }) {
+            // The view has failed, and said so.
+            return;
         }
     }
+}
+
+/// The view's thread. Each write to sled keeps its threads and the disk busy: what may wait is written together.
+fn show(mut view: ViewWriter, showings: &Showings, progress: &watch::Sender<Progress>, metrics: &Metrics) {
+    let _end = Side(showings);
+    while let Some(together) = showings.next() {
+        let last = together.last().map_or(0, |showing| showing.last);
+        let times: Vec<_> = together.iter().map(|showing| (showing.started, showing.step.sync)).collect();
+        let (steps, shares): (Vec<_>, Vec<_>) = together.into_iter().map(|it| (it.step, it.shares)).unzip();
+        if let Err(error) = view.show(&steps) {
+            return fail(&error, progress);
+        }
+        for (started, sync) in times {
+            metrics.committed(started.elapsed(), sync);
+        }
+        // Gone before anybody hears of it and hands over more.
+        drop(steps);
+        drop(shares);
+        progress.send_modify(|progress| progress.committed = last);
+    }
+}
+
+fn fail(error: &StoreError, progress: &watch::Sender<Progress>) {
+    report(error);
+    progress.send_modify(|progress| {
+        progress.failure.get_or_insert_with(|| error.to_string());
+    });
 }
 
 fn report(error: &StoreError) {

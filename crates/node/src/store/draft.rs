@@ -1,6 +1,7 @@
 //! What a commit will write to the view: blocks connected and reverted, read through to what the view holds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Sequence, StationId};
@@ -16,6 +17,8 @@ use super::view::{Damage, Pair, ViewError, ViewReader, Writes};
 /// Changes to the view that are not written yet.
 pub(super) struct Draft {
     view: ViewReader,
+    /// What is on its way to the view, newest first.
+    below: Vec<Arc<Writes>>,
     station: StationId,
     writes: Writes,
     bytes: usize,
@@ -24,12 +27,23 @@ pub(super) struct Draft {
 impl Draft {
     /// No changes, for the station whose own batches are kept.
     pub(super) fn new(view: ViewReader, station: StationId) -> Self {
-        Self { view, station, writes: Writes::new(), bytes: 0 }
+        Self::over(view, Vec::new(), station)
+    }
+
+    /// As [`new`](Self::new), where `below`, newest first, is on its way to the view. Whether the view has it meanwhile,
+    /// or a part of it, makes no difference.
+    pub(super) fn over(view: ViewReader, below: Vec<Arc<Writes>>, station: StationId) -> Self {
+        Self { view, below, station, writes: Writes::new(), bytes: 0 }
     }
 
     /// The changes.
     pub(super) fn writes(&self) -> &Writes {
         &self.writes
+    }
+
+    /// The changes.
+    pub(super) fn into_writes(self) -> Writes {
+        self.writes
     }
 
     /// Forgets the changes, once the view has them.
@@ -174,7 +188,8 @@ impl Draft {
 
 impl Lookup for Draft {
     fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        match self.writes.get(key) {
+        let layers = std::iter::once(&self.writes).chain(self.below.iter().map(Arc::as_ref));
+        match layers.filter_map(|writes| writes.get(key)).next() {
             Some(value) => Ok(value.clone()),
             None => self.view.get(key),
         }
@@ -182,7 +197,8 @@ impl Lookup for Draft {
 
     fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, ViewError> {
         let mut entries: BTreeMap<_, _> = self.view.all(prefix)?.into_iter().collect();
-        for (key, value) in self.writes.range(prefix.to_vec()..schema::after(prefix)) {
+        let upwards = self.below.iter().rev().map(Arc::as_ref).chain([&self.writes]);
+        for (key, value) in upwards.flat_map(|writes| writes.range(prefix.to_vec()..schema::after(prefix))) {
             match value {
                 Some(value) => entries.insert(key.clone(), value.clone()),
                 None => entries.remove(key),

@@ -13,13 +13,17 @@ use std::sync::Arc;
 
 use super::frame::{FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, FrameHeader, GROUP_END, MAX_ENTRY_BYTES};
 use files::{Files, OpenFile, at, draw_salt, file_numbers, read_header};
-use frames::{Frames, Step, whole_groups};
+use frames::{Frames, Step, Tail, whole_groups};
 
 /// Bytes after which a file gets no further group. One group is never split over two files.
 const FILE_BYTES: u32 = 64 * 1024 * 1024;
 
 /// Bytes that a group collects in memory before they are written.
 const WRITE_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Zeros that are written after a small group: where the next ones go over them, syncing writes no change of the file's
+/// length and of its blocks, which takes a file system about as long as the data itself.
+const ROOM_BYTES: u32 = 128 * 1024;
 
 /// Why the journal could not be read or written. Each of them is fatal to the node.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +120,8 @@ pub(super) struct Journal {
     number: u32,
     length: u32,
     synced: u32,
+    /// Bytes that the file has, with the room after what was written.
+    room: u32,
     file_bytes: u32,
     syncs: u64,
     failed: bool,
@@ -183,19 +189,21 @@ impl Journal {
         let file = files.get(last)?;
         let path = files.path(last);
         let length = file.length(&path)?;
-        let whole = whole_groups(&path, &file, last, length, known)?;
-        let cut = (u64::from(whole) < length)
-            .then(|| Cut { at: Position { file: last, offset: whole }, bytes: length - u64::from(whole) });
-        if cut.is_some() {
+        let Tail { whole, torn } = whole_groups(&path, &file, last, length, known)?;
+        let cut = (torn > 0).then_some(Cut { at: Position { file: last, offset: whole }, bytes: torn });
+        if u64::from(whole) < length {
             file.file.set_len(u64::from(whole)).map_err(at(&path))?;
         }
         // A process may have died between write and sync: what is served from here on must outlive a power cut.
         file.file.sync_all().map_err(at(&path))?;
-        Ok((Self { mended, ..Self::at_end(files, file, last, whole, file_bytes) }, cut))
+        let mut journal = Self::at_end(files, file, last, whole, file_bytes);
+        journal.mended = mended;
+        Ok((journal, cut))
     }
 
     fn at_end(files: Arc<Files>, file: Arc<OpenFile>, number: u32, length: u32, file_bytes: u32) -> Self {
-        Self { files, file, number, length, synced: length, file_bytes, syncs: 0, failed: false, mended: Vec::new() }
+        let (synced, room, mended) = (length, length, Vec::new());
+        Self { files, file, number, length, synced, room, file_bytes, syncs: 0, failed: false, mended }
     }
 
     /// The end of what was written.
@@ -228,6 +236,7 @@ impl Journal {
         }
         if self.length >= self.file_bytes {
             self.sync()?;
+            self.give_back_room()?;
             let number = self.number.checked_add(1).ok_or(JournalError::Full { file: self.number })?;
             let salt = draw_salt(&self.files.dir)?;
             let header = FileHeader { number, previous_length: self.length, salt };
@@ -236,6 +245,7 @@ impl Journal {
             self.number = number;
             self.length = FILE_HEADER_BYTES;
             self.synced = FILE_HEADER_BYTES;
+            self.room = FILE_HEADER_BYTES;
             self.syncs += 1;
         }
         self.failed = true;
@@ -259,6 +269,28 @@ impl Journal {
             self.syncs += 1;
         }
         Ok(())
+    }
+
+    /// Ends the file with what was written last.
+    fn give_back_room(&mut self) -> Result<(), JournalError> {
+        if self.room > self.length {
+            let path = self.files.path(self.number);
+            self.file.file.set_len(u64::from(self.length)).map_err(at(&path))?;
+            self.file.file.sync_all().map_err(at(&path))?;
+            self.room = self.length;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Opening does the same.
+        if !self.failed
+            && let Err(error) = self.give_back_room()
+        {
+            tracing::debug!(%error, "the room at the journal's end stays");
+        }
     }
 }
 
@@ -305,7 +337,14 @@ impl Group<'_> {
     }
 
     fn write(&mut self) -> Result<(), JournalError> {
-        let journal = &*self.journal;
+        let journal = &mut *self.journal;
+        if journal.length > journal.room {
+            journal.room = journal.length;
+            if self.buffer.len() < ROOM_BYTES as usize {
+                journal.room = journal.length.saturating_add(ROOM_BYTES);
+                self.buffer.resize((journal.room - self.buffer_at) as usize, 0);
+            }
+        }
         let written = journal.file.file.write_all_at(&self.buffer, u64::from(self.buffer_at));
         written.map_err(|source| JournalError::Io { path: journal.files.path(journal.number), source })?;
         self.buffer.clear();

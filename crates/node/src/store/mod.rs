@@ -28,6 +28,7 @@ mod side;
 #[cfg(test)]
 mod suite;
 pub mod view;
+mod writers;
 
 use std::io;
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ pub use memory::{MemoryReader, MemoryStore};
 pub use reader::StoreReader;
 pub use salvage::{Hole, Salvage};
 pub use side::SideError;
+pub use writers::{JournalWriter, Step, ViewWriter};
 
 use journal::JournalError;
 use view::ViewError;

@@ -39,7 +39,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn committed(&mut self, number: u64) {
+    pub(super) fn synced(&mut self, number: u64) {
         self.in_flight = self.in_flight.filter(|in_flight| *in_flight > number);
     }
 
@@ -94,11 +94,11 @@ impl<R: LedgerRead> State<R> {
         self.clients.in_flight = Some(transition.number);
         let batches = transition.own_batches.clone();
         effects.push(Effect::Persist(Box::new(transition)));
-        effects.extend(batches.iter().cloned().map(Effect::PublishBatch));
         let mut receipts = self.receipts(&batches).into_iter();
         for (token, count) in submissions {
             effects.push(Effect::Reply(token, Reply::Submitted(receipts.by_ref().take(count).collect())));
         }
+        effects.extend(batches.iter().cloned().map(Effect::PublishBatch));
         effects.extend(record_events(&batches));
         Ok(())
     }

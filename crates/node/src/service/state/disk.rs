@@ -48,6 +48,7 @@ impl<R: LedgerRead> State<R> {
             | Input::Subscribed(_)
             | Input::Disconnected(_)
             | Input::SyncEnded(_)
+            | Input::Synced(_)
             | Input::Committed(_)
             | Input::Disk { .. } => return Some(input),
         };

@@ -132,6 +132,7 @@ impl<R: LedgerRead> State<R> {
             }
             Input::FetchedLog { from, batches } => self.on_fetched_log(from, batches, now, effects)?,
             Input::Mined(header) => self.on_mined(header, now, effects)?,
+            Input::Synced(number) => self.clients.synced(number),
             Input::Committed(number) => self.on_committed(number),
         }
         Ok(())
@@ -198,7 +199,7 @@ impl<R: LedgerRead> State<R> {
 
     fn on_committed(&mut self, number: u64) {
         self.ledger.committed(number);
-        self.clients.committed(number);
+        self.clients.synced(number);
     }
 
     /// Carries out what taking in blocks changed, and goes on with what waited for them.

@@ -63,14 +63,22 @@ impl Frames {
     }
 }
 
-/// Where the last whole group of file `number` ends, if what follows can be a torn tail.
+/// The end of what a file holds, and what follows it.
+pub(super) struct Tail {
+    /// Where the last whole group ends.
+    pub(super) whole: u32,
+    /// Bytes of a torn group after it; room that was made for more does not count.
+    pub(super) torn: u64,
+}
+
+/// Where the last whole group of file `number` ends, if what follows can be a torn tail or room for more.
 pub(super) fn whole_groups(
     path: &Path,
     file: &OpenFile,
     number: u32,
     length: u64,
     known: Position,
-) -> Result<u32, JournalError> {
+) -> Result<Tail, JournalError> {
     let mut frames = Frames::start(path, file, FILE_HEADER_BYTES, length)?;
     let mut whole = FILE_HEADER_BYTES;
     let torn = loop {
@@ -90,7 +98,23 @@ pub(super) fn whole_groups(
     if lost {
         return Err(JournalError::Damaged { file: number, offset: whole });
     }
-    Ok(whole)
+    let end = match torn {
+        Some(offset) if is_room(path, offset)? => u64::from(offset),
+        _ => length,
+    };
+    Ok(Tail { whole, torn: end - u64::from(whole) })
+}
+
+/// Whether there are only zeros from `offset` on.
+fn is_room(path: &Path, offset: u32) -> Result<bool, JournalError> {
+    let mut reader = File::open(path).map_err(at(path))?;
+    reader.seek(SeekFrom::Start(u64::from(offset))).map_err(at(path))?;
+    for byte in BufReader::with_capacity(READ_BUFFER_BYTES, reader).bytes() {
+        if byte.map_err(at(path))? != 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a frame after `offset` was written when more than `offset` bytes of the file were synced.
