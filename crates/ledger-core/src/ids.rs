@@ -6,7 +6,7 @@ use std::str::FromStr;
 use smol_str::SmolStr;
 
 use crate::codec::{Decode, Encode, code_text};
-use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
+use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES, MAX_TEXT_BYTES};
 
 /// Why a text is not what it should name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +110,15 @@ text!(
     Name, empty: true, limit: MAX_NAME_BYTES
 );
 
+text!(
+    /// A short text about a dataset: as an [`Id`], but it may be empty.
+    Label, empty: true, limit: MAX_ID_BYTES
+);
+text!(
+    /// Some words about a dataset: 0..=1,024 bytes of UTF-8 without control characters.
+    Text, empty: true, limit: MAX_TEXT_BYTES
+);
+
 impl Default for Name {
     /// The empty name.
     fn default() -> Self {
@@ -190,6 +199,11 @@ hash!(
 hash!(
     /// The hash of a federation's genesis block. Part of everything that its stations sign.
     FederationId
+);
+
+hash!(
+    /// The SHA-256 of a dataset's bytes, without any tag: what `sha256sum` prints.
+    ContentHash
 );
 
 /// A station: its Ed25519 public key, shown as the libp2p peer id of that key.

@@ -7,6 +7,7 @@
 //! ids time score limits        what things are called, and their bounds
 //! codec crypto merkle          the only bytes and hashes
 //! batch_header equivocation    what an author signs, and the proof that it signed a place twice
+//! dataset license              what is known of a dataset, and which are accepted
 //! record batch own_log         what one station signs: its log
 //! header federation pow        genesis, rules, proof of work
 //! reveal block                 what a producer seals
@@ -83,6 +84,7 @@ pub mod block;
 pub mod chain;
 pub mod codec;
 pub mod crypto;
+pub mod dataset;
 pub mod equivocation;
 pub mod evidence;
 pub mod federation;
@@ -91,6 +93,7 @@ pub mod header;
 pub mod held;
 pub mod ids;
 pub mod ledger;
+pub mod license;
 pub mod limits;
 pub mod memory;
 pub mod mempool;

@@ -2,13 +2,15 @@
 //!
 //! The daemon uses [`Ledger`] with a store on disk; this is the same ledger for programs and for trying things out.
 
+mod datasets;
+
 use std::sync::Arc;
 
 use crate::block::{SignedBlock, VerifiedBlock};
 use crate::crypto::StationKey;
 use crate::federation::{Genesis, GenesisError, Parameters, Rules};
 use crate::header::Difficulty;
-use crate::ids::{BlockHash, Height, Id, IdError, Name};
+use crate::ids::{BlockHash, Height, Id, IdError, Name, Target};
 use crate::ledger::{BlockRefusal, Ledger, NoBlock, Transition};
 use crate::memory::MemoryStore;
 use crate::overlay::LedgerRead;
@@ -106,8 +108,12 @@ impl BlockchainTrustNetwork {
     }
 
     fn add(&mut self, record: Record, now: Timestamp) -> Result<(), NetworkError> {
-        record.check(self.ledger.rules())?;
-        let transition = self.ledger.sign(vec![record], now)?;
+        self.add_all(vec![record], now)
+    }
+
+    fn add_all(&mut self, records: Vec<Record>, now: Timestamp) -> Result<(), NetworkError> {
+        records.iter().try_for_each(|record| record.check(self.ledger.rules()))?;
+        let transition = self.ledger.sign(records, now)?;
         self.commit(transition);
         Ok(())
     }
@@ -123,11 +129,17 @@ impl BlockchainTrustNetwork {
         target: &str,
         now: Timestamp,
     ) -> Result<(), NetworkError> {
+        let action = self.user_action(user, action, target, now)?;
+        self.add(action, now)
+    }
+
+    /// The record of an action, with the federation's delta.
+    fn user_action(&self, user: &str, action: &str, target: &str, now: Timestamp) -> Result<Record, NetworkError> {
         let action = Id::new(action)?;
         let unknown = || RecordError::UnknownAction { action: action.clone() };
         let trust_delta = self.ledger.rules().delta_of(&action).ok_or_else(unknown)?;
-        let (user_id, target) = (Id::new(user)?, crate::ids::Target::new(target)?);
-        self.add(Record::UserAction(UserAction { user_id, action, target, trust_delta, timestamp: now }), now)
+        let (user_id, target) = (Id::new(user)?, Target::new(target)?);
+        Ok(Record::UserAction(UserAction { user_id, action, target, trust_delta, timestamp: now }))
     }
 
     /// A content exists, with a score while nobody has verified or reported it.

@@ -6,11 +6,13 @@
 //! stations with numbers 64 n to 64 n + 63 under group n + 1; nothing ever splits or moves.
 
 mod connect;
+mod dataset;
 mod query;
 mod scratch;
 mod value;
 
 pub use connect::{ConnectError, Connected, connect};
+pub use dataset::{DatasetEvidence, DatasetLedger, DatasetOpinion, DatasetTrust, dataset_count, dataset_id};
 pub use query::{
     ContentTrust, CreatorTrust, Opinion, OpinionDetail, Opinions, Trust, UserTrust, opinion_of, opinions, station_id,
 };
@@ -45,6 +47,10 @@ pub enum Key {
     Equivocation(StationId),
     /// How many of the founders and of the stations with a batch on the branch equivocated.
     Equivocators,
+    /// How many datasets are registered.
+    Datasets,
+    /// The dataset with a number; numbers count from 0 in order of registration.
+    DatasetNumber(u32),
 }
 
 /// Changes to the trust state: each key's new value, or its absence.
