@@ -5,6 +5,7 @@
 
 mod blocks;
 pub(crate) mod checkup;
+mod datasets;
 mod health;
 mod joining;
 mod member;

@@ -2,6 +2,7 @@
 //!
 //! Hashes, ids and times are texts, bytes are hex, scores are JSON numbers written from their integers.
 
+mod dataset;
 mod trust;
 
 use std::fmt::Display;
@@ -21,6 +22,8 @@ use utoipa::ToSchema;
 use super::json::canonical_object;
 use super::schema;
 
+pub use dataset::{Dataset, DatasetChange, DatasetPage, DatasetTrust};
+pub(super) use dataset::{ShownChange, ShownDataset, ShownRegistration};
 pub(super) use trust::ShownGlobal;
 pub use trust::{ContentTrust, CreatorTrust, GlobalTrust, LogHead, Trust, UserTrust, Voice};
 

@@ -8,10 +8,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
+use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Id, Name, RecordId, StationId};
+use qfzz_ledger_core::ids::{BlockHash, ContentHash, FederationId, Height, Id, Name, RecordId, StationId};
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Record, Subject};
+use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::time::Timestamp;
 #[cfg(doc)]
 use qfzz_sync::global_trust::MAX_LISTED;
@@ -20,8 +22,8 @@ use qfzz_sync::report::SyncReport;
 
 use super::block::{Block, FoundRecord};
 use super::dto::{
-    ContentTrust, CreatorTrust, Dialled, GlobalTrust, Peer, Readiness, Receipt, StationInfo, Statistics, Status,
-    UserTrust, Verification,
+    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Peer,
+    Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
 };
 use crate::events::Events;
 use crate::metrics::{Figures, Metrics};
@@ -52,6 +54,46 @@ pub enum PortError {
     /// Several blocks have a hash that begins as given.
     #[error("several blocks have a hash that begins so")]
     SeveralBlocks,
+    /// A user's score is below this station's threshold.
+    #[error("the user `{user}` has a score of {score}, below this station's trust.submit_threshold of {threshold}")]
+    BelowThreshold {
+        /// Who.
+        user: Id,
+        /// What they have.
+        score: Score,
+        /// What is asked for.
+        threshold: Score,
+    },
+    /// The dataset is registered already.
+    #[error("the dataset `{dataset}` is registered already, by {station}")]
+    DatasetExists {
+        /// Which.
+        dataset: Id,
+        /// By whom.
+        station: StationId,
+    },
+    /// The dataset is not registered.
+    #[error("no dataset `{dataset}` is registered")]
+    UnknownDataset {
+        /// Which.
+        dataset: Id,
+    },
+    /// Another SHA-256 was found than the registered one.
+    #[error("this is not the dataset `{dataset}`: its SHA-256 is {found}, registered is {registered}")]
+    DatasetMismatch {
+        /// Which.
+        dataset: Id,
+        /// The registered one.
+        registered: ContentHash,
+        /// The one found.
+        found: ContentHash,
+    },
+    /// The federation's table lacks an action that must be written.
+    #[error("the federation's table has no action `{action}`")]
+    NoAction {
+        /// Which.
+        action: &'static str,
+    },
     /// The peer that was named is not connected.
     #[error("the peer is not connected")]
     NotConnected,
@@ -126,6 +168,29 @@ pub struct GlobalQuery {
     pub policy: Option<Policy>,
 }
 
+/// Which datasets to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatasetQuery {
+    /// Where to begin: 0, or what the part before said.
+    pub after: u64,
+    /// How many to list, at most.
+    pub limit: usize,
+    /// Of at least this quality.
+    pub min_quality: Option<Score>,
+    /// With this licence in their expression.
+    pub license: Option<Id>,
+    /// Of this genre.
+    pub genre: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// By this creator.
+    pub creator: Option<String>,
+    /// Registered by this station.
+    pub station: Option<StationId>,
+    /// Verified by anybody, or by nobody.
+    pub verified: Option<bool>,
+}
+
 /// The node, as the API sees it. Clones are the same node.
 ///
 /// Methods may be called at any time and from any number of tasks; those that need a federation fail with
@@ -196,6 +261,43 @@ pub trait Station: Clone + Send + Sync + 'static {
         creator: Id,
         station: Option<StationId>,
     ) -> impl Future<Output = Result<CreatorTrust, PortError>> + Send;
+
+    /// How far a dataset is trusted, by the ledger or by one station.
+    fn dataset_trust(
+        &self,
+        dataset: Id,
+        station: Option<StationId>,
+    ) -> impl Future<Output = Result<DatasetTrust, PortError>> + Send;
+
+    /// One dataset; `None` if it is not registered.
+    fn dataset(&self, dataset: Id) -> impl Future<Output = Result<Option<Dataset>, PortError>> + Send;
+
+    /// A part of the list of datasets: at most [`DatasetQuery::limit`], fewer also where the list goes on.
+    fn datasets(&self, query: DatasetQuery) -> impl Future<Output = Result<DatasetPage, PortError>> + Send;
+
+    /// Registers a dataset, valid by itself, in the name of `user` where one is named, whose score must then reach this
+    /// station's threshold. Refused if it is registered already.
+    fn register_dataset(
+        &self,
+        dataset: DatasetRegistered,
+        user: Option<Id>,
+    ) -> impl Future<Output = Result<DatasetChange, PortError>> + Send;
+
+    /// Records that a SHA-256 was found, with the guide's actions of `system` and of `user` where one is named. One that
+    /// is not the registered one is refused unless `publish`.
+    fn verify_dataset(
+        &self,
+        found: DatasetVerified,
+        user: Option<Id>,
+        publish: bool,
+    ) -> impl Future<Output = Result<DatasetChange, PortError>> + Send;
+
+    /// Records a user's rating, with the guide's action.
+    fn rate_dataset(
+        &self,
+        rated: DatasetRated,
+        user: Id,
+    ) -> impl Future<Output = Result<DatasetChange, PortError>> + Send;
 
     /// The opinions of many stations, combined.
     fn global_trust(&self, query: GlobalQuery) -> impl Future<Output = Result<GlobalTrust, PortError>> + Send;

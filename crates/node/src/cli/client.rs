@@ -63,6 +63,17 @@ impl Client {
         self.json(self.send(request).await?).await
     }
 
+    /// GETs one page of a list, and where it goes on: the parameter `after` of the next page, which `Link` names.
+    pub(super) async fn get_page(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<(Value, Option<String>), Failure> {
+        let response = self.send(self.request(Method::GET, path, query, Patience::Short)?).await?;
+        let next = response.headers().get(header::LINK).and_then(|link| next_page(&self.base, link.to_str().ok()?));
+        Ok((self.json(response).await?, next))
+    }
+
     /// GETs the JSON at `path`, however long it takes to make.
     pub(super) async fn get_slow(&self, path: &[&str]) -> Result<Value, Failure> {
         self.json(self.get_stream(path).await?).await
@@ -194,6 +205,13 @@ fn unreadable(error: serde_json::Error) -> Failure {
     Failure::BadAnswer { why: error.to_string() }
 }
 
+/// The parameter `after` of the page that a `Link` header names as the next.
+fn next_page(base: &Url, link: &str) -> Option<String> {
+    let (target, _) = link.strip_prefix('<')?.split_once(">; rel=\"next\"")?;
+    let url = base.join(target).ok()?;
+    url.query_pairs().find(|(name, _)| name == "after").map(|(_, after)| after.into_owned())
+}
+
 /// The cause at the bottom, which says more than what is wrapped around it.
 fn innermost(error: &dyn Error) -> String {
     let mut cause = error;
@@ -251,6 +269,14 @@ mod tests {
             let refused = client().request(Method::GET, &["v1", step], &[], Patience::Short).expect_err("refused");
             assert_eq!(refused.exit_code(), 2);
         }
+    }
+
+    #[test]
+    fn the_next_page_is_where_the_link_leads() {
+        let next = |link: &str| next_page(&client().base, link);
+        assert_eq!(next("</v1/datasets?tag=a%26b&after=100>; rel=\"next\""), Some("100".to_owned()));
+        assert_eq!(next("</v1/datasets?after=100>; rel=\"prev\""), None);
+        assert_eq!(next("</v1/datasets>; rel=\"next\""), None);
     }
 
     #[test]

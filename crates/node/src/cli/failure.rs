@@ -31,7 +31,7 @@ mod exit {
     pub(super) const NOT_FOUND: u8 = 3;
     /// The daemon cannot be reached.
     pub(super) const NO_DAEMON: u8 = 4;
-    /// Verification failed: chain, proof or threshold.
+    /// Verification failed: chain, dataset, proof or threshold.
     pub(super) const NOT_VERIFIED: u8 = 5;
 }
 
@@ -78,6 +78,11 @@ pub(super) enum Failure {
     ChainInvalid { problem: Option<String> },
     #[error("the proof does not hold: {fault}")]
     ProofInvalid { fault: ProofFault },
+    #[error(
+        "{} is not the dataset {dataset}: its SHA-256 is {found}, registered is {registered}{}", file.display(),
+        if *published { "; that was recorded" } else { ": get it again from its source, or record this with --publish" }
+    )]
+    OtherDataset { file: PathBuf, dataset: String, found: String, registered: String, published: bool },
     #[error("{what}")]
     NotFound { what: String },
     #[error("{problems} problems: what helps stands beside each")]
@@ -135,6 +140,7 @@ impl Failure {
             Self::BelowThreshold { .. }
             | Self::ChainInvalid { .. }
             | Self::ProofInvalid { .. }
+            | Self::OtherDataset { .. }
             | Self::Unhealthy { is_chain_invalid: true, .. } => exit::NOT_VERIFIED,
             Self::Interrupted { failure, .. } => failure.exit_code(),
             Self::Logged { exit_code } => *exit_code,

@@ -11,7 +11,7 @@ use super::failure::EXIT_CODES;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run a station", &["init", "run", "status", "demo"]),
     ("Among other stations", &["ticket", "join", "peers", "sync"]),
-    ("Record and ask", &["record", "content", "trust"]),
+    ("Record and ask", &["record", "content", "dataset", "trust"]),
     ("The chain", &["mine", "chain"]),
     ("Keep it on air", &["config", "doctor", "completions", "man", "help"]),
 ];
@@ -109,6 +109,14 @@ Examples:
   qfzz content add track_001 artist_001 --metadata '{\"tags\":[\"original\"]}'
   qfzz content verify track_001 artist_001 --times 4
   qfzz content show track_001 artist_001"
+        }
+        "dataset" => {
+            "\
+Examples:
+  qfzz dataset register music.tar --id ds_001 --name OpenMusic --license CC-BY --quality 0.9 --tag ambient
+  qfzz dataset verify ds_001 music.tar --user user_001
+  qfzz dataset rate ds_001 0.8 --user user_001
+  qfzz dataset list --min-quality 0.8 --license CC0-1.0"
         }
         "trust" => {
             "\

@@ -22,7 +22,7 @@ use crate::api::body;
 use crate::api::dto::Receipt;
 use crate::api::port::{MAX_SUBMIT, PortError, Station};
 use crate::api::problem::{Code, Problem};
-use crate::api::record::{Actions, FieldError, parse_record};
+use crate::api::record::{FieldError, parse_record};
 use crate::api::schema;
 
 /// Bytes of a body, at most.
@@ -87,7 +87,7 @@ async fn store<S: Station>(
         if group.is_empty() {
             return;
         }
-        let answer = answer(&app.station, rules.actions(), &group).await;
+        let answer = answer(&app.station, &rules, &group).await;
         if !matches!(timeout(app.limits.take_time, chunks.send(Ok(answer))).await, Ok(Ok(()))) {
             return;
         }
@@ -95,12 +95,12 @@ async fn store<S: Station>(
 }
 
 /// Stores the good lines of `group`, all or none of them, and writes a line for each.
-async fn answer<S: Station>(station: &S, actions: &Actions, group: &[Line<'_>]) -> Vec<u8> {
+async fn answer<S: Station>(station: &S, rules: &Rules, group: &[Line<'_>]) -> Vec<u8> {
     let now = station.now();
     let mut records = Vec::with_capacity(group.len());
     let mut refusals = Vec::with_capacity(group.len());
     for (_, line) in group {
-        let parsed = parse_line(line, actions, now);
+        let parsed = parse_line(line, rules, now);
         refusals.push(parsed.map(|record| records.push(record)).err());
     }
     let stored = if records.is_empty() { Ok(Vec::new()) } else { station.submit(records).await };
@@ -119,13 +119,13 @@ async fn answer<S: Station>(station: &S, actions: &Actions, group: &[Line<'_>]) 
     out
 }
 
-fn parse_line(line: &[u8], actions: &Actions, now: Timestamp) -> Result<Record, FieldError> {
+fn parse_line(line: &[u8], rules: &Rules, now: Timestamp) -> Result<Record, FieldError> {
     let refused = |code, detail: String| Err(FieldError { field: None, code, detail });
     if line.len() > LINE_BYTES {
         return refused(Code::LineTooLong, format!("the line is longer than {} KiB: shorten it", LINE_BYTES / 1024));
     }
     match std::str::from_utf8(line) {
-        Ok(text) => parse_record(text, actions, now),
+        Ok(text) => parse_record(text, rules, now),
         Err(_) => refused(Code::NotJson, "the line is not UTF-8: send JSON in UTF-8".to_owned()),
     }
 }

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod chain;
+mod datasets;
 mod documents;
 mod events;
 mod records;
@@ -121,6 +122,23 @@ const RECORD: &[Code] = &[
     Code::BadMetadata,
     Code::UnknownAction,
     Code::WrongDelta,
+    Code::BadHash,
+    Code::BadLicense,
+    Code::LicenseNotAllowed,
+    Code::QualityTooLow,
+    Code::TooManyTags,
+];
+
+/// Refusals of what is said about a dataset.
+const FINDING: &[Code] = &[
+    Code::NotJson,
+    Code::NotAnObject,
+    Code::UnknownField,
+    Code::MissingField,
+    Code::DuplicateField,
+    Code::WrongType,
+    Code::UnknownAction,
+    Code::UnknownDataset,
 ];
 
 /// One route: where, how and what it answers stand at its handler (`P`), what it refuses with stands here.
@@ -181,6 +199,32 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             app,
             trust::content::<S>,
             &[ASKS, FEDERATION, QUERY, &[Code::MissingParameter, Code::BadId]],
+        ))
+        .routes(route::<trust::__path_dataset, _, _, _>(app, trust::dataset::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
+        .routes(route::<datasets::__path_list, _, _, _>(
+            app,
+            datasets::list::<S>,
+            &[ASKS, FEDERATION, QUERY, &[Code::BadId]],
+        ))
+        .routes(route::<datasets::__path_show, _, _, _>(
+            app,
+            datasets::show::<S>,
+            &[ASKS, FEDERATION, SEGMENT, &[Code::UnknownDataset, Code::NotReady]],
+        ))
+        .routes(route::<datasets::__path_register, _, _, _>(
+            app,
+            datasets::register::<S>,
+            &[ASKS, FEDERATION, BODY, RECORD, SIGNS, &[Code::BelowThreshold, Code::DatasetExists]],
+        ))
+        .routes(route::<datasets::__path_verify, _, _, _>(
+            app,
+            datasets::verify::<S>,
+            &[ASKS, FEDERATION, SEGMENT, BODY, FINDING, SIGNS, &[Code::BadHash, Code::DatasetMismatch]],
+        ))
+        .routes(route::<datasets::__path_rate, _, _, _>(
+            app,
+            datasets::rate::<S>,
+            &[ASKS, FEDERATION, SEGMENT, BODY, FINDING, SIGNS, &[Code::NotANumber, Code::OutOfRange, Code::TooPrecise]],
         ))
         .routes(route::<trust::__path_global, _, _, _>(
             app,
@@ -318,6 +362,21 @@ impl From<PortError> for Problem {
                 (Code::BadAddress, "give a ticket, a multiaddress such as /ip4/192.0.2.1/tcp/4811, or a peer id")
             }
             PortError::SeveralBlocks => (Code::BadParameter, "give more of its digits"),
+            PortError::BelowThreshold { .. } => (
+                Code::BelowThreshold,
+                "let it rise by actions such as `rating` first; the operator may set another threshold",
+            ),
+            PortError::DatasetExists { .. } => {
+                (Code::DatasetExists, "the first registration stands, so choose another id")
+            }
+            PortError::UnknownDataset { .. } => {
+                (Code::UnknownDataset, "check the id, register it with `qfzz dataset register`, or run `qfzz sync`")
+            }
+            PortError::DatasetMismatch { .. } => (
+                Code::DatasetMismatch,
+                "get the file again from its source; to publish what was found, send `publish`: true",
+            ),
+            PortError::NoAction { .. } => (Code::UnknownAction, "it must be added when the federation is founded"),
             PortError::NotConnected => (Code::UnknownPeer, "connect to it first with `qfzz join`, or see `qfzz peers`"),
             PortError::Unreachable { .. } => (Code::Unreachable, "check the address, and that the station runs there"),
             PortError::NotReady { .. } => (Code::NotReady, "try again in a few seconds"),
@@ -348,6 +407,9 @@ const fn field_of(error: &PortError) -> Option<&'static str> {
     match error {
         PortError::BadAddress { .. } => Some("address"),
         PortError::SeveralBlocks => Some("block"),
+        PortError::BelowThreshold { .. } => Some("user_id"),
+        PortError::DatasetExists { .. } | PortError::UnknownDataset { .. } => Some("dataset_id"),
+        PortError::DatasetMismatch { .. } => Some("sha256"),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod datasets;
 mod events;
 mod openapi;
 mod reads;
@@ -16,6 +17,7 @@ use futures::StreamExt;
 use qfzz_ledger_core::batch::{Introduction, SignedBatch};
 use qfzz_ledger_core::block::SealedHeader;
 use qfzz_ledger_core::crypto::StationKey;
+use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::{Genesis, Parameters, Rules};
 use qfzz_ledger_core::header::{BlockHeader, Work};
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequence, StationId};
@@ -33,10 +35,11 @@ use tokio::net::{TcpListener, TcpStream};
 use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
-    BannedPeer, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo,
-    Statistics, Status, Trouble, Trust, UserTrust, Verification, Voice,
+    BannedPeer, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust,
+    Head, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, Trouble, Trust, UserTrust, Verification,
+    Voice,
 };
-use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
+use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station};
 use super::server::{Handle, Limits, start};
 use crate::data_dir::ApiToken;
 use crate::events::Events;
@@ -69,6 +72,7 @@ struct State {
     blocks: Vec<Block>,
     /// The size of each submission.
     submissions: Vec<usize>,
+    datasets: Vec<Dataset>,
     /// What it was asked last, where the answer does not show it.
     asked: Option<String>,
     fails: Option<PortError>,
@@ -310,7 +314,7 @@ impl Station for Fake {
 
     async fn user_trust(&self, user_id: Id, station: Option<StationId>) -> Result<UserTrust, PortError> {
         self.obey().await?;
-        Ok(UserTrust { user_id, trust: self.trust(station, "0.54") })
+        Ok(UserTrust { user_id, trust: self.trust(station, "0.54"), may_submit: false, community_trusted: false })
     }
 
     async fn content_trust(
@@ -338,6 +342,37 @@ impl Station for Fake {
     async fn creator_trust(&self, creator_id: Id, station: Option<StationId>) -> Result<CreatorTrust, PortError> {
         self.obey().await?;
         Ok(CreatorTrust { creator_id, trust: self.trust(station, "0.000001"), contents: 1 })
+    }
+
+    async fn dataset_trust(&self, dataset_id: Id, station: Option<StationId>) -> Result<DatasetTrust, PortError> {
+        self.obey().await?;
+        let trust = self.trust(station, "0.9");
+        Ok(DatasetTrust { dataset_id, trust, verifications: 1, mismatches: 0, rating: None, ratings: 0 })
+    }
+
+    async fn dataset(&self, dataset: Id) -> Result<Option<Dataset>, PortError> {
+        self.obey().await.map(|()| self.dataset_of(&dataset))
+    }
+
+    async fn datasets(&self, query: DatasetQuery) -> Result<DatasetPage, PortError> {
+        self.obey().await.map(|()| self.datasets_of(query))
+    }
+
+    async fn register_dataset(&self, it: DatasetRegistered, user: Option<Id>) -> Result<DatasetChange, PortError> {
+        self.register(it, user).await
+    }
+
+    async fn verify_dataset(
+        &self,
+        found: DatasetVerified,
+        _user: Option<Id>,
+        publish: bool,
+    ) -> Result<DatasetChange, PortError> {
+        self.verified(found, publish).await
+    }
+
+    async fn rate_dataset(&self, rated: DatasetRated, user: Id) -> Result<DatasetChange, PortError> {
+        self.rated(rated, user).await
     }
 
     async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {
