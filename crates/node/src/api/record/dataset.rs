@@ -93,8 +93,10 @@ impl Fields<'_> {
     }
 
     fn license(&self, field: &str) -> Result<Id, FieldError> {
-        license::parse(&self.text(field)?)
-            .map_err(|error: LicenseError| FieldError::new(field, Code::BadLicense, format!("`{field}` {error}")))
+        let text = self.text(field)?;
+        license::parse(&text).map_err(|error: LicenseError| {
+            FieldError::new(field, Code::BadLicense, format!("`{field}` {} {error}", quoted(&text)))
+        })
     }
 
     /// A SHA-256 in hex.

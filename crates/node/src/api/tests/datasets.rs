@@ -145,7 +145,7 @@ async fn what_breaks_a_rule_is_refused_with_the_rules_name_and_value() {
     };
     for (field, value, status, code, words) in [
         ("license", json!("CC-BY-NC"), 422, "license_not_allowed", ["datasets.licenses", "CC-BY-NC-4.0"]),
-        ("license", json!("Proprietary"), 422, "bad_license", ["license", "SPDX"]),
+        ("license", json!("Proprietary"), 422, "bad_license", ["`Proprietary`", "SPDX"]),
         ("quality", json!(0.65), 422, "quality_too_low", ["datasets.min_quality", "0.7"]),
         ("quality", json!(1.5), 422, "out_of_range", ["quality", "0 to 1"]),
         ("sha256", json!("9f86"), 422, "bad_hash", ["sha256", "64 hex digits"]),
