@@ -238,7 +238,7 @@ fn many_datasets_are_listed_page_by_page_and_by_what_is_asked() {
     let station = Recipe::new("list").found("list", &[]);
     let dataset = |number: u32| {
         json!({ "kind": "dataset_registered", "dataset_id": format!("ds_{number:03}"), "name": "n",
-            "license": if number % 2 == 0 { "MIT" } else { "CC-BY-4.0 OR MIT" }, "quality": f64::from(7 + number % 4) / 10.0,
+            "license": if number.is_multiple_of(2) { "MIT" } else { "CC-BY-4.0 OR MIT" }, "quality": f64::from(7 + number % 4) / 10.0,
             "sha256": format!("{number:064x}"), "genre": if number % 100 == 7 { "rare" } else { "common" },
             "tags": [format!("t{}", number % 3)] })
         .to_string()

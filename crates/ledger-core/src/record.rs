@@ -206,8 +206,15 @@ pub enum RecordError {
     },
     /// A dataset that the federation's rules do not accept.
     #[error(transparent)]
-    Dataset(#[from] DatasetError),
+    Dataset(Box<DatasetError>),
     /// A proof of equivocation that proves nothing.
     #[error("it proves no equivocation: {0}")]
     Equivocation(#[from] EquivocationError),
+}
+
+impl From<DatasetError> for RecordError {
+    /// Boxed: it is rare, and would make every refusal larger.
+    fn from(error: DatasetError) -> Self {
+        Self::Dataset(Box::new(error))
+    }
 }
