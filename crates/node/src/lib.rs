@@ -9,6 +9,7 @@ pub mod disk_space;
 pub mod events;
 mod exchange;
 pub mod identity;
+mod import;
 pub mod legacy;
 pub mod metrics;
 pub mod network;

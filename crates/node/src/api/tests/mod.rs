@@ -33,10 +33,10 @@ use tokio::net::{TcpListener, TcpStream};
 use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
-    BannedPeer, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, LogHead, Peer, Readiness, Receipt, StationInfo,
-    Statistics, Status, Trouble, Trust, UserTrust, Verification, Voice,
+    BannedPeer, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, ImportFormat, Imported, LogHead, Peer,
+    Readiness, Receipt, StationInfo, Statistics, Status, Trouble, Trust, UserTrust, Verification, Voice,
 };
-use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station};
+use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station, Upload};
 use super::server::{Handle, Limits, start};
 use crate::data_dir::ApiToken;
 use crate::events::Events;
@@ -240,6 +240,22 @@ impl Station for Fake {
         Ok(vec![report()])
     }
 
+    async fn content_scores(&self, contents: Vec<(Id, Id)>) -> Result<Vec<Score>, PortError> {
+        self.obey().await?;
+        // A content's score stands in its id.
+        Ok(contents.iter().map(|(content, _)| content.as_str().parse().unwrap_or(Score::HALF)).collect())
+    }
+
+    async fn import(&self, mut file: Upload) -> Result<Imported, PortError> {
+        self.obey().await?;
+        let mut bytes = 0;
+        while let Some(chunk) = file.next().await {
+            bytes += chunk.map_err(|error| PortError::BrokeOff { reason: error.to_string() })?.len() as u64;
+        }
+        let source = "0".repeat(64);
+        Ok(Imported { format: ImportFormat::Chain, blocks: 1, records: bytes, source, metadata_left_out: 0 })
+    }
+
     async fn status(&self) -> Result<Status, PortError> {
         self.obey().await?;
         Ok(Status {
@@ -257,6 +273,7 @@ impl Station for Fake {
             synced: true,
             signing: true,
             verifying: None,
+            importing: None,
             mining: true,
             reorganisations: 3,
             data_bytes: Some(1_234),
