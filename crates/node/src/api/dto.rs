@@ -344,6 +344,8 @@ pub struct Statistics {
     pub difficulty: Difficulty,
     /// Whether every block that is shown was verified.
     pub is_valid: bool,
+    /// The same, as the guide's `get_chain_stats` calls it.
+    pub chain_valid: bool,
     /// Distinct pairs of content and creator on the chain.
     pub indexed_records: u64,
     /// Distinct users on the chain.

@@ -38,10 +38,8 @@ pub(crate) struct Plan {
     /// Of those that this station has in its log already: what is still to come.
     begun: HashMap<Origin, Counts>,
     /// Contents of which something is still to come, while the log is read.
-    open: HashMap<ContentRefKey, Origin>,
+    open: HashMap<(Id, Id), Origin>,
 }
-
-type ContentRefKey = (Id, Id);
 
 /// The newest record of a content, while the file is read.
 struct Newest {
@@ -101,7 +99,9 @@ impl Plan {
                 let is_document = origin == self.document_origin();
                 if let Some(counts) = self.wanted.get(&origin).copied().or(is_document.then(Counts::default)) {
                     self.begun.insert(origin, counts);
-                    self.open.insert((added.creator_id.clone(), added.content_id.clone()), origin);
+                    if counts != Counts::default() {
+                        self.open.insert((added.creator_id.clone(), added.content_id.clone()), origin);
+                    }
                 }
             }
             Record::ContentVerified(named) => self.count(named, |counts| &mut counts.verifications),
@@ -242,5 +242,58 @@ impl<R: BufRead> Records<R> {
         let Counts { verifications, reports } = begun.unwrap_or(wanted);
         self.queue.push_back((Record::ContentVerified(named.clone()), verifications));
         self.queue.push_back((Record::ContentReported(named), reports));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAIN: &str = include_str!("../../tests/legacy/chain.json");
+    const LEDGER: &str = include_str!("../../tests/legacy/ledger.json");
+    const SOURCE: [u8; 32] = [7; 32];
+
+    fn plan(file: &str) -> Plan {
+        Plan::of(file.as_bytes(), SOURCE).expect("it verifies")
+    }
+
+    /// All records that are still to come, some at a time.
+    fn records(plan: Plan, file: &str) -> Vec<Record> {
+        let mut records = plan.records(file.as_bytes());
+        let mut all = Vec::new();
+        loop {
+            let group = records.next(3).expect("it was read before");
+            if group.is_empty() {
+                return all;
+            }
+            all.extend(group);
+        }
+    }
+
+    #[test]
+    fn wherever_an_import_was_cut_off_the_rest_is_still_to_come_and_nothing_else() {
+        for (file, count) in [(CHAIN, 11), (LEDGER, 1)] {
+            let all = records(plan(file), file);
+            assert_eq!(all.len(), count);
+            for cut in 0..=count {
+                let mut plan = plan(file);
+                all[..cut].iter().for_each(|record| plan.see(record));
+                assert_eq!(records(plan, file), all[cut..], "after {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn records_of_somebody_else_are_no_part_of_an_import() {
+        let all = records(plan(CHAIN), CHAIN);
+        let mut plan = plan(CHAIN);
+        for record in &all {
+            let mut other = record.clone();
+            if let Record::ContentAdded(added) = &mut other {
+                added.metadata = qfzz_ledger_core::record::Metadata::new("{\"imported\":true}").expect("short");
+            }
+            plan.see(&other);
+        }
+        assert_eq!(records(plan, CHAIN), all);
     }
 }

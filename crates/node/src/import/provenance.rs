@@ -116,3 +116,52 @@ pub(super) fn origin_of(metadata: &Metadata) -> Option<Origin> {
     hex::decode_to_slice(known.block_hash, &mut block_hash).ok()?;
     Some(Origin { block_hash, record: known.record })
 }
+
+#[cfg(test)]
+mod tests {
+    use qfzz_ledger_core::ids::Id;
+    use qfzz_ledger_core::score::Score;
+
+    use super::*;
+
+    const ORIGIN: Origin = Origin { block_hash: [0xab; 32], record: Some(3) };
+
+    fn metadata(json: &str) -> (String, bool) {
+        let Ok(Value::Object(metadata)) = parse(json.as_bytes()) else { panic!("{json} is an object") };
+        let id = || Id::new("x").expect("an id");
+        let record = chain::Record {
+            content_id: id(),
+            creator_id: id(),
+            score: Score::HALF,
+            verifications: 0,
+            reports: 0,
+            metadata,
+        };
+        let place = Place { source: &[0xcd; 32], block: 5, origin: ORIGIN };
+        let (metadata, is_left_out) = place.metadata(&record);
+        assert_eq!(origin_of(&metadata), Some(ORIGIN), "{json}");
+        (metadata.as_str().to_owned(), is_left_out)
+    }
+
+    #[test]
+    fn metadata_stays_and_says_where_it_comes_from() {
+        let from = format!("\"block\":5,\"block_hash\":\"{}\"", "ab".repeat(32));
+        let end = format!("\"record\":3,\"source\":\"{}\"", "cd".repeat(32));
+        assert_eq!(metadata("{}"), (format!("{{\"imported\":{{{from},{end}}}}}"), false));
+        let kept = metadata(r#"{"z": "\u2603", "bpm": 1e-7, "imported": [1.0]}"#);
+        let expected = format!("{{\"bpm\":1e-07,\"imported\":{{{from},\"original\":[1.0],{end}}},\"z\":\"\u{2603}\"}}");
+        assert_eq!(kept, (expected, false));
+    }
+
+    #[test]
+    fn what_a_record_cannot_hold_leaves_its_hash() {
+        let long = format!("{{\"a\": \"{}\"}}", "x".repeat(4_000));
+        let deep = format!("{{\"a\": {}{}}}", "[".repeat(9), "]".repeat(9));
+        for json in [long.as_str(), &deep, r#"{"a": NaN}"#, r#"{"a": "\ud800"}"#, r#"{"imported": NaN}"#] {
+            let (text, is_left_out) = metadata(json);
+            let hash = hex::encode(Sha256::digest(json));
+            assert!(is_left_out && text.contains(&format!("\"metadata_sha256\":\"{hash}\"")), "{json}: {text}");
+        }
+        assert_eq!(origin_of(&Metadata::new("{\"imported\":{\"block_hash\":\"xy\"}}").expect("short")), None);
+    }
+}

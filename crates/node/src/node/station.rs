@@ -448,6 +448,7 @@ impl Station for StationHandle {
                 difficulty: ledger.rules().parameters().difficulty,
                 // Nothing joins the chain unverified; `verify` reads it all again.
                 is_valid: true,
+                chain_valid: true,
                 indexed_records: chain.contents,
                 total_users: chain.users,
                 work: ledger.chain().work_of(&chain.head).unwrap_or_default(),

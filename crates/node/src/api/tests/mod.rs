@@ -392,6 +392,7 @@ impl Station for Fake {
             pending_records: 1,
             difficulty: self.0.rules.parameters().difficulty,
             is_valid: true,
+            chain_valid: true,
             indexed_records: 1,
             total_users: 2,
             work: Work::ZERO.plus(self.0.rules.parameters().difficulty.work()),
