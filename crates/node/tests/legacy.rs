@@ -16,7 +16,7 @@ fn read(file: &[u8]) -> Result<Vec<Checked>, (u64, String)> {
     let mut blocks = Blocks::new(file);
     let mut read = Vec::new();
     loop {
-        match blocks.next() {
+        match blocks.next_block() {
             Ok(Some(block)) => read.push(block),
             Ok(None) => return Ok(read),
             Err(fault) => return Err((fault.block, fault.to_string())),

@@ -68,7 +68,7 @@ pub(crate) enum ExportReason {
 
 /// Whether the array in `input` begins as our own export does.
 pub(crate) fn is_export(input: impl BufRead) -> bool {
-    let Ok(Some(first)) = Elements::new(input, MAX_BLOCK_BYTES).next() else { return false };
+    let Ok(Some(first)) = Elements::new(input, MAX_BLOCK_BYTES).next_element() else { return false };
     serde_json::from_slice::<Map<String, Value>>(&first)
         .is_ok_and(|members| members.contains_key("header") || members.contains_key("genesis"))
 }
@@ -111,7 +111,7 @@ impl<R: BufRead> Export<R> {
         let first = self.elements.index();
         let (mut group, mut bytes) = (Vec::new(), 0);
         while bytes < GROUP_BYTES && self.fault.is_none() {
-            match self.elements.next() {
+            match self.elements.next_element() {
                 Ok(Some(element)) => {
                     bytes += element.len();
                     group.push(element);
@@ -169,7 +169,7 @@ fn sealed(members: &Map<String, Value>) -> Result<SealedHeader, ExportReason> {
 }
 
 fn genesis<R: BufRead>(elements: &mut Elements<R>) -> Result<Rules, ExportReason> {
-    let json = elements.next()?.ok_or(ExportReason::Empty)?;
+    let json = elements.next_element()?.ok_or(ExportReason::Empty)?;
     let members: Map<String, Value> = serde_json::from_slice(&json)?;
     let genesis = Genesis::decode(&bytes_of(&members, "genesis")?)
         .map_err(|error| ExportReason::Encoding { member: "genesis", error })?;

@@ -56,7 +56,7 @@ impl Plan {
         let mut file = Blocks::new(input);
         let mut newest: HashMap<[u8; 32], Newest> = HashMap::new();
         let (mut blocks, mut head, mut kind, mut total) = (0, [0; 32], Kind::Ledger, 0_u64);
-        while let Some(checked) = file.next()? {
+        while let Some(checked) = file.next_block()? {
             head = hash_of(&checked);
             if let Checked::Chain(block) = &checked {
                 kind = Kind::Chain;
@@ -196,7 +196,7 @@ impl<R: BufRead> Records<R> {
                     *times -= 1;
                 }
                 Some(_) => drop(self.queue.pop_front()),
-                None => match self.file.next()? {
+                None => match self.file.next_block()? {
                     Some(checked) => self.unfold(&checked),
                     None => break,
                 },

@@ -41,7 +41,7 @@ impl<R: BufRead> Elements<R> {
         Self { input, limit, count: 0, has_begun: false, has_ended: false }
     }
 
-    /// The index of the element that [`next`](Self::next) reads, or failed to read.
+    /// The index of the element that [`next_element`](Self::next_element) reads, or failed to read.
     pub const fn index(&self) -> u64 {
         self.count
     }
@@ -52,7 +52,7 @@ impl<R: BufRead> Elements<R> {
     ///
     /// # Errors
     /// [`ElementError`].
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, ElementError> {
+    pub fn next_element(&mut self) -> Result<Option<Vec<u8>>, ElementError> {
         if self.has_ended {
             return Ok(None);
         }
@@ -155,7 +155,7 @@ mod tests {
         let mut elements = Elements::new(io::BufReader::with_capacity(3, text.as_bytes()), limit);
         let mut found = Vec::new();
         loop {
-            match elements.next() {
+            match elements.next_element() {
                 Ok(Some(element)) => found.push(String::from_utf8(element).expect("cut between characters")),
                 Ok(None) => return Ok(found),
                 Err(error) => return Err((elements.index(), error.to_string())),

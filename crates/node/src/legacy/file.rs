@@ -60,7 +60,7 @@ impl<R: BufRead> Blocks<R> {
     ///
     /// # Errors
     /// [`Fault`]; the file is refused with it, and cannot be read on.
-    pub fn next(&mut self) -> Result<Option<Checked>, Fault> {
+    pub fn next_block(&mut self) -> Result<Option<Checked>, Fault> {
         let block = self.elements.index();
         let checked = self.check_next(block).map_err(|reason| Fault { block, reason })?;
         if let Some(checked) = &checked {
@@ -70,7 +70,7 @@ impl<R: BufRead> Blocks<R> {
     }
 
     fn check_next(&mut self, place: u64) -> Result<Option<Checked>, Reason> {
-        let Some(json) = self.elements.next()? else {
+        let Some(json) = self.elements.next_element()? else {
             return if place == 0 { Err(Reason::Empty) } else { Ok(None) };
         };
         let Value::Object(block) = parse(&json)? else {
