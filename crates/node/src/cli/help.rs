@@ -129,8 +129,8 @@ Examples:
   qfzz chain block 17
   qfzz chain block 00ff85a04024         the first 6 digits of a hash, or more
   qfzz chain export chain.json
-  qfzz chain import chain.json          into a station that has no chain yet
-  qfzz chain import qfzz_ledger.json    what the original program wrote becomes records
+  qfzz chain import chain.json            into a station that has no chain yet
+  qfzz chain import qfzz_ledger.json      what the original program wrote becomes records
   qfzz chain proof 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3 proof.json
   qfzz chain verify-proof proof.json"
         }

@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod events;
+mod files;
 mod openapi;
 mod reads;
 mod records;
