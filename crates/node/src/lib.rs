@@ -9,6 +9,8 @@ pub mod disk_space;
 pub mod events;
 mod exchange;
 pub mod identity;
+mod import;
+pub mod legacy;
 mod license;
 pub mod metrics;
 pub mod network;

@@ -148,6 +148,14 @@ impl<'a> ExportedBlock<'a> {
     }
 }
 
+/// The members of a block as it is exported.
+///
+/// # Errors
+/// None that is known: what is shown can be written as JSON.
+pub fn exported(block: &Block, rules: &Rules) -> serde_json::Result<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_slice(&serde_json::to_vec(&ExportedBlock::new(block, rules))?)
+}
+
 /// A record as it is shown: its fields, then where it stands.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Record)]

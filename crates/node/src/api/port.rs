@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use futures::stream::BoxStream;
 use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::Rules;
@@ -22,14 +24,17 @@ use qfzz_sync::report::SyncReport;
 
 use super::block::{Block, FoundRecord};
 use super::dto::{
-    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Peer,
-    Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
+    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Imported,
+    Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
 };
 use crate::events::Events;
 use crate::metrics::{Figures, Metrics};
 
 /// Blocks of the best chain, by rising height.
 pub type BlockStream = BoxStream<'static, Result<Block, PortError>>;
+
+/// A file as it comes; an error ends it.
+pub type Upload = BoxStream<'static, Result<Bytes, io::Error>>;
 
 /// Why the node did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,6 +130,24 @@ pub enum PortError {
     #[error("{reason}")]
     AnotherDaemon {
         /// What is known of it.
+        reason: String,
+    },
+    /// A file that is to be imported does not hold.
+    #[error("the file is refused, and nothing of it is kept: {reason}")]
+    BadImport {
+        /// The first block that is wrong, and what is wrong with it.
+        reason: String,
+    },
+    /// An export is to be imported, and the station has a chain of its own.
+    #[error("the export cannot be imported: {reason}")]
+    NotEmpty {
+        /// What the station has.
+        reason: String,
+    },
+    /// A file broke off while it came.
+    #[error("the file did not arrive whole ({reason})")]
+    BrokeOff {
+        /// What the connection said.
         reason: String,
     },
     /// Its queues are full.
@@ -320,9 +343,19 @@ pub trait Station: Clone + Send + Sync + 'static {
     /// not known.
     fn proof(&self, id: RecordId) -> impl Future<Output = Result<Option<RecordProof>, PortError>> + Send;
 
+    /// The scores of contents (content, creator), with what is pending, in their order; at most [`MAX_SCORES`].
+    fn content_scores(&self, contents: Vec<(Id, Id)>) -> impl Future<Output = Result<Vec<Score>, PortError>> + Send;
+
+    /// Takes in a file: our own export into a station without a chain, or a file of the original program. All of it is
+    /// judged first; one that does not hold changes nothing.
+    fn import(&self, file: Upload) -> impl Future<Output = Result<Imported, PortError>> + Send;
+
     /// Reads the stored chain from disk and verifies all of it.
     fn verify(&self) -> impl Future<Output = Result<Verification, PortError>> + Send;
 }
 
 /// Records that one call of [`Station::submit`] may have: four full batches.
 pub const MAX_SUBMIT: usize = 1_024;
+
+/// Contents that one call of [`Station::content_scores`] may name: they are answered in one turn of the worker.
+pub const MAX_SCORES: usize = 64;

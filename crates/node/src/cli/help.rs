@@ -123,7 +123,11 @@ Examples:
 Examples:
   qfzz trust user user_001
   qfzz trust content track_001 artist_001 --global
-  qfzz trust creator artist_001 --at-least 0.6 && echo play"
+  qfzz trust creator artist_001 --at-least 0.6 && echo play
+  qfzz trust filter playlist.jsonl --at-least 0.75
+
+A playlist has one JSON object a line, such as
+  {\"content_id\":\"track_001\",\"creator_id\":\"artist_001\",\"title\":\"Song 1\"}"
         }
         "chain" => {
             "\
@@ -133,6 +137,8 @@ Examples:
   qfzz chain block 17
   qfzz chain block 00ff85a04024         the first 6 digits of a hash, or more
   qfzz chain export chain.json
+  qfzz chain import chain.json            into a station that has no chain yet
+  qfzz chain import qfzz_ledger.json      what the original program wrote becomes records
   qfzz chain proof 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3 proof.json
   qfzz chain verify-proof proof.json"
         }

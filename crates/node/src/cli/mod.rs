@@ -11,7 +11,9 @@ mod demo;
 mod doctor;
 mod explain;
 mod failure;
+mod filter;
 mod help;
+mod import;
 mod init;
 mod manual;
 mod mine;
@@ -122,7 +124,7 @@ enum Question {
     Trust(trust::TrustCommand),
     /// Mine blocks until all that is pending now is on the chain
     Mine,
-    /// Show or verify the chain
+    /// Show, verify, export or import the chain
     #[command(subcommand)]
     Chain(chain::ChainCommand),
     /// Catch up with one peer, or with all

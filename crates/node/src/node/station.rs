@@ -27,15 +27,16 @@ use qfzz_sync::report::SyncReport;
 use super::blocks::{Reading, block_by_hash, block_within, seen, show, verify};
 use super::datasets;
 use super::health::{self, Standing};
+use super::importing::import;
 use super::joining::join;
 use super::status::status;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
     self, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Head,
-    LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification, Voice,
+    Imported, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification, Voice,
 };
-use crate::api::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station};
+use crate::api::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload};
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::disk_space;
@@ -490,6 +491,7 @@ impl Station for StationHandle {
                 difficulty: ledger.rules().parameters().difficulty,
                 // Nothing joins the chain unverified; `verify` reads it all again.
                 is_valid: true,
+                chain_valid: true,
                 indexed_records: chain.contents,
                 total_users: chain.users,
                 work: ledger.chain().work_of(&chain.head).unwrap_or_default(),
@@ -574,6 +576,23 @@ impl Station for StationHandle {
             }
         })
         .await
+    }
+
+    async fn content_scores(&self, contents: Vec<(Id, Id)>) -> Result<Vec<Score>, PortError> {
+        let question = move |state: &State<StoreReader>| -> Result<Vec<Score>, ReadError> {
+            let ledger = state.ledger();
+            let trust = Trust::new(ledger.rules(), ledger.read());
+            let score = |(content_id, creator_id)| {
+                let subject = Subject::Content { creator_id, content_id };
+                Ok(trust.content(&subject, ledger.pending_about(&subject))?.score)
+            };
+            contents.into_iter().map(score).collect()
+        };
+        Ok(self.member()?.service.query(question).await??)
+    }
+
+    async fn import(&self, file: Upload) -> Result<Imported, PortError> {
+        import(&self.0, file).await
     }
 
     async fn verify(&self) -> Result<Verification, PortError> {

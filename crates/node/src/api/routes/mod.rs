@@ -5,6 +5,8 @@ mod chain;
 mod datasets;
 mod documents;
 mod events;
+mod filter;
+mod import;
 mod records;
 mod station;
 mod trust;
@@ -265,14 +267,31 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             bulk::add::<S>,
             &[ASKS, FEDERATION, BODY, SIGNS, &[Code::TooManyLines]],
         ))
+        .routes(route::<filter::__path_filter, _, _, _>(
+            app,
+            filter::filter::<S>,
+            &[ASKS, FEDERATION, BODY, QUERY, &[Code::Busy, Code::TooManyLines, Code::MissingParameter]],
+        ))
         .routes(route::<chain::__path_mine, _, _, _>(
             app,
             chain::mine::<S>,
             &[ASKS, FEDERATION, BODY, SIGNS, &[Code::UnknownField]],
         ))
         .routes(route::<chain::__path_verify, _, _, _>(app, chain::verify::<S>, &[ASKS, FEDERATION, &[Code::Busy]]));
+    // A file takes as long as it is large; what is bounded is the time between two pieces of it.
+    let files = OpenApiRouter::new().routes(route::<import::__path_import, _, _, _>(
+        app,
+        import::import::<S>,
+        &[
+            &ASKS[1..],
+            FEDERATION,
+            SIGNS,
+            &[Code::UnsupportedMediaType, Code::BodyTooSlow, Code::BadImport, Code::NotEmpty],
+        ],
+    ));
     let within = |time: Duration| from_fn_with_state(time, deadline);
-    let all = answers.layer(within(app.limits.answer_time)).merge(work.layer(within(app.limits.work_time)));
+    let all =
+        answers.layer(within(app.limits.answer_time)).merge(work.layer(within(app.limits.work_time))).merge(files);
     all.split_for_parts()
 }
 
@@ -390,6 +409,14 @@ impl From<PortError> for Problem {
                 Code::AnotherDaemon,
                 "use the other one; or stop it, then restart this one. A copy needs a key of its own: `qfzz init` in an empty --data-dir",
             ),
+            PortError::BadImport { .. } => {
+                (Code::BadImport, "get the file again from where it was written, and compare its SHA-256")
+            }
+            PortError::NotEmpty { .. } => (
+                Code::NotEmpty,
+                "use a station without a chain, in an empty --data-dir; one of the same federation catches up with `qfzz sync`",
+            ),
+            PortError::BrokeOff { .. } => (Code::BodyTooSlow, "send it whole"),
             PortError::Busy => (Code::Busy, "try again in a second"),
             PortError::DiskFull => (Code::DiskFull, "free some space where the station keeps its data"),
             PortError::Stopping => (Code::Stopping, "start it again with `qfzz run`"),

@@ -4,6 +4,7 @@ mod access;
 mod bounds;
 mod datasets;
 mod events;
+mod files;
 mod openapi;
 mod reads;
 mod records;
@@ -36,10 +37,10 @@ use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
     BannedPeer, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust,
-    Head, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, Trouble, Trust, UserTrust, Verification,
-    Voice,
+    Head, ImportFormat, Imported, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, Trouble, Trust,
+    UserTrust, Verification, Voice,
 };
-use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station};
+use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload};
 use super::server::{Handle, Limits, start};
 use crate::data_dir::ApiToken;
 use crate::events::Events;
@@ -244,6 +245,22 @@ impl Station for Fake {
         Ok(vec![report()])
     }
 
+    async fn content_scores(&self, contents: Vec<(Id, Id)>) -> Result<Vec<Score>, PortError> {
+        self.obey().await?;
+        // A content's score stands in its id.
+        Ok(contents.iter().map(|(content, _)| content.as_str().parse().unwrap_or(Score::HALF)).collect())
+    }
+
+    async fn import(&self, mut file: Upload) -> Result<Imported, PortError> {
+        self.obey().await?;
+        let mut bytes = 0;
+        while let Some(chunk) = file.next().await {
+            bytes += chunk.map_err(|error| PortError::BrokeOff { reason: error.to_string() })?.len() as u64;
+        }
+        let source = "0".repeat(64);
+        Ok(Imported { format: ImportFormat::Chain, blocks: 1, records: bytes, source, metadata_left_out: 0 })
+    }
+
     async fn status(&self) -> Result<Status, PortError> {
         self.obey().await?;
         Ok(Status {
@@ -261,6 +278,7 @@ impl Station for Fake {
             synced: true,
             signing: true,
             verifying: None,
+            importing: None,
             mining: true,
             reorganisations: 3,
             data_bytes: Some(1_234),
@@ -410,6 +428,7 @@ impl Station for Fake {
             pending_records: 1,
             difficulty: self.0.rules.parameters().difficulty,
             is_valid: true,
+            chain_valid: true,
             indexed_records: 1,
             total_users: 2,
             work: Work::ZERO.plus(self.0.rules.parameters().difficulty.work()),
