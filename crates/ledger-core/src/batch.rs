@@ -5,7 +5,7 @@ use std::sync::Arc;
 pub use crate::batch_header::{BatchHeader, Introduction, SignedBatchHeader};
 use crate::codec::{CodecError, Decode, Encode, decode, encode, encoded_len};
 use crate::crypto::{Signature, StationKey};
-use crate::federation::Rules;
+use crate::federation::{Rules, SignatureScheme};
 use crate::ids::{BatchId, BlockHash, RecordHash, RecordId, Sequence, StationId};
 use crate::limits::{MAX_BATCH_BYTES, MAX_PROOFS_PER_BATCH};
 use crate::merkle;
@@ -264,6 +264,11 @@ impl Record {
             },
             Self::ContentAdded(_) | Self::ContentVerified(_) | Self::ContentReported(_) => Ok(()),
             Self::BatchEquivocation(proof) => Ok(proof.check(rules)?),
+            Self::StationAdmitted(admitted) => {
+                let is_hybrid = rules.parameters().signatures == SignatureScheme::Hybrid;
+                if admitted.ml_dsa_key_hash.is_some() == is_hybrid { Ok(()) } else { Err(RecordError::KeyHash) }
+            }
+            Self::StationExpelled(_) => Ok(()),
         }
     }
 }

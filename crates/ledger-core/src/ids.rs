@@ -110,6 +110,11 @@ text!(
     Name, empty: true, limit: MAX_NAME_BYTES
 );
 
+text!(
+    /// Why founders admit or expel a station: 0..=128 bytes of UTF-8 without control characters.
+    Reason, empty: true, limit: MAX_ID_BYTES
+);
+
 impl Default for Name {
     /// The empty name.
     fn default() -> Self {

@@ -21,6 +21,7 @@ use qfzz_ledger_core::header::Work;
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
 use qfzz_ledger_core::limits::{MAX_BATCH_BYTES, MAX_PENDING_BYTES};
 use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::state::ConnectError;
 use qfzz_ledger_core::time::Timestamp;
 
 use crate::alive::{OtherRun, Statement};
@@ -101,8 +102,12 @@ pub trait SyncView {
     fn anchor(&self, hash: BlockHash) -> impl Future<Output = Result<Option<Anchor>, Stopped>> + Send;
     /// Those of `hashes` whose bodies are not known, in order.
     fn unknown(&self, hashes: Vec<BlockHash>) -> impl Future<Output = Result<Vec<BlockHash>, Stopped>> + Send;
-    /// Where these stations' logs end here, with what is pending; in order.
-    fn log_ends(&self, stations: Vec<StationId>) -> impl Future<Output = Result<Vec<LogEnd>, Stopped>> + Send;
+    /// Where these stations' logs end here, with what is pending; in order. `None` of a station that is not admitted:
+    /// nothing of it is taken in.
+    fn log_ends(&self, stations: Vec<StationId>) -> impl Future<Output = Result<Vec<Option<LogEnd>>, Stopped>> + Send;
+    /// Whether a station may produce a block on `parent`; true where the state after that is not known.
+    fn may_produce(&self, parent: BlockHash, producer: StationId)
+    -> impl Future<Output = Result<bool, Stopped>> + Send;
 }
 
 /// Where `sync_with` puts what it fetched.
@@ -299,6 +304,13 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             // It was reverted and forgotten here meanwhile.
             return Ok(Page { checked: None, work: Work::ZERO, end: Some(End::NotDue) });
         };
+        if let Some(first) = headers.first().filter(|first| first.header.previous == after) {
+            let station = first.header.producer;
+            if self.view.rules().has_roster() && !self.view.may_produce(after, station).await? {
+                let block = first.hash(self.view.rules());
+                return Err(Fault::Block(ConnectError::NotAdmitted { block, station }.into()));
+            }
+        }
         let checked = self.check(&anchor, &headers).await?;
         let count = checked.as_ref().map_or(0, |checked| checked.headers.len());
         let end = if count < headers.len() { Some(End::NotDue) } else { (count < MAX_HEADERS).then_some(End::Head) };

@@ -5,11 +5,13 @@
 //! reads a few keys whatever the chain's length: a subject's ledger part lies under group 0, the opinions of the
 //! stations with numbers 64 n to 64 n + 63 under group n + 1; nothing ever splits or moves.
 
+mod admission;
 mod connect;
 mod query;
 mod scratch;
 mod value;
 
+pub use admission::{AdmissionState, Founders, Standing, admission, is_vouched, roster_at, roster_len, standing};
 pub use connect::{ConnectError, Connected, connect};
 pub use query::{
     ContentTrust, CreatorTrust, Opinion, OpinionDetail, Opinions, Trust, UserTrust, opinion_of, opinions, station_id,
@@ -45,6 +47,12 @@ pub enum Key {
     Equivocation(StationId),
     /// How many of the founders and of the stations with a batch on the branch equivocated.
     Equivocators,
+    /// [`AdmissionState`] of a station that a founder admitted or wanted expelled.
+    Admission(StationId),
+    /// The station that founders spoke of as the n-th, from 0.
+    RosterPlace(u32),
+    /// How many stations founders have spoken of.
+    RosterLen,
 }
 
 /// Changes to the trust state: each key's new value, or its absence.

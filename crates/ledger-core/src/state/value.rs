@@ -1,5 +1,6 @@
 //! What stands under the keys of the trust state.
 
+use super::admission::AdmissionState;
 use crate::codec::{Decode, Encode};
 use crate::federation::Rules;
 use crate::ids::{BatchId, BlockHash, Height, Name, Sequence, StationId};
@@ -16,7 +17,7 @@ pub enum Value {
     Chain(Box<ChainState>),
     /// Under `Station`.
     Station(Box<StationState>),
-    /// Under `StationNumber`.
+    /// Under `StationNumber` and `RosterPlace`.
     StationNumber(Box<StationId>),
     /// A user's ledger part.
     User(UserLedger),
@@ -34,6 +35,10 @@ pub enum Value {
     Equivocation(RecordPlace),
     /// Under `Equivocators`.
     Equivocators(u32),
+    /// Under `Admission`.
+    Admission(Box<AdmissionState>),
+    /// Under `RosterLen`.
+    RosterLen(u32),
 }
 
 /// The head, and what a query should not have to count.

@@ -312,6 +312,22 @@ def values():
     yield "state.equivocation.value", u32(9) + u32(0) + u64(2) + u16(0)
     yield "state.equivocators.key", u32(5)
     yield "state.equivocators.value", u32(10) + u32(1)
+    yield from admission(one, two, Key(bytes([3]) * 32))
+
+
+def admission(one, two, three):
+    """The only founder admits and expels station 2, and admits station 3: founders are bits of a u64."""
+    yield "record.10", u32(10) + two.station + text("from Zürich") + option(None)
+    yield "record.11", u32(11) + two.station + text("")
+    yield "record.10.hybrid", u32(10) + two.station + text("x") + option(bytes([7]) * 32)
+    yield "state.expelled.key", u32(6) + two.station
+    yield "state.expelled.value", u32(11) + u32(2) + u64(0) + u64(1)
+    yield "state.admitted.key", u32(6) + three.station
+    yield "state.admitted.value", u32(11) + u32(1) + u64(1) + u64(0)
+    yield "state.roster.0.key", u32(7) + u32(0)
+    yield "state.roster.0.value", u32(2) + two.station
+    yield "state.roster.key", u32(8)
+    yield "state.roster.value", u32(12) + u32(2)
 
 
 def main():
