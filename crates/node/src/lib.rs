@@ -9,6 +9,7 @@ pub mod disk_space;
 pub mod events;
 mod exchange;
 pub mod identity;
+pub mod invitations;
 pub mod metrics;
 pub mod network;
 pub mod node;

@@ -10,6 +10,7 @@ mod joining;
 mod member;
 mod mending;
 mod refusal;
+pub(crate) mod roster;
 mod station;
 mod status;
 

@@ -394,7 +394,8 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             let stations: Vec<StationId> = logs.iter().map(|(station, _)| *station).collect();
             let ends = self.view.log_ends(stations).await?;
             let pairs = logs.iter().zip(&ends);
-            let wanted: Wanted = pairs.filter_map(|((station, there), here)| wanted(station, there, here)).collect();
+            let wanted: Wanted =
+                pairs.filter_map(|((station, there), here)| wanted(station, there, here.as_ref()?)).collect();
             if !wanted.is_empty() {
                 let given = self.fetch_logs(wanted).await?;
                 bytes += given;
@@ -440,7 +441,8 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             }
             // Only what grew may have more to give; what did not would be asked for again without end.
             let ends = self.view.log_ends(wanted.keys().copied().collect()).await?;
-            let grown = wanted.into_iter().zip(ends).filter(|((_, from), end)| end.next > *from);
+            let ends = wanted.into_iter().zip(ends).filter_map(|(log, end)| Some((log, end?)));
+            let grown = ends.filter(|((_, from), end)| end.next > *from);
             wanted = grown.map(|((station, _), end)| (station, end.next)).collect();
         }
         Ok(bytes)
