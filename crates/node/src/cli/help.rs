@@ -97,7 +97,7 @@ The stations of the federation are remembered from then on and called again afte
             "\
 Examples:
   qfzz ticket
-  qfzz ticket --invite --expires 2h     admits one newcomer to a federation with a roster, without a second step"
+  qfzz ticket --invite --expires 2h      admits one newcomer to a federation with a roster, without a second step"
         }
         "station" => {
             "\

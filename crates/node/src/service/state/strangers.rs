@@ -236,3 +236,167 @@ impl<R: LedgerRead> State<R> {
         Ok(Some((batch.clone(), self.ledger.standing(station)? == Standing::Expelled)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use qfzz_ledger_core::codec::encode;
+    use qfzz_ledger_core::federation::Rules;
+    use qfzz_ledger_core::ids::{BlockHash, Height};
+    use qfzz_ledger_core::memory::MemoryStore;
+    use qfzz_ledger_core::record::Record;
+    use qfzz_ledger_core::testing::{Author, admits, at, expels, interaction, ledger, rules_with_roster, station};
+    use qfzz_sync::alive::Run;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::service::effect::{Input, Verdict};
+    use crate::service::state::{Hold, MiningConfig, StateConfig, SyncConfig};
+
+    /// Founder 1's state, connected with stations 4 and 5, whom nobody has admitted.
+    fn state(rules: &Arc<Rules>) -> State<MemoryStore> {
+        let config = StateConfig {
+            mining: MiningConfig { enabled: false, interval_ms: 1_000, records: 100, slot_ms: 0 },
+            sync: SyncConfig { interval_ms: 30_000 },
+            hold: Hold::No,
+            run: Run { started_at: at(0), id: [1; 8], place: [1; 8] },
+        };
+        let mut state = State::new(ledger(rules, 1).0, config);
+        for peer in [4, 5] {
+            state.handle(Input::Connected(station(peer)), at(0));
+        }
+        state
+    }
+
+    /// A chain of founder 2's blocks, each with these records of its.
+    struct Founder(Author, (Height, BlockHash), u64);
+
+    impl Founder {
+        fn new(rules: &Arc<Rules>) -> Self {
+            Self(Author::new(rules, 2), (Height::ZERO, rules.genesis_hash()), 0)
+        }
+
+        fn says(&mut self, records: Vec<Record>, others: Vec<VerifiedBatch>) -> Input {
+            let batch = self.0.batch(at(0), records);
+            let body = std::iter::once(batch).chain(others).collect();
+            let block = self.0.block(self.1, self.2, at(1 + i64::try_from(self.2).expect("few")), body);
+            (self.1, self.2) = ((block.index(), block.hash()), self.2 + 1);
+            Input::SyncedBlocks { token: 9, blocks: vec![block] }
+        }
+    }
+
+    fn gossiped(from: u8, batch: &VerifiedBatch) -> Input {
+        Input::GossipBatch { message: 7, from: station(from), data: encode(batch.signed()) }
+    }
+
+    fn is_ignored(effects: &[Effect]) -> bool {
+        matches!(effects, [Effect::Verdict(7, Verdict::Ignore)])
+    }
+
+    fn bans(effects: &[Effect]) -> Vec<StationId> {
+        let banned = |effect: &Effect| match effect {
+            Effect::Ban { peer, .. } => Some(*peer),
+            _ => None,
+        };
+        effects.iter().filter_map(banned).collect()
+    }
+
+    #[test]
+    fn what_a_newcomer_gossiped_is_held_and_taken_in_once_it_is_admitted() {
+        let rules = rules_with_roster(2);
+        let (mut state, mut founder, mut newcomer) = (state(&rules), Founder::new(&rules), Author::new(&rules, 4));
+        let batches = [newcomer.batch(at(0), vec![interaction("a")]), newcomer.batch(at(0), vec![interaction("b")])];
+        for batch in &batches {
+            assert!(is_ignored(&state.handle(gossiped(4, batch), at(10))));
+            assert!(is_ignored(&state.handle(gossiped(4, batch), at(10))), "twice is once");
+        }
+        assert_eq!(state.ledger().pool().records(), 0);
+        let effects = state.handle(founder.says(vec![admits(station(4))], vec![]), at(20));
+        assert_eq!(state.ledger().pool().len_of(&station(4)), 2);
+        assert!(effects.iter().any(|it| matches!(it, Effect::PublishBatch(batch) if *batch == batches[1])));
+    }
+
+    #[test]
+    fn only_so_much_is_held_of_a_peer_and_for_so_long() {
+        let rules = rules_with_roster(2);
+        let (mut state, mut founder, mut newcomer) = (state(&rules), Founder::new(&rules), Author::new(&rules, 4));
+        let batches: Vec<VerifiedBatch> = (0..70).map(|_| newcomer.batch(at(0), vec![interaction("a")])).collect();
+        for batch in &batches {
+            state.handle(gossiped(4, batch), at(10));
+        }
+        assert_eq!(state.strangers.held[&station(4)].len(), MAX_UNADMITTED_PER_PEER);
+        let other = Author::new(&rules, 5).batch(at(0), vec![interaction("a")]);
+        state.handle(gossiped(5, &other), at(10 + HELD_FOR_MS - 1));
+        state.handle(Input::Tick, at(10 + HELD_FOR_MS));
+        state.handle(founder.says(vec![admits(station(4)), admits(station(5))], vec![]), at(10 + HELD_FOR_MS));
+        assert_eq!((state.ledger().pool().len_of(&station(4)), state.ledger().pool().len_of(&station(5))), (0, 1));
+        assert_eq!(state.strangers.held_bytes, 0);
+    }
+
+    #[test]
+    fn a_stranger_is_left_for_a_flood_and_an_admitted_peer_is_not() {
+        let rules = rules_with_roster(2);
+        let mut state = state(&rules);
+        state.handle(Input::Connected(station(2)), at(0));
+        let mut stranger = Author::new(&rules, 6);
+        let batches: Vec<VerifiedBatch> = (0..1_000).map(|_| stranger.batch(at(0), vec![interaction("a")])).collect();
+        let mut first = None;
+        for (number, batch) in batches.iter().enumerate() {
+            assert_eq!(bans(&state.handle(gossiped(2, batch), at(10))), [], "it may know more than we do");
+            if bans(&state.handle(gossiped(4, batch), at(10))) == [station(4)] {
+                first.get_or_insert(number);
+            }
+        }
+        assert!(first.is_some_and(|first| (300..400).contains(&first)), "{first:?}");
+        for batch in &batches[..64] {
+            assert_eq!(bans(&state.handle(gossiped(5, batch), at(20))), [], "as many as are held are no flood");
+        }
+    }
+
+    #[test]
+    fn what_an_expelled_station_had_pending_is_refused_and_comes_back_with_it() {
+        let rules = rules_with_roster(1);
+        let mut state = state(&rules);
+        let mut founder = Founder(Author::new(&rules, 1), (Height::ZERO, rules.genesis_hash()), 0);
+        state.handle(founder.says(vec![admits(station(4))], vec![]), at(10));
+        let batch = Author::new(&rules, 4).batch(at(0), vec![interaction("a")]);
+        state.handle(gossiped(4, &batch), at(20));
+        let place = (station(4), Sequence::ZERO);
+        assert_eq!(state.waiting(&place.0, place.1), Ok(Some((batch.clone(), false))));
+        state.handle(founder.says(vec![expels(station(4))], vec![]), at(30));
+        assert_eq!(state.ledger().pool().records(), 0);
+        assert_eq!(state.waiting(&place.0, place.1), Ok(Some((batch.clone(), true))));
+        state.handle(founder.says(vec![admits(station(4))], vec![]), at(40));
+        assert_eq!(state.waiting(&place.0, place.1), Ok(Some((batch, false))));
+        assert_eq!(state.ledger().pool().records(), 1);
+    }
+
+    #[test]
+    fn a_station_that_is_not_admitted_gossips_no_more_than_others_hold() {
+        let rules = rules_with_roster(2);
+        let mut newcomer = {
+            let config = StateConfig {
+                mining: MiningConfig { enabled: true, interval_ms: 1_000, records: 100, slot_ms: 0 },
+                sync: SyncConfig { interval_ms: 30_000 },
+                hold: Hold::No,
+                run: Run { started_at: at(0), id: [1; 8], place: [1; 8] },
+            };
+            State::new(ledger(&rules, 4).0, config)
+        };
+        let mut published = 0;
+        for token in 0..100 {
+            let effects = newcomer.handle(Input::Submit { token, records: vec![interaction("a")] }, at(10));
+            published += effects.iter().filter(|it| matches!(it, Effect::PublishBatch(_))).count();
+            let number = effects.iter().find_map(|it| match it {
+                Effect::Persist(transition) => Some(transition.number),
+                _ => None,
+            });
+            newcomer.handle(Input::Committed(number.expect("signed")), at(10));
+        }
+        assert_eq!(published, MAX_UNADMITTED_PER_PEER);
+        let mut founder = Founder::new(&rules);
+        newcomer.handle(founder.says(vec![interaction("x")], vec![]), at(20));
+        let admitted = newcomer.handle(founder.says(vec![admits(station(4))], vec![]), at(30));
+        let last = |it: &Effect| matches!(it, Effect::PublishBatch(batch) if batch.sequence() == Sequence::new(99));
+        assert!(admitted.iter().any(last), "others ask for what precedes it");
+    }
+}
