@@ -1,8 +1,9 @@
 //! Requests and answers between stations, as the daemon's request-response protocol carries them.
 
+use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::codec::encode;
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
-use qfzz_node::service::effect::Input;
+use qfzz_node::service::effect::{Checked, Input};
 use qfzz_node::store::Blocks;
 use qfzz_sync::message::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Request, Response};
 use qfzz_sync::peer::{SessionError, Traffic};
@@ -155,6 +156,11 @@ impl World {
         }
     }
 
+    /// Verifies what a peer gave, as the exchange does.
+    pub(crate) fn verify(&self, batches: Vec<SignedBatch>) -> Checked {
+        batches.into_iter().map(|batch| batch.verify(&self.rules)).collect()
+    }
+
     fn answer(&mut self, exchange: Exchange, answer: Result<(Response, Traffic), SessionError>) {
         let Exchange { from: number, to, waiting, .. } = exchange;
         let (from, now) = (self.stations[to].id, self.clock(number));
@@ -168,8 +174,14 @@ impl World {
         match waiting {
             // The sync may have ended meanwhile.
             Waiting::Sync(answer_to) => drop(answer_to.send(answer)),
-            Waiting::Batches(block) => self.input(number, Input::FetchedBatches { block, from, batches }),
-            Waiting::Log => self.input(number, Input::FetchedLog { from, batches }),
+            Waiting::Batches(block) => {
+                let checked = self.verify(batches);
+                self.input(number, Input::FetchedBatches { block, from, checked });
+            }
+            Waiting::Log => {
+                let checked = self.verify(batches);
+                self.input(number, Input::FetchedLog { from, checked });
+            }
         }
     }
 }

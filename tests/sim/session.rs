@@ -199,7 +199,8 @@ impl World {
             }
             Wish::Batches { peer, batches, taken } => {
                 let token = self.wait_for(number, taken);
-                self.input(number, Input::SyncedBatches { token, peer, batches });
+                let checked = self.verify(batches);
+                self.input(number, Input::SyncedBatches { token, peer, checked });
             }
         }
     }

@@ -290,7 +290,7 @@ impl World {
             Effect::Reply(token, reply) => self.on_reply(number, token, reply),
             Effect::Event(told) => self.on_told(number, &told),
             Effect::Sync(peer) => self.start_sync_with(number, peer),
-            Effect::FetchBatches { peer, block, indexes } => self.fetch_batches(number, peer, block, indexes),
+            Effect::FetchBatches { peer, block, indexes, .. } => self.fetch_batches(number, peer, block, indexes),
             Effect::FetchLog { peer, station, from } => self.fetch_log(number, peer, station, from),
             Effect::StartMining(template) => self.start_mining(number, template),
             Effect::StopMining => {

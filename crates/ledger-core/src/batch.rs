@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 pub use crate::batch_header::{BatchHeader, Introduction, SignedBatchHeader};
-use crate::codec::{CodecError, Decode, Encode, decode, encode, encoded_len};
+use crate::codec::{CodecError, Decode, Encode, decode, encoded_len};
 use crate::crypto::{Signature, StationKey};
 use crate::federation::{Rules, SignatureScheme};
 use crate::ids::{BatchId, BlockHash, RecordHash, RecordId, Sequence, StationId};
@@ -153,7 +153,7 @@ impl SignedBatch {
             records_root: records_root(rules, &station, sequence, &records),
             introduction,
         };
-        let signature = key.sign(&rules.batch_hash(&encode(&header)));
+        let signature = key.sign(&header.hash(rules));
         VerifiedBatch::new(rules, Self { header, signature, records })
     }
 
@@ -172,7 +172,7 @@ impl SignedBatch {
 
     /// The batch's id, whether it is valid or not.
     pub fn id(&self, rules: &Rules) -> BatchId {
-        rules.batch_id(&rules.batch_hash(&encode(&self.header)), self.signature.as_bytes())
+        self.header.id(rules, &self.signature)
     }
 
     /// Checks everything that needs no chain: size, counts, introduction, number of proofs, records, signature, Merkle
@@ -215,7 +215,7 @@ impl SignedBatch {
             })?;
             passed = action;
         }
-        let hash = rules.batch_hash(&encode(&self.header));
+        let hash = self.header.hash(rules);
         if !self.signature.verifies(&station, &hash) {
             return Err(BatchError::Signature { station, sequence });
         }

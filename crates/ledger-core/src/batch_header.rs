@@ -39,6 +39,16 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
+    /// What the author signs (section 1).
+    pub fn hash(&self, rules: &Rules) -> [u8; 32] {
+        rules.batch_hash(&encode(self))
+    }
+
+    /// The id of the batch with this header and `signature`.
+    pub fn id(&self, rules: &Rules, signature: &Signature) -> BatchId {
+        rules.batch_id(&self.hash(rules), signature.as_bytes())
+    }
+
     /// Whether exactly the first batch of a log introduces its station, and follows nothing; an ML-DSA key belongs to
     /// the scheme `hybrid`, which this version has not got.
     pub fn introduces_as_it_must(&self) -> bool {
@@ -67,11 +77,11 @@ impl SignedBatchHeader {
 
     /// The id of the batch.
     pub fn id(&self, rules: &Rules) -> BatchId {
-        rules.batch_id(&rules.batch_hash(&encode(&self.header)), self.signature.as_bytes())
+        self.header.id(rules, &self.signature)
     }
 
     /// Whether the author made the signature.
     pub fn is_signed(&self, rules: &Rules) -> bool {
-        self.signature.verifies(&self.header.station, &rules.batch_hash(&encode(&self.header)))
+        self.signature.verifies(&self.header.station, &self.header.hash(rules))
     }
 }

@@ -365,7 +365,7 @@ impl Announcement {
             return Err(BlockError::Body { index: header.index, hash });
         }
         if let Some((introduction, signature)) = &self.introduction {
-            let digest = rules.batch_hash(&crate::codec::encode(introduction));
+            let digest = introduction.hash(rules);
             let is_first = self.batch_ids.first() == Some(&rules.batch_id(&digest, signature.as_bytes()));
             let is_producers = introduction.station == header.producer && introduction.sequence == Sequence::ZERO;
             if !is_first || !is_producers || !signature.verifies(&introduction.station, &digest) {

@@ -11,7 +11,7 @@ mod outcome;
 
 pub use outcome::{Assembled, BatchOutcome, BlockRefusal, BlocksOutcome, NoBlock, Template, Transition};
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::batch::{SignedBatch, VerifiedBatch};
@@ -244,16 +244,29 @@ impl<R: LedgerRead> Ledger<R> {
             return self.compare_taken(batch);
         }
         match batch.verify(&self.rules) {
-            Ok(batch) => self.add_verified(batch, now),
+            Ok(batch) => self.take_in(batch, now),
             Err(error) => Ok(BatchOutcome::Invalid(error)),
         }
     }
 
-    /// Takes in a batch that was verified.
+    /// Takes in a batch that was verified: as [`add_batch`](Self::add_batch), without its last check.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn add_verified(&mut self, batch: VerifiedBatch, now: Timestamp) -> Result<BatchOutcome, ReadError> {
+        let (station, sequence) = batch.signed().place();
+        let next = self.log_end(&station)?.next;
+        if sequence.get() > next.get().saturating_add(MAX_SEQUENCE_AHEAD) {
+            return Ok(BatchOutcome::TooFar);
+        }
+        if sequence < next {
+            let is_settled = self.is_settled(&station, &batch.id())?;
+            return if is_settled { Ok(BatchOutcome::Known) } else { self.outcome_at_taken_place(&batch) };
+        }
+        self.take_in(batch, now)
+    }
+
+    fn take_in(&mut self, batch: VerifiedBatch, now: Timestamp) -> Result<BatchOutcome, ReadError> {
         let station = batch.station();
         if station != self.own.station() && !self.is_admitted(&station)? {
             return Ok(BatchOutcome::NotAdmitted);
@@ -308,7 +321,7 @@ impl<R: LedgerRead> Ledger<R> {
             if batch.sequence() > next || (batch.sequence() == next && !is_due) {
                 self.held.put_back(batch, since);
             } else if batch.sequence() == next {
-                outcomes.push(self.add_verified(batch, now)?);
+                outcomes.push(self.take_in(batch, now)?);
             }
         }
         Ok(outcomes)
@@ -347,19 +360,26 @@ impl<R: LedgerRead> Ledger<R> {
         &self,
         announced: &Announcement,
         extra: &BTreeMap<BatchId, VerifiedBatch>,
-    ) -> Result<Assembled, BlockError> {
+    ) -> Result<Result<Assembled, BlockError>, ReadError> {
+        let here = |id: &BatchId| extra.get(id).or_else(|| self.pool.by_id(id));
+        let is_complete = announced.batch_ids.iter().all(|id| here(id).is_some());
+        // Whoever made a block at the same time took much the same batches, which are in the pool no more.
+        let sibling = if is_complete { None } else { self.chain.at(announced.sealed.header.index) };
+        let sibling = sibling.map(|hash| self.read.block(&hash)).transpose()?.flatten();
+        let taken = sibling.iter().flat_map(VerifiedBlock::batches).map(|batch| (batch.id(), batch));
+        let taken: HashMap<BatchId, &VerifiedBatch> = taken.collect();
         let mut batches = Vec::with_capacity(announced.batch_ids.len());
         let mut missing = Vec::new();
         for (index, id) in (0..).zip(&announced.batch_ids) {
-            match extra.get(id).or_else(|| self.pool.by_id(id)) {
+            match here(id).or_else(|| taken.get(id).copied()) {
                 Some(batch) => batches.push(batch.clone()),
                 None => missing.push(index),
             }
         }
         if !missing.is_empty() {
-            return Ok(Assembled::Missing(missing));
+            return Ok(Ok(Assembled::Missing(missing)));
         }
-        VerifiedBlock::assemble(&self.rules, announced.sealed.clone(), batches).map(Assembled::Block)
+        Ok(VerifiedBlock::assemble(&self.rules, announced.sealed.clone(), batches).map(Assembled::Block))
     }
 
     /// Takes in verified blocks, parents before children. What extends the head is connected in one transition, each

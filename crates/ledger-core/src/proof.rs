@@ -183,7 +183,7 @@ impl RecordProof {
         let (Some(record), true) = (self.record_id(), counts_fit) else {
             return Err(ProofError::RecordCount { station, sequence, said: record_count, leaves });
         };
-        let digest = rules.batch_hash(&encode(&self.header));
+        let digest = self.header.hash(&rules);
         if !self.signature.verifies(&station, &digest) {
             return Err(ProofError::Signature { station, sequence });
         }

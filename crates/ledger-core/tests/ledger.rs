@@ -555,11 +555,26 @@ fn an_announced_block_is_put_together_from_what_is_known() {
     ledger.add_verified(log[0].clone(), at(0)).expect("memory can be read");
     let assemble = |extra: &[usize]| {
         let extra: BTreeMap<_, _> = extra.iter().map(|at| (log[*at].id(), log[*at].clone())).collect();
-        ledger.assemble(&announced, &extra)
+        ledger.assemble(&announced, &extra).expect("memory can be read")
     };
     assert_eq!(assemble(&[]), Ok(Assembled::Missing(vec![1, 2])));
     assert_eq!(assemble(&[2]), Ok(Assembled::Missing(vec![1])));
     assert_eq!(assemble(&[1, 2]), Ok(Assembled::Block(block)));
+}
+
+#[test]
+fn what_a_sibling_took_to_the_chain_is_not_missing() {
+    let rules = rules();
+    let (mut ledger, store) = ledger(&rules, 1);
+    let mut author = Author::new(&rules, 2);
+    let log: Vec<VerifiedBatch> = (0..3).map(|_| author.batch(at(0), vec![interaction("u")])).collect();
+    let mut other = Author::new(&rules, 3);
+    let introduction = other.batch(at(0), vec![]);
+    let block = other.block(genesis(&rules), 0, at(20), [&[introduction], &log[..]].concat());
+    take(&mut ledger, &store, &[author.block(genesis(&rules), 0, at(10), log)]);
+    assert!(ledger.pool().is_empty());
+    let assembled = ledger.assemble(&block.announcement(), &BTreeMap::new()).expect("memory can be read");
+    assert_eq!(assembled, Ok(Assembled::Missing(vec![0])));
 }
 
 #[test]

@@ -4,8 +4,9 @@
 //! how many.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use axum::body::Bytes;
 use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, Sequence, StationId};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::SyncReport;
@@ -60,18 +61,26 @@ pub enum Event {
 }
 
 /// An event with its number. Numbers rise by one within a start of the node, and from start to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Numbered {
     /// Its number; every listener sees the same.
     pub id: u64,
     /// What happened.
     pub event: Event,
+    written: OnceLock<Bytes>,
+}
+
+impl Numbered {
+    /// What listeners are sent, which `write` makes for the first of them.
+    pub fn written(&self, write: impl FnOnce(u64, &Event) -> Vec<u8>) -> Bytes {
+        self.written.get_or_init(|| write(self.id, &self.event).into()).clone()
+    }
 }
 
 /// Where events are published and listened to. Clones are the same place.
 #[derive(Clone, Debug)]
 pub struct Events {
-    sender: broadcast::Sender<Numbered>,
+    sender: broadcast::Sender<Arc<Numbered>>,
     /// Locked while sending, so that numbers leave in order.
     told: Arc<Mutex<Told>>,
     capacity: usize,
@@ -92,7 +101,7 @@ struct Told {
     /// The number of the last event, or the one before the first.
     last: u64,
     /// The last events, as many as the capacity, for those who come back.
-    kept: VecDeque<Numbered>,
+    kept: VecDeque<Arc<Numbered>>,
 }
 
 /// What a listener that comes back has missed, and what it hears from now on.
@@ -101,9 +110,9 @@ pub struct Resumed {
     /// What it has missed for good.
     pub gap: Gap,
     /// Those that are, by rising number.
-    pub missed: VecDeque<Numbered>,
+    pub missed: VecDeque<Arc<Numbered>>,
     /// What is published from now on.
-    pub listener: broadcast::Receiver<Numbered>,
+    pub listener: broadcast::Receiver<Arc<Numbered>>,
 }
 
 /// Events that a listener has missed for good.
@@ -145,7 +154,7 @@ impl Events {
     pub fn publish(&self, event: Event) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.last += 1;
-        let numbered = Numbered { id: told.last, event };
+        let numbered = Arc::new(Numbered { id: told.last, event, written: OnceLock::new() });
         if told.kept.len() == self.capacity {
             told.kept.pop_front();
         }
@@ -155,7 +164,7 @@ impl Events {
     }
 
     /// Listens to what is published from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Numbered> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Numbered>> {
         self.sender.subscribe()
     }
 
@@ -190,14 +199,20 @@ mod tests {
         Event::Peer { station: StationId::from_bytes([1; 32]), connected, reason: None }
     }
 
+    fn heard(
+        listener: &mut broadcast::Receiver<Arc<Numbered>>,
+    ) -> Result<(u64, Event), broadcast::error::TryRecvError> {
+        listener.try_recv().map(|numbered| (numbered.id, numbered.event.clone()))
+    }
+
     #[test]
     fn events_are_numbered_also_while_nobody_listens() {
         let events = Events::new(4);
         events.publish(peer(true));
         let mut listener = events.clone().subscribe();
         events.publish(peer(false));
-        assert_eq!(listener.try_recv(), Ok(Numbered { id: 2, event: peer(false) }));
-        assert_eq!(listener.try_recv(), Err(broadcast::error::TryRecvError::Empty));
+        assert_eq!(heard(&mut listener), Ok((2, peer(false))));
+        assert_eq!(heard(&mut listener), Err(broadcast::error::TryRecvError::Empty));
     }
 
     #[test]
@@ -207,9 +222,10 @@ mod tests {
         for _ in 0..5 {
             events.publish(peer(true));
         }
-        assert_eq!(listener.try_recv(), Err(broadcast::error::TryRecvError::Lagged(3)));
-        assert_eq!(listener.try_recv().map(|numbered| numbered.id), Ok(4));
+        assert_eq!(heard(&mut listener), Err(broadcast::error::TryRecvError::Lagged(3)));
+        assert_eq!(heard(&mut listener).map(|(id, _)| id), Ok(4));
     }
+
     #[test]
     fn one_that_comes_back_hears_what_it_missed_and_what_follows() {
         let events = Events::new(3);
@@ -228,11 +244,11 @@ mod tests {
         ] {
             let mut resumed = events.resume(last);
             assert_eq!((resumed.gap, ids(&resumed)), (gap, missed.to_vec()), "after {last}");
-            assert_eq!(resumed.listener.try_recv(), Err(broadcast::error::TryRecvError::Empty));
+            assert_eq!(heard(&mut resumed.listener), Err(broadcast::error::TryRecvError::Empty));
         }
         let mut resumed = events.resume(5);
         events.publish(peer(false));
-        assert_eq!(resumed.listener.try_recv().map(|numbered| numbered.id), Ok(6));
+        assert_eq!(heard(&mut resumed.listener).map(|(id, _)| id), Ok(6));
         assert_eq!(ids(&Events::new(3).resume(7)), Vec::<u64>::new());
     }
 

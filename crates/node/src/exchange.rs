@@ -9,7 +9,7 @@ mod local;
 mod neighbours;
 mod session;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::codec::{CodecError, encode};
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BlockHash, Height, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, StationId};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::alive::Runs;
 use qfzz_sync::message::{Request, Response};
@@ -35,12 +35,12 @@ use crate::invitations::Invitations;
 use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic};
 use crate::rate::{Bucket, Rate};
 use crate::service::ServiceHandle;
-use crate::service::effect::Input;
+use crate::service::effect::{Checked, Input};
 use crate::service::worker::Order;
 use crate::store::{Blocks, StoreRead, StoreReader};
 pub(crate) use bans::Ban;
 use bans::Bans;
-use local::Local;
+use local::{Local, check};
 use neighbours::{Gave, Neighbours, Welcome};
 use session::Session;
 
@@ -345,13 +345,17 @@ impl Exchange {
                 let exchange = self.clone();
                 self.spawn(async move { drop(exchange.sync(peer).await) });
             }
-            Order::FetchBatches { peer, block, indexes } => {
+            Order::FetchBatches { peer, block, indexes, ids } => {
                 let request = Request::BlockBatches { block, indexes };
-                self.fetch(peer, request, move |batches| Input::FetchedBatches { block, from: peer, batches });
+                let ids: HashSet<BatchId> = ids.into_iter().collect();
+                let rules = Arc::clone(&self.rules);
+                let wanted = move |batch: &SignedBatch| ids.contains(&batch.id(&rules));
+                let input = move |checked| Input::FetchedBatches { block, from: peer, checked };
+                self.fetch(peer, request, wanted, input);
             }
             Order::FetchLog { peer, station, from } => {
                 let request = Request::Logs { from: vec![(station, from)] };
-                self.fetch(peer, request, move |batches| Input::FetchedLog { from: peer, batches });
+                self.fetch(peer, request, |_| true, move |checked| Input::FetchedLog { from: peer, checked });
             }
             Order::Ban { peer, reason, until } => self.part_from(peer, reason, until).await,
         }
@@ -363,12 +367,18 @@ impl Exchange {
         }
     }
 
-    /// Asks a peer for batches; what it gives, or nothing, goes to the service.
-    fn fetch(&self, peer: StationId, request: Request, input: impl FnOnce(Vec<SignedBatch>) -> Input + Send + 'static) {
+    /// Asks a peer for batches; what it gives of those that are wanted, or nothing, goes to the service.
+    fn fetch(
+        &self,
+        peer: StationId,
+        request: Request,
+        wanted: impl FnMut(&SignedBatch) -> bool + Send + 'static,
+        input: impl FnOnce(Checked) -> Input + Send + 'static,
+    ) {
         let (exchange, permit) = (self.clone(), Arc::clone(&self.fetches).try_acquire_owned());
         self.spawn(async move {
             // Without a permit nothing is asked: a sync closes the gap.
-            let batches = match permit {
+            let mut batches = match permit {
                 Ok(_) if locked(&exchange.neighbours).may_fetch(&peer) => {
                     let batches = exchange.ask_for_batches(peer, request).await;
                     locked(&exchange.neighbours).fetched(&peer);
@@ -376,7 +386,9 @@ impl Exchange {
                 }
                 _ => Vec::new(),
             };
-            exchange.service.tell(input(batches)).await;
+            batches.retain(wanted);
+            let checked = check(&exchange.verifiers, &exchange.rules, batches).await;
+            exchange.service.tell(input(checked)).await;
         });
     }
 

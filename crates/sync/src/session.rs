@@ -1,9 +1,9 @@
 //! `sync_with`: becoming equal to one other station.
 //!
 //! Status, common ancestor by block locator, headers with seals, bodies in parallel while earlier ones are being
-//! connected, then what is missing of the own log, then what is pending. Its cost follows the difference between the two stations. It reads through a view
-//! and hands what it fetched to a sink, so it never writes; whatever the peer does costs only this sync, and a peer that
-//! gives too little for the time it takes is given up.
+//! connected, then what is missing of the own log, then what is pending. Its cost follows the difference between the two
+//! stations. It reads through a view and hands what it fetched to a sink, so it never writes; whatever the peer does
+//! costs only this sync, and a peer that gives too little for the time it takes is given up.
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::{Future, poll_fn};
@@ -36,6 +36,7 @@ const PARALLEL_REQUESTS: usize = 4;
 
 /// How long a sync has its turn, in milliseconds; after that it gives way where others wait. What it brought stays.
 const TURN_MS: i64 = 30_000;
+
 /// Groups of bodies that are being connected or written at once: what is written together costs less.
 const PARALLEL_CONNECTIONS: usize = 8;
 
@@ -249,9 +250,10 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
     /// the store was lost, and the chain there may not be better. Whether it gave less than it told of.
     async fn own_log(&mut self, status: &Status) -> Result<bool, Fault> {
         let (own, end) = self.view.here().await?.own;
-        if status.your_log.next > end.next {
-            self.fetch_logs(Wanted::from([(own, end.next)])).await?;
+        if status.your_log.next <= end.next {
+            return Ok(false);
         }
+        self.fetch_logs(Wanted::from([(own, end.next)])).await?;
         Ok(status.your_log.next > self.view.here().await?.own.1.next)
     }
 

@@ -45,14 +45,19 @@ impl<R: LedgerRead> Ledger<R> {
     pub(super) fn compare_taken(&mut self, batch: SignedBatch) -> Result<BatchOutcome, ReadError> {
         let station = batch.header.station;
         let id = batch.id(&self.rules);
-        let is_newest = self.chain_end(&station)?.last == id;
-        if is_newest || self.pool.by_id(&id).is_some() || self.is_accused(&station)? {
+        if self.is_settled(&station, &id)? {
             return Ok(BatchOutcome::Known);
         }
         match batch.verify(&self.rules) {
             Ok(batch) => Ok(self.outcome_at_taken_place(&batch)?),
             Err(error) => Ok(BatchOutcome::Invalid(error)),
         }
+    }
+
+    /// Whether comparing a batch at a taken place cannot prove anything.
+    pub(super) fn is_settled(&self, station: &StationId, id: &BatchId) -> Result<bool, ReadError> {
+        let is_newest = self.chain_end(station)?.last == *id;
+        Ok(is_newest || self.pool.by_id(id).is_some() || self.is_accused(station)?)
     }
 
     pub(super) fn outcome_at_taken_place(&mut self, batch: &VerifiedBatch) -> Result<BatchOutcome, ReadError> {

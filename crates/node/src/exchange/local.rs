@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::service::ServiceHandle;
+use crate::service::effect::Checked;
 
 /// The service, read and changed by a sync.
 pub(super) struct Local {
@@ -31,6 +32,18 @@ impl Local {
     pub(super) fn new(service: ServiceHandle, rules: Arc<Rules>, verifiers: Arc<rayon::ThreadPool>) -> Self {
         Self { service, rules, verifiers }
     }
+}
+
+/// Verifies batches beside everything else that this station does.
+pub(super) async fn check(verifiers: &rayon::ThreadPool, rules: &Arc<Rules>, batches: Vec<SignedBatch>) -> Checked {
+    let (respond_to, checked) = oneshot::channel();
+    let rules = Arc::clone(rules);
+    verifiers.spawn(move || {
+        let verified: Vec<_> = batches.into_par_iter().map(|batch| batch.verify(&rules)).collect();
+        // Whoever asked may have gone.
+        let _ = respond_to.send(verified.into_iter().collect());
+    });
+    checked.await.unwrap_or_default()
 }
 
 impl SyncView for Local {
@@ -102,6 +115,7 @@ impl SyncSink for Local {
     }
 
     async fn batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> Handed {
-        self.service.take_batches(peer, batches).await
+        let checked = check(&self.verifiers, &self.rules, batches).await;
+        self.service.take_batches(peer, checked).await
     }
 }

@@ -1,6 +1,5 @@
 //! Asking the service: a handle, and the commands that it sends.
 
-use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::ledger::NoBlock;
@@ -10,7 +9,7 @@ use qfzz_sync::report::Fault;
 use qfzz_sync::session::{Handed, Taken};
 use tokio::sync::{mpsc, oneshot};
 
-use super::effect::{Input, Receipt, Reply};
+use super::effect::{Checked, Input, Receipt, Reply};
 use super::state::{NotSigning, State};
 use crate::network::{MessageRef, Topic};
 use crate::store::StoreReader;
@@ -29,7 +28,7 @@ pub(super) enum Request {
     Submit(Vec<Record>),
     Mine,
     Blocks(Vec<VerifiedBlock>),
-    Batches(StationId, Vec<SignedBatch>),
+    Batches(StationId, Checked),
 }
 
 pub(super) enum Command {
@@ -127,8 +126,8 @@ impl ServiceHandle {
     }
 
     /// Takes in what a sync with `peer` fetched; what ended it early is the peer's fault, or this station is stopping.
-    pub async fn take_batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> Handed {
-        self.take(Request::Batches(peer, batches)).await
+    pub async fn take_batches(&self, peer: StationId, checked: Checked) -> Handed {
+        self.take(Request::Batches(peer, checked)).await
     }
 
     /// Asks the state in the worker's turn; returns once everything that the answer rests on is on disk.

@@ -1,6 +1,6 @@
 //! What goes into the service's state, and what it wants done.
 
-use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::batch::{BatchError, VerifiedBatch};
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::header::BlockHeader;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, Sequence, StationId};
@@ -18,6 +18,31 @@ pub type Token = u64;
 
 /// Names a gossiped message whose verdict is owed; chosen by the caller, never used twice.
 pub type MessageToken = u64;
+
+/// Batches that a peer gave, verified in the order in which it gave them, up to the first that is not valid.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// Those before it.
+    pub batches: Vec<VerifiedBatch>,
+    /// What is wrong with it.
+    pub fault: Option<BatchError>,
+}
+
+impl FromIterator<Result<VerifiedBatch, BatchError>> for Checked {
+    fn from_iter<I: IntoIterator<Item = Result<VerifiedBatch, BatchError>>>(verified: I) -> Self {
+        let mut checked = Self::default();
+        for batch in verified {
+            match batch {
+                Ok(batch) => checked.batches.push(batch),
+                Err(error) => {
+                    checked.fault = Some(error);
+                    break;
+                }
+            }
+        }
+        checked
+    }
+}
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -74,7 +99,7 @@ pub enum Input {
         /// With whom.
         peer: StationId,
         /// In order within each log.
-        batches: Vec<SignedBatch>,
+        checked: Checked,
     },
     /// A sync ended.
     SyncEnded(Box<SyncReport>),
@@ -85,14 +110,14 @@ pub enum Input {
         /// Who gave them.
         from: StationId,
         /// What it gave.
-        batches: Vec<SignedBatch>,
+        checked: Checked,
     },
     /// What [`Effect::FetchLog`] brought; none where the peer gave nothing.
     FetchedLog {
         /// Who gave them.
         from: StationId,
         /// What it gave.
-        batches: Vec<SignedBatch>,
+        checked: Checked,
     },
     /// The miner found a nonce for the newest template.
     Mined(BlockHeader),
@@ -143,6 +168,8 @@ pub enum Effect {
         block: BlockHash,
         /// Which, by their index in the block; ascending.
         indexes: Vec<u32>,
+        /// The same by their ids: what else comes is not looked at.
+        ids: Vec<BatchId>,
     },
     /// Ask this peer for what precedes a batch that it sent.
     FetchLog {

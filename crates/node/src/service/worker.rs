@@ -10,7 +10,7 @@ use std::time::Duration;
 use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::header::BlockHeader;
-use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Sequence, StationId};
 use qfzz_ledger_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -49,7 +49,7 @@ pub(crate) enum Order {
     PublishBlock(VerifiedBlock),
     Verdict(MessageRef, Verdict),
     Sync(StationId),
-    FetchBatches { peer: StationId, block: BlockHash, indexes: Vec<u32> },
+    FetchBatches { peer: StationId, block: BlockHash, indexes: Vec<u32>, ids: Vec<BatchId> },
     FetchLog { peer: StationId, station: StationId, from: Sequence },
     Ban { peer: StationId, reason: String, until: Timestamp },
 }
@@ -238,7 +238,7 @@ impl Worker {
             Request::Submit(records) => Input::Submit { token, records },
             Request::Mine => Input::Mine { token },
             Request::Blocks(blocks) => Input::SyncedBlocks { token, blocks },
-            Request::Batches(peer, batches) => Input::SyncedBatches { token, peer, batches },
+            Request::Batches(peer, checked) => Input::SyncedBatches { token, peer, checked },
         })
         .await;
     }
@@ -369,8 +369,8 @@ impl Worker {
             Effect::PublishBatch(batch) => self.order(Order::PublishBatch(batch)).await,
             Effect::PublishBlock(block) => self.order(Order::PublishBlock(block)).await,
             Effect::Sync(peer) => self.order(Order::Sync(peer)).await,
-            Effect::FetchBatches { peer, block, indexes } => {
-                self.order(Order::FetchBatches { peer, block, indexes }).await;
+            Effect::FetchBatches { peer, block, indexes, ids } => {
+                self.order(Order::FetchBatches { peer, block, indexes, ids }).await;
             }
             Effect::FetchLog { peer, station, from } => self.order(Order::FetchLog { peer, station, from }).await,
             Effect::StartMining(template) => self.miner.start(template.header),

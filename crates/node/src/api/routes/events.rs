@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
@@ -11,7 +12,7 @@ use futures::{StreamExt, stream};
 use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, Sequence, StationId};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +21,13 @@ use crate::api::body;
 use crate::api::dto::{ShownReport, number, text};
 use crate::api::port::Station;
 use crate::api::problem::{Code, Problem};
-use crate::events::{Event, Gap, Numbered, Resumed};
+use crate::events::{Event, Gap, Resumed};
 
 /// Silence after which a comment is sent, so that proxies and clients see that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Bytes after which events that wait are left for the next piece.
+const CHUNK_BYTES: usize = 16 * 1024;
 
 /// What opens a stream: its headers leave at once, and a client that loses it tries again after 2 s.
 const OPENING: &[u8] = b"retry: 2000\n: listening\n\n";
@@ -52,7 +56,7 @@ pub(super) async fn stream<S: Station>(State(app): State<App<S>>, headers: Heade
         None => Resumed { gap: Gap::None, missed: VecDeque::new(), listener: events.subscribe() },
     };
     let listener = Listener { resumed, stop: app.stop, _permit: permit };
-    let opening = stream::once(async { Ok::<_, Infallible>(OPENING.to_vec()) });
+    let opening = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(OPENING)) });
     let events = stream::unfold(listener, |mut listener| async {
         let chunk = listener.next().await?;
         Some((Ok(chunk), listener))
@@ -76,22 +80,51 @@ struct Listener {
 
 impl Listener {
     /// The next piece of the stream; `None` when the node stops.
-    async fn next(&mut self) -> Option<Vec<u8>> {
+    async fn next(&mut self) -> Option<Bytes> {
         match std::mem::take(&mut self.resumed.gap) {
             Gap::None => {}
             Gap::Missed(missed) => return Some(lagged(Some(missed))),
             Gap::Unknown => return Some(lagged(None)),
         }
-        if let Some(Numbered { id, event }) = self.resumed.missed.pop_front() {
-            return Some(written(id, &event));
+        if let Some(event) = self.resumed.missed.pop_front() {
+            return Some(self.with_those_behind(event.written(written)));
         }
         let next = timeout(KEEP_ALIVE, self.resumed.listener.recv());
         match self.stop.run_until_cancelled(next).await? {
-            Ok(Ok(Numbered { id, event })) => Some(written(id, &event)),
+            Ok(Ok(event)) => Some(self.with_those_behind(event.written(written))),
             Ok(Err(RecvError::Lagged(missed))) => Some(lagged(Some(missed))),
             Ok(Err(RecvError::Closed)) => None,
-            Err(_) => Some(b":\n\n".to_vec()),
+            Err(_) => Some(Bytes::from_static(b":\n\n")),
         }
+    }
+
+    /// An event, and those that wait behind it already: a write to the socket costs more than all of them.
+    fn with_those_behind(&mut self, first: Bytes) -> Bytes {
+        let Some(second) = self.behind() else { return first };
+        let mut chunk = [first, second].concat();
+        while chunk.len() < CHUNK_BYTES
+            && let Some(next) = self.behind()
+        {
+            chunk.extend_from_slice(&next);
+        }
+        chunk.into()
+    }
+
+    /// An event that waits already.
+    fn behind(&mut self) -> Option<Bytes> {
+        let Resumed { gap, missed, listener } = &mut self.resumed;
+        let next = match missed.pop_front() {
+            Some(next) => next,
+            None => match listener.try_recv() {
+                Ok(next) => next,
+                Err(TryRecvError::Lagged(many)) => {
+                    *gap = Gap::Missed(many);
+                    return None;
+                }
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            },
+        };
+        Some(next.written(written))
     }
 }
 
@@ -152,12 +185,12 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
 }
 
 /// Tells a listener that it missed events, and how many; `None` where nobody can know.
-fn lagged(missed: Option<u64>) -> Vec<u8> {
+fn lagged(missed: Option<u64>) -> Bytes {
     #[derive(Serialize)]
     struct Data {
         missed: Option<u64>,
     }
-    framed(None, "lagged", &Data { missed })
+    framed(None, "lagged", &Data { missed }).into()
 }
 
 fn framed(id: Option<u64>, name: &str, data: &impl Serialize) -> Vec<u8> {

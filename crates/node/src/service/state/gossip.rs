@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{Announcement, VerifiedBlock};
 use qfzz_ledger_core::chain::ChainError;
-use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Sequence, StationId};
 use qfzz_ledger_core::ledger::{Assembled, BatchOutcome, BlockRefusal};
 use qfzz_ledger_core::limits::{MAX_CLOCK_SKEW_MS, MAX_HELD, MAX_ORPHANS, ORPHAN_FOR_MS};
@@ -20,7 +19,7 @@ use super::State;
 use super::clients::record_events;
 use super::syncing::{BAN_MS, PAUSE_MS};
 use crate::rate::{Bucket, Rate};
-use crate::service::effect::{Effect, Event, MessageToken, Verdict};
+use crate::service::effect::{Checked, Effect, Event, MessageToken, Verdict};
 
 /// Pairs of parent and producer whose blocks are counted, at most; the oldest are forgotten first.
 const MAX_COUNTED: usize = 1_000;
@@ -304,23 +303,21 @@ impl<R: LedgerRead> State<R> {
     pub(super) fn on_fetched_log(
         &mut self,
         from: StationId,
-        batches: Vec<SignedBatch>,
+        checked: Checked,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
-        let bytes: usize = batches.iter().map(encoded_len).sum();
+        let bytes: usize = checked.batches.iter().map(VerifiedBatch::encoded_len).sum();
         let mut newest = Newest::new();
-        for batch in batches {
-            let place = batch.place();
-            let outcome = self.ledger.add_batch(batch, now)?;
-            if let BatchOutcome::Invalid(error) = &outcome {
-                self.judge(error.severity(), from, error, now, effects);
-                break;
-            }
+        for batch in checked.batches {
+            let place = batch.signed().place();
+            let outcome = self.ledger.add_verified(batch, now)?;
             self.ask_back(&outcome, place, from, now, effects)?;
             self.on_batch_outcome(outcome, &mut newest, effects);
         }
-        if bytes > FULL_ANSWER_BYTES {
+        if let Some(error) = checked.fault {
+            self.judge(error.severity(), from, &error, now, effects);
+        } else if bytes > FULL_ANSWER_BYTES {
             // There may be more of what was asked for.
             let next = newest.iter().filter_map(|(station, batch)| Some((*station, batch.sequence().next()?)));
             effects.extend(next.map(|(station, next)| Effect::FetchLog { peer: from, station, from: next }));
@@ -423,13 +420,15 @@ impl<R: LedgerRead> State<R> {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
-        match self.ledger.assemble(&incomplete.announcement, &incomplete.batches) {
+        match self.ledger.assemble(&incomplete.announcement, &incomplete.batches)? {
             Ok(Assembled::Block(block)) => self.take_block(block, now, effects),
             Ok(Assembled::Missing(indexes)) => {
                 let of_peer = self.gossip.incomplete.values().filter(|other| other.from == incomplete.from).count();
                 if self.gossip.incomplete.len() < MAX_INCOMPLETE.0 && of_peer < MAX_INCOMPLETE.1 {
                     let peer = self.whom_to_ask(&incomplete, now);
-                    effects.push(Effect::FetchBatches { peer, block: hash, indexes });
+                    let id_at = |index: &u32| incomplete.announcement.batch_ids.get(*index as usize).copied();
+                    let ids = indexes.iter().filter_map(id_at).collect();
+                    effects.push(Effect::FetchBatches { peer, block: hash, indexes, ids });
                     self.gossip.incomplete.insert(hash, incomplete);
                 } else {
                     self.syncing.want(incomplete.from, now);
@@ -460,24 +459,18 @@ impl<R: LedgerRead> State<R> {
         &mut self,
         block: BlockHash,
         from: StationId,
-        mut batches: Vec<SignedBatch>,
+        checked: Checked,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
         let Some(mut incomplete) = self.gossip.incomplete.remove(&block) else { return Ok(()) };
         let before = incomplete.batches.len();
-        let rules = self.ledger.rules();
         // What else a peer sends must neither pile up nor count as progress.
-        let wanted: HashSet<&BatchId> = incomplete.announcement.batch_ids.iter().collect();
-        batches.retain(|batch| wanted.contains(&batch.id(rules)));
-        for batch in batches {
-            match batch.verify(self.ledger.rules()) {
-                Ok(batch) => drop(incomplete.batches.insert(batch.id(), batch)),
-                Err(error) => {
-                    self.judge(error.severity(), from, &error, now, effects);
-                    break;
-                }
-            }
+        let wanted: HashSet<BatchId> = incomplete.announcement.batch_ids.iter().copied().collect();
+        let batches = checked.batches.into_iter().filter(|batch| wanted.contains(&batch.id()));
+        incomplete.batches.extend(batches.map(|batch| (batch.id(), batch)));
+        if let Some(error) = checked.fault {
+            self.judge(error.severity(), from, &error, now, effects);
         }
         let bytes: u64 = incomplete.batches.values().map(|batch| batch.encoded_len() as u64).sum();
         if bytes > u64::from(incomplete.announcement.sealed.header.body_bytes) {

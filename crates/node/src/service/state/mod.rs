@@ -127,14 +127,14 @@ impl<R: LedgerRead> State<R> {
             Input::GossipBatch { message, from, data } => self.on_gossip_batch(message, from, &data, now, effects)?,
             Input::GossipBlock { message, from, data } => self.on_gossip_block(message, from, &data, now, effects)?,
             Input::SyncedBlocks { token, blocks } => self.on_synced_blocks(token, blocks, now, effects)?,
-            Input::SyncedBatches { token, peer, batches } => {
-                self.on_synced_batches(token, peer, batches, now, effects)?;
+            Input::SyncedBatches { token, peer, checked } => {
+                self.on_synced_batches(token, peer, checked, now, effects)?;
             }
             Input::SyncEnded(report) => self.on_sync_ended(*report, now, effects)?,
-            Input::FetchedBatches { block, from, batches } => {
-                self.on_fetched_batches(block, from, batches, now, effects)?;
+            Input::FetchedBatches { block, from, checked } => {
+                self.on_fetched_batches(block, from, checked, now, effects)?;
             }
-            Input::FetchedLog { from, batches } => self.on_fetched_log(from, batches, now, effects)?,
+            Input::FetchedLog { from, checked } => self.on_fetched_log(from, checked, now, effects)?,
             Input::Mined(header) => self.on_mined(header, now, effects)?,
             Input::Synced(number) => self.clients.synced(number),
             Input::Committed(number) => self.on_committed(number),

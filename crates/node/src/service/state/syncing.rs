@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
-use qfzz_ledger_core::ledger::BatchOutcome;
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::severity::Severity;
@@ -21,7 +20,7 @@ use qfzz_sync::session::{Here, Taken};
 
 use super::gossip::{Newest, pass_on};
 use super::{NotSigning, State};
-use crate::service::effect::{Effect, Event, Reply, Token};
+use crate::service::effect::{Checked, Effect, Event, Reply, Token};
 
 /// Syncs under way at once, at most: a slow peer must not hold up the others.
 const MAX_RUNNING: usize = 3;
@@ -289,25 +288,22 @@ impl<R: LedgerRead> State<R> {
         &mut self,
         token: Token,
         peer: StationId,
-        batches: Vec<SignedBatch>,
+        checked: Checked,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
-        let (mut taken, mut ended) = (Taken::default(), Ok(()));
+        let mut taken = Taken::default();
         let mut newest = Newest::new();
-        for batch in batches {
-            let place = batch.place();
-            let outcome = self.ledger.add_batch(batch, now)?;
-            if let BatchOutcome::Invalid(error) = outcome {
-                ended = Err(Fault::Batch(error));
-                break;
-            }
+        for batch in checked.batches {
+            let place = batch.signed().place();
+            let outcome = self.ledger.add_verified(batch, now)?;
             self.ask_back(&outcome, place, peer, now, effects)?;
             let (count, records) = self.on_batch_outcome(outcome, &mut newest, effects);
             taken.count += count;
             taken.records += records;
         }
         pass_on(newest, effects);
+        let ended = checked.fault.map_or(Ok(()), |error| Err(Fault::Batch(error)));
         effects.push(Effect::Reply(token, Reply::Taken(taken, ended)));
         Ok(())
     }

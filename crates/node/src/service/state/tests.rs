@@ -17,7 +17,7 @@ use qfzz_sync::alive::{OtherRun, Run, Statement};
 use qfzz_sync::report::{Fault, SyncReport};
 
 use super::{Hold, MiningConfig, NotSigning, State, StateConfig, SyncConfig};
-use crate::service::effect::{Effect, Event, Input, MessageToken, Reply, Verdict};
+use crate::service::effect::{Checked, Effect, Event, Input, MessageToken, Reply, Verdict};
 
 const HOLD_UNTIL: i64 = 5_000;
 
@@ -61,6 +61,11 @@ fn gossiped(message: MessageToken, from: StationId, batch: &VerifiedBatch) -> In
     Input::GossipBatch { message, from, data: encode(batch.signed()) }
 }
 
+/// Batches as they come from a peer, which were found valid.
+fn valid(batches: &[VerifiedBatch]) -> Checked {
+    batches.iter().cloned().map(Ok).collect()
+}
+
 fn verdicts(effects: &[Effect]) -> Vec<(MessageToken, Verdict)> {
     let verdict = |effect: &Effect| match effect {
         Effect::Verdict(message, verdict) => Some((*message, *verdict)),
@@ -98,19 +103,18 @@ fn a_body_that_a_peer_has_not_got_yet_is_asked_for_again_and_elsewhere_once_it_h
     let rules = rules();
     let mut state = state(&rules);
     let block = branch(&rules, &mut Author::new(&rules, 4), 1).remove(0);
-    let (hash, nothing) = (block.hash(), Vec::new());
+    let hash = block.hash();
     let heard = state.handle(announced(1, station(2), &block), at(10));
     assert_eq!(verdicts(&heard), [(1, Verdict::Accept)]);
     assert_eq!(asked_for_body(&heard), [(station(2), hash)]);
-    let in_vain = Input::FetchedBatches { block: hash, from: station(2), batches: nothing };
+    let in_vain = Input::FetchedBatches { block: hash, from: station(2), checked: Checked::default() };
     assert_eq!(asked_for_body(&state.handle(in_vain.clone(), at(20))), []);
     assert_eq!(state.wake_at(at(20)), at(120));
     assert_eq!(asked_for_body(&state.handle(Input::Tick, at(120))), [(station(2), hash)]);
     state.handle(in_vain, at(130));
     state.handle(Input::Disconnected(station(2)), at(140));
     assert_eq!(asked_for_body(&state.handle(Input::Tick, at(330))), [(station(3), hash)]);
-    let batches = block.batches().iter().map(|batch| batch.signed().clone()).collect();
-    state.handle(Input::FetchedBatches { block: hash, from: station(3), batches }, at(340));
+    state.handle(Input::FetchedBatches { block: hash, from: station(3), checked: valid(block.batches()) }, at(340));
     assert_eq!(state.ledger().chain().head(), hash);
 }
 
@@ -121,8 +125,7 @@ fn batches_that_were_not_asked_for_are_no_progress() {
     let block = branch(&rules, &mut Author::new(&rules, 4), 1).remove(0);
     let other = Author::new(&rules, 5).batch(at(0), vec![interaction("u")]);
     state.handle(announced(1, station(2), &block), at(10));
-    let batches = vec![other.signed().clone()];
-    let fetched = Input::FetchedBatches { block: block.hash(), from: station(2), batches };
+    let fetched = Input::FetchedBatches { block: block.hash(), from: station(2), checked: valid(&[other]) };
     assert_eq!(asked_for_body(&state.handle(fetched, at(20))), []);
 }
 
@@ -151,8 +154,7 @@ fn what_a_log_lacks_is_asked_for_once_and_passed_on_by_its_newest_batch() {
     let asked = state.handle(gossiped(1, station(2), &log[3]), at(10));
     assert_eq!(asked_for_log(&asked), [(author.station(), Sequence::ZERO)]);
     assert_eq!(asked_for_log(&state.handle(gossiped(2, station(3), &log[2]), at(20))), []);
-    let batches = log[..2].iter().map(|batch| batch.signed().clone()).collect();
-    let fetched = state.handle(Input::FetchedLog { from: station(2), batches }, at(30));
+    let fetched = state.handle(Input::FetchedLog { from: station(2), checked: valid(&log[..2]) }, at(30));
     assert_eq!(verdicts(&fetched), [(2, Verdict::Accept), (1, Verdict::Accept)]);
     assert_eq!(published(&fetched), [log[3].sequence()]);
     assert_eq!(state.ledger().pool().records(), 4);
@@ -164,8 +166,8 @@ fn pending_batches_that_a_sync_brought_are_passed_on_by_the_newest_of_each_log()
     let mut state = state(&rules);
     let mut author = Author::new(&rules, 4);
     let batches: Vec<VerifiedBatch> = (0..3).map(|_| author.batch(at(0), vec![interaction("u")])).collect();
-    let signed = batches.iter().map(|batch| batch.signed().clone()).collect();
-    let synced = state.handle(Input::SyncedBatches { token: 1, peer: station(2), batches: signed }, at(10));
+    let checked = valid(&batches);
+    let synced = state.handle(Input::SyncedBatches { token: 1, peer: station(2), checked }, at(10));
     assert_eq!(published(&synced), [batches[2].sequence()]);
 }
 
@@ -333,7 +335,7 @@ fn with_a_full_disk_nothing_is_decided_and_all_that_wait_are_told() {
         Input::Submit { token: 3, records: vec![interaction("u")] },
         Input::Mine { token: 4 },
         Input::SyncedBlocks { token: 5, blocks: vec![block.clone()] },
-        Input::SyncedBatches { token: 6, peer: station(2), batches: vec![batch.signed().clone()] },
+        Input::SyncedBatches { token: 6, peer: station(2), checked: valid(std::slice::from_ref(&batch)) },
         gossiped(7, station(2), &batch),
         announced(8, station(2), &block),
         Input::Tick,
@@ -435,8 +437,8 @@ fn a_forged_proof_costs_its_sender() {
     let heard = state.handle(gossiped(1, station(2), &batch), at(10));
     assert_eq!(verdicts(&heard), [(1, Verdict::Reject)]);
     assert!(heard.iter().any(|effect| matches!(effect, Effect::Ban { peer, .. } if *peer == station(2))));
-    let batches = vec![batch.signed().clone()];
-    let synced = state.handle(Input::SyncedBatches { token: 7, peer: station(3), batches }, at(20));
+    let checked = [batch.signed().clone().verify(&rules)].into_iter().collect();
+    let synced = state.handle(Input::SyncedBatches { token: 7, peer: station(3), checked }, at(20));
     let refused = |effect: &Effect| matches!(effect, Effect::Reply(7, Reply::Taken(_, Err(Fault::Batch(_)))));
     assert!(synced.iter().any(refused));
     assert!(!state.ledger().is_accused(&station(4)).expect("memory can be read"));
@@ -454,8 +456,8 @@ fn the_batch_before_one_that_does_not_link_is_asked_for_and_proves_it() {
     assert_eq!(verdicts(&unlinked), [(2, Verdict::Ignore)]);
     assert_eq!(asked_for_log(&unlinked), [(author.station(), Sequence::ZERO)]);
     assert_eq!(asked_for_log(&state.handle(gossiped(3, station(3), &next), at(30))), [], "now and then");
-    let batches = [&pair[0], &next].map(|batch| batch.signed().clone()).to_vec();
-    let fetched = state.handle(Input::FetchedLog { from: station(3), batches }, at(40));
+    let checked = valid(&[pair[0].clone(), next]);
+    let fetched = state.handle(Input::FetchedLog { from: station(3), checked }, at(40));
     assert_eq!(own_records(&fetched), [proof(&rules, &pair[0], &pair[1])]);
 }
 
@@ -492,8 +494,7 @@ fn signing_goes_on_only_when_the_own_log_is_as_long_as_a_peer_told() {
     state.handle(Input::Submit { token: 1, records: vec![interaction("new")] }, at(10));
     // One peer tells more than it gives, the other one knows nothing: both may be asked again.
     assert!(!signs(&state.handle(Input::SyncEnded(Box::new(report(2, told, Some(Fault::Withheld)))), at(20))));
-    let batches = own.iter().map(|batch| batch.signed().clone()).collect();
-    state.handle(Input::SyncedBatches { token: 9, peer: station(3), batches }, at(30));
+    state.handle(Input::SyncedBatches { token: 9, peer: station(3), checked: valid(&own) }, at(30));
     assert_eq!(state.not_signing(), Some(NotSigning::LearningLog));
     let effects = state.handle(Input::SyncEnded(Box::new(report(3, told, None))), at(40));
     let signed = effects.iter().find_map(|effect| match effect {
