@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{Announcement, VerifiedBlock};
 use qfzz_ledger_core::chain::ChainError;
+use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Sequence, StationId};
 use qfzz_ledger_core::ledger::{Assembled, BatchOutcome, BlockRefusal};
 use qfzz_ledger_core::limits::{MAX_CLOCK_SKEW_MS, MAX_HELD, MAX_ORPHANS, ORPHAN_FOR_MS};
