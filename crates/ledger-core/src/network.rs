@@ -201,7 +201,9 @@ impl BlockchainTrustNetwork {
         self.commit(introduced);
         let template = match template {
             Ok(template) => template,
-            Err(NoBlock::NothingPending | NoBlock::RevealsUsedUp | NoBlock::ClockBehind) => return Ok(None),
+            Err(NoBlock::NothingPending | NoBlock::NotAdmitted | NoBlock::RevealsUsedUp | NoBlock::ClockBehind) => {
+                return Ok(None);
+            }
         };
         let mut search = NonceSearch::new(&self.ledger.rules().federation(), template.header.clone());
         let header = loop {
@@ -236,7 +238,7 @@ impl BlockchainTrustNetwork {
 
     fn content(&self, content: &str, creator: &str) -> Result<ContentTrust, NetworkError> {
         let subject = Subject::Content { creator_id: Id::new(creator)?, content_id: Id::new(content)? };
-        let pending = self.ledger.pending_about(&subject);
+        let pending = self.ledger.pending_about(&subject)?;
         Ok(Trust::new(self.ledger.rules(), self.ledger.read()).content(&subject, pending)?)
     }
 
@@ -246,7 +248,7 @@ impl BlockchainTrustNetwork {
     /// [`NetworkError`] for a bad id.
     pub fn get_creator_trust(&self, creator: &str) -> Result<Score, NetworkError> {
         let creator = Id::new(creator)?;
-        let pending = self.ledger.pending_about(&Subject::Creator(creator.clone()));
+        let pending = self.ledger.pending_about(&Subject::Creator(creator.clone()))?;
         Ok(Trust::new(self.ledger.rules(), self.ledger.read()).creator(&creator, pending)?.score)
     }
 
@@ -256,7 +258,7 @@ impl BlockchainTrustNetwork {
     /// [`NetworkError`] for a bad id.
     pub fn get_user_trust(&self, user: &str) -> Result<UserTrust, NetworkError> {
         let user = Id::new(user)?;
-        let pending = self.ledger.pending_about(&Subject::User(user.clone()));
+        let pending = self.ledger.pending_about(&Subject::User(user.clone()))?;
         Ok(Trust::new(self.ledger.rules(), self.ledger.read()).user(&user, pending)?)
     }
 

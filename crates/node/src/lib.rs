@@ -10,6 +10,7 @@ pub mod events;
 mod exchange;
 pub mod identity;
 mod import;
+pub mod invitations;
 pub mod legacy;
 mod license;
 pub mod metrics;

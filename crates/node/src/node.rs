@@ -12,6 +12,7 @@ mod joining;
 mod member;
 mod mending;
 mod refusal;
+pub(crate) mod roster;
 mod station;
 mod status;
 

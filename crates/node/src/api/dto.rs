@@ -280,6 +280,12 @@ pub struct StationInfo {
     pub batches: u64,
     /// Whether genesis names it.
     pub founder: bool,
+    /// Whether it may publish and produce: everybody where admission is open.
+    pub admitted: bool,
+    /// Whether it is a founder, or two of them admitted it (one where genesis names one); only by roster.
+    pub vouched: bool,
+    /// Whether the founders expelled it.
+    pub expelled: bool,
     /// Whether it is this station, or connected to it.
     pub connected: bool,
     /// Whether it was proven on the chain to have signed two batches with one sequence: its opinions count for nothing.
@@ -299,6 +305,19 @@ pub struct Receipt {
     pub hash: RecordHash,
     /// The batch that holds it.
     pub batch_id: BatchId,
+    /// Whether it is refused, because this station was expelled.
+    pub is_refused: bool,
+}
+
+/// A one-time invitation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Invitation {
+    /// The ticket; it holds a secret.
+    pub ticket: String,
+    /// Until when it can be used.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Time)]
+    pub expires: Timestamp,
 }
 
 /// The acknowledgement of a record: it is on disk.
@@ -321,14 +340,15 @@ pub(super) struct ShownReceipt<'a> {
     #[serde(serialize_with = "number")]
     #[schema(value_type = schema::Whole)]
     sequence: Sequence,
-    /// Always `pending`: it waits for a block.
+    /// `pending`: it waits for a block; `refused`: this station was expelled, and nobody takes it.
     status: &'static str,
 }
 
 impl Serialize for Receipt {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Self { record_id, hash, batch_id } = self;
-        ShownReceipt { record_id, hash, batch_id, sequence: record_id.sequence, status: "pending" }.serialize(to)
+        let Self { record_id, hash, batch_id, is_refused } = self;
+        let status = if *is_refused { "refused" } else { "pending" };
+        ShownReceipt { record_id, hash, batch_id, sequence: record_id.sequence, status }.serialize(to)
     }
 }
 

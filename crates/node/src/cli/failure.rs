@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::score::Score;
 
+use crate::api::port::Refusal;
 use crate::api::problem::Code;
 use crate::api::proof::ProofFault;
 use crate::config::ConfigError;
@@ -51,6 +52,8 @@ pub(super) enum Failure {
     Initialised { path: PathBuf, names: Vec<&'static str> },
     #[error("{} holds {}, but no key: restore the key from a backup, or give another --data-dir", path.display(), names.join(", "))]
     KeyMissing { path: PathBuf, names: Vec<&'static str> },
+    #[error("{refusal}: {}", refusal.code_and_remedy().1)]
+    Invitation { refusal: Refusal },
     #[error("the federation cannot be founded: {0}")]
     Genesis(#[from] GenesisError),
     #[error(transparent)]
@@ -153,6 +156,7 @@ impl Failure {
             Self::DataDir(_)
             | Self::Initialised { .. }
             | Self::KeyMissing { .. }
+            | Self::Invitation { .. }
             | Self::Start(_)
             | Self::StopTooSlow { .. }
             | Self::StopInterrupted

@@ -22,6 +22,7 @@ mod progress;
 mod proof;
 mod record;
 mod run;
+mod station;
 mod status;
 mod trust;
 
@@ -108,7 +109,10 @@ enum Question {
     /// List the connected peers
     Peers,
     /// Print what other stations join with
-    Ticket,
+    Ticket(status::TicketArgs),
+    /// List who takes part; as a founder, admit and expel stations
+    #[command(subcommand)]
+    Station(station::StationCommand),
     /// Connect to a station; joins its federation if this one has none
     Join(status::JoinArgs),
     /// Record a user's action, or many records of any kind
@@ -205,7 +209,8 @@ async fn ask(question: &Question, client: &Client, out: &mut Output) -> Result<(
     match question {
         Question::Status => status::status(client, out).await,
         Question::Peers => status::peers(client, out).await,
-        Question::Ticket => status::ticket(client, out).await,
+        Question::Ticket(args) => status::ticket(client, args, out).await,
+        Question::Station(command) => station::station(client, command, out).await,
         Question::Join(args) => status::join(client, args, out).await,
         Question::Sync(args) => status::sync(client, args, out).await,
         Question::Record(args) => record::record(client, args, out).await,

@@ -110,6 +110,8 @@ impl Plan {
             | Record::DatasetRegistered(_)
             | Record::DatasetVerified(_)
             | Record::DatasetRated(_)
+            | Record::StationAdmitted(_)
+            | Record::StationExpelled(_)
             | Record::BatchEquivocation(_) => {}
         }
     }

@@ -8,6 +8,7 @@ mod events;
 mod filter;
 mod import;
 mod records;
+mod roster;
 mod station;
 mod trust;
 
@@ -99,7 +100,19 @@ const QUERY: &[Code] = &[Code::BadParameter, Code::UnknownParameter];
 const SEGMENT: &[Code] = &[Code::BadPath, Code::BadId];
 
 /// Refusals of what leads to another station.
-const DIAL: &[Code] = &[Code::BadAddress, Code::OtherFederation, Code::Unreachable, Code::NotReady];
+const DIAL: &[Code] = &[
+    Code::BadAddress,
+    Code::OtherFederation,
+    Code::Unreachable,
+    Code::NotReady,
+    Code::InvitationUsed,
+    Code::InvitationExpired,
+    Code::InvitationUnknown,
+    Code::StationExpelled,
+];
+
+/// Refusals of what only a founder may do, where admission is by roster.
+const ROSTER: &[Code] = &[Code::AdmissionOpen, Code::NotAFounder];
 
 /// Refusals of what is signed by the station.
 const SIGNS: &[Code] =
@@ -183,7 +196,7 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             station::ticket::<S>,
             &[ASKS, FEDERATION, &[Code::NotReady]],
         ))
-        .routes(route::<station::__path_stations, _, _, _>(app, station::stations::<S>, &[ASKS, FEDERATION]))
+        .routes(route::<roster::__path_stations, _, _, _>(app, roster::stations::<S>, &[ASKS, FEDERATION]))
         .routes(route::<records::__path_add, _, _, _>(app, records::add::<S>, &[ASKS, FEDERATION, BODY, RECORD, SIGNS]))
         .routes(route::<records::__path_show, _, _, _>(
             app,
@@ -251,6 +264,21 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
         .routes(route::<docs::__path_script, _, _, _>(app, docs::script, &[]))
         .routes(route::<docs::__path_style, _, _, _>(app, docs::style, &[]));
     let work = OpenApiRouter::new()
+        .routes(route::<roster::__path_admit, _, _, _>(
+            app,
+            roster::admit::<S>,
+            &[ASKS, FEDERATION, BODY, ONE_TEXT, SEGMENT, SIGNS, ROSTER, &[Code::NotAdmitted, Code::FounderStays]],
+        ))
+        .routes(route::<roster::__path_expel, _, _, _>(
+            app,
+            roster::expel::<S>,
+            &[ASKS, FEDERATION, BODY, ONE_TEXT, SEGMENT, SIGNS, ROSTER, &[Code::NotAdmitted, Code::FounderStays]],
+        ))
+        .routes(route::<roster::__path_invite, _, _, _>(
+            app,
+            roster::invite::<S>,
+            &[ASKS, FEDERATION, BODY, ONE_TEXT, ROSTER, &[Code::BadParameter, Code::Busy, Code::NotReady]],
+        ))
         .routes(route::<station::__path_peers, _, _, _>(app, station::peers::<S>, &[ASKS]))
         .routes(route::<station::__path_dial, _, _, _>(
             app,
@@ -275,7 +303,7 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
         .routes(route::<chain::__path_mine, _, _, _>(
             app,
             chain::mine::<S>,
-            &[ASKS, FEDERATION, BODY, SIGNS, &[Code::UnknownField]],
+            &[ASKS, FEDERATION, BODY, SIGNS, &[Code::UnknownField, Code::NotAdmitted]],
         ))
         .routes(route::<chain::__path_verify, _, _, _>(app, chain::verify::<S>, &[ASKS, FEDERATION, &[Code::Busy]]));
     // A file takes as long as it is large; what is bounded is the time between two pieces of it.
@@ -417,6 +445,7 @@ impl From<PortError> for Problem {
                 "use a station without a chain, in an empty --data-dir; one of the same federation catches up with `qfzz sync`",
             ),
             PortError::BrokeOff { .. } => (Code::BodyTooSlow, "send it whole"),
+            PortError::Roster(refusal) => refusal.code_and_remedy(),
             PortError::Busy => (Code::Busy, "try again in a second"),
             PortError::DiskFull => (Code::DiskFull, "free some space where the station keeps its data"),
             PortError::Stopping => (Code::Stopping, "start it again with `qfzz run`"),

@@ -21,7 +21,7 @@ use qfzz_ledger_core::crypto::StationKey;
 use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::{Genesis, Parameters, Rules};
 use qfzz_ledger_core::header::{BlockHeader, Work};
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequence, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, Reason, RecordHash, RecordId, Sequence, StationId};
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Metadata, Record};
 use qfzz_ledger_core::score::Score;
@@ -37,10 +37,10 @@ use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
     BannedPeer, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust,
-    Head, ImportFormat, Imported, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, Trouble, Trust,
-    UserTrust, Verification, Voice,
+    Head, ImportFormat, Imported, Invitation, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status,
+    Trouble, Trust, UserTrust, Verification, Voice,
 };
-use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload};
+use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
 use super::server::{Handle, Limits, start};
 use crate::data_dir::ApiToken;
 use crate::events::Events;
@@ -193,6 +193,7 @@ impl Station for Fake {
             record_id: seen.batch.record_id(index),
             hash,
             batch_id: seen.batch.id(),
+            is_refused: false,
         });
         let receipts = receipts.collect();
         self.with(|state| {
@@ -313,6 +314,18 @@ impl Station for Fake {
         self.obey().await.map(|()| "qfzz1fake".to_owned())
     }
 
+    async fn say_of(&self, station: StationId, word: Word, reason: Reason) -> Result<Receipt, PortError> {
+        self.heed(format!("{word:?} {station} {reason}"));
+        let (record_id, hash) = (RecordId { station, sequence: Sequence::ZERO, index: 0 }, RecordHash::ZERO);
+        self.obey().await.map(|()| Receipt { record_id, hash, batch_id: BatchId::ZERO, is_refused: false })
+    }
+
+    async fn invite(&self, valid: Duration) -> Result<Invitation, PortError> {
+        self.heed(valid.as_millis());
+        let expires = now().saturating_add(i64::try_from(valid.as_millis()).expect("small"));
+        self.obey().await.map(|()| Invitation { ticket: "qfzz2fake".to_owned(), expires })
+    }
+
     async fn stations(&self) -> Result<Vec<StationInfo>, PortError> {
         self.obey().await?;
         let (station_id, name) = (self.0.key.station(), Name::new("fake").expect("a name"));
@@ -324,6 +337,9 @@ impl Station for Fake {
             records: 4,
             batches: 2,
             founder,
+            admitted: true,
+            vouched: founder,
+            expelled: false,
             connected,
             equivocated,
             equivocation,
@@ -473,6 +489,7 @@ impl Station for Fake {
                 index: id.index,
                 block,
                 confirmations,
+                is_refused: false,
             })
         };
         Ok(self.with(|state| {
