@@ -122,7 +122,12 @@ fn every_command_prints_one_json_value_and_nothing_else_when_asked_to() {
     let elsewhere = tempfile::tempdir().expect("a directory");
     let place = |name: &str| elsewhere.path().join(name).to_str().expect("UTF-8").to_owned();
     let (export, man, address) = (place("chain.json"), place("man"), north.address());
-    let proof = place("proof.json");
+    let (proof, music) = (place("proof.json"), place("music"));
+    std::fs::write(&music, "some music").expect("the directory can be written");
+    let license = ["--license", "MIT", "--quality", "0.7"];
+    let register = [&["dataset", "register", &music, "--id", "ds_001", "--name", "n"], &license[..]].concat();
+    // Each row runs twice, and a dataset is registered once.
+    south.qfzz(&register).exits(0);
     // A record that is on the chain when its row comes.
     let record = south.qfzz(&["record", "user_001", "connection"]).exits(0).stdout.trim().to_owned();
     let line = "{\"kind\":\"content_verified\",\"content_id\":\"track_001\",\"creator_id\":\"artist_001\"}\n";
@@ -140,6 +145,11 @@ fn every_command_prints_one_json_value_and_nothing_else_when_asked_to() {
         (&["content", "verify", "track_001", "artist_001", "--times", "3"], ""),
         (&["content", "report", "track_001", "artist_001"], ""),
         (&["content", "show", "track_001", "artist_001"], ""),
+        (&["dataset", "verify", "ds_001", &music], ""),
+        (&["dataset", "rate", "ds_001", "0.8", "--user", "user_001"], ""),
+        (&["dataset", "show", "ds_001"], ""),
+        (&["dataset", "list"], ""),
+        (&["trust", "dataset", "ds_001", "--explain"], ""),
         (&["trust", "user", "user_001"], ""),
         (&["trust", "user", "user_001", "--global", "--nodes", STRANGER], ""),
         (&["trust", "content", "track_001", "artist_001", "--station", STRANGER], ""),
