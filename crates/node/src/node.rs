@@ -136,7 +136,7 @@ pub(crate) struct Shared {
     /// How far the import is that is under way.
     pub(crate) import_progress: Arc<CheckProgress>,
     /// One import at a time.
-    importing: tokio::sync::Mutex<()>,
+    importing: Arc<tokio::sync::Mutex<()>>,
     /// How much room the data takes.
     pub(crate) meter: Arc<disk_space::Meter>,
     /// The federation that it takes part in, once there is one.
@@ -163,7 +163,7 @@ impl Shared {
             started_at,
             checking: Arc::default(),
             import_progress: Arc::default(),
-            importing: tokio::sync::Mutex::new(()),
+            importing: Arc::default(),
             meter: Arc::default(),
             member: RwLock::new(None),
             joining: tokio::sync::Mutex::new(()),

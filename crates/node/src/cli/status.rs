@@ -81,6 +81,9 @@ pub(super) async fn status(client: &Client, out: &mut Output) -> Result<(), Fail
         if let Some(done) = status["verifying"]["done"].as_u64() {
             out.facts(&[("verifying", format!("{done} of {} blocks", show(&status, "verifying.of")))])?;
         }
+        if let Some(done) = status["importing"]["done"].as_u64() {
+            out.facts(&[("importing", format!("{done} of {} bytes", show(&status, "importing.of")))])?;
+        }
         for banned in items(&status["banned"]) {
             let [peer, until, reason] = ["peer_id", "until", "reason"].map(|member| show(banned, member));
             out.facts(&[("kept away", format!("{peer} until {until}: it {reason}"))])?;

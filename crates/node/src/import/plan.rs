@@ -106,13 +106,8 @@ impl Plan {
             }
             Record::ContentVerified(named) => self.count(named, |counts| &mut counts.verifications),
             Record::ContentReported(named) => self.count(named, |counts| &mut counts.reports),
-            Record::UserAction(_)
-            | Record::DatasetRegistered(_)
-            | Record::DatasetVerified(_)
-            | Record::DatasetRated(_)
-            | Record::StationAdmitted(_)
-            | Record::StationExpelled(_)
-            | Record::BatchEquivocation(_) => {}
+            // An import makes no others.
+            _ => {}
         }
     }
 

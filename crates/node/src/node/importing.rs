@@ -67,10 +67,14 @@ pub(super) fn tidy(dir: &DataDir) {
 
 /// Takes in a file. Once it has arrived, it is judged and taken in whether or not somebody waits for it.
 pub(super) async fn import(shared: &Arc<Shared>, upload: Upload) -> Result<Imported, PortError> {
-    let Ok(_arriving) = shared.importing.try_lock() else { return Err(PortError::Busy) };
+    let Ok(one_at_a_time) = Arc::clone(&shared.importing).try_lock_owned() else { return Err(PortError::Busy) };
     let file = Arc::new(spool(shared.dir.path(), upload).await?);
     let shared = Arc::clone(shared);
-    tokio::spawn(async move { take_in(&shared, file).await }).await.unwrap_or_else(|error| Err(failed(error)))
+    let taken_in = tokio::spawn(async move {
+        let _until_the_end = one_at_a_time;
+        take_in(&shared, file).await
+    });
+    taken_in.await.unwrap_or_else(|error| Err(failed(error)))
 }
 
 async fn take_in(shared: &Arc<Shared>, file: Arc<Spooled>) -> Result<Imported, PortError> {
