@@ -1,6 +1,8 @@
-//! Memory and time to open with very many subjects: records loaded over HTTP, gossiped, synced, opened again.
+//! Memory and time to open with very many subjects: records loaded over HTTP, gossiped, synced, opened again, exported
+//! and imported.
 //!
-//! `QFZZ_MEMORY_RECORDS` sets how many; with 1,000,000 only the time to open has a limit.
+//! `QFZZ_MEMORY_RECORDS` sets how many; with 1,000,000 only the time to open, the export, the import and the statistics
+//! have a limit.
 
 use std::env;
 use std::fmt::Write;
@@ -17,6 +19,12 @@ const SMALL: u64 = 200_000;
 
 /// Resident memory of a daemon with so many, at most, in bytes.
 const MEMORY_LIMIT: u64 = 200 * MIB;
+
+/// Resident memory of a daemon that exports or imports a chain, at most, in bytes; also with 1,000,000 records.
+const EXPORT_LIMIT: u64 = 250 * MIB;
+
+/// For the figures about a chain, however many records it has, at most.
+const FIGURES_LIMIT: Duration = Duration::from_millis(50);
 
 /// Lines of one bulk request.
 const LINES: u64 = 10_000;
@@ -77,6 +85,43 @@ fn open(station: &mut Daemon) -> Duration {
     started.elapsed()
 }
 
+/// Exports the chain of a daemon that was just opened and imports it into a new one: both in bounded memory. Neither
+/// counts its records when it is asked for figures.
+fn export_and_import(station: &Daemon) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("chain.json");
+    let file = file.to_str().expect("UTF-8");
+    let figures = |station: &Daemon| {
+        let mut times: Vec<_> = (0..20)
+            .map(|_| {
+                let started = Instant::now();
+                let figures = station.api().get("/v1/chain");
+                (started.elapsed(), figures)
+            })
+            .collect();
+        times.sort_by_key(|(time, _)| *time);
+        // The slowest may have waited for the machine.
+        let (median, figures) = times.swap_remove(times.len() / 2);
+        println!("{}: figures in {median:?}", station.name());
+        assert!(median < FIGURES_LIMIT, "{} took {median:?} for its figures", station.name());
+        figures
+    };
+    let in_bounds = |station: &Daemon, what: &str, started: Instant| {
+        let resident = Resident::of(station.pid());
+        println!("{}, {what} in {:?}: {resident}", station.name(), started.elapsed());
+        assert!(resident.peak < EXPORT_LIMIT, "{}, {what}: {resident}", station.name());
+    };
+    let started = Instant::now();
+    station.qfzz(&["chain", "export", file]).exits(0);
+    in_bounds(station, "exported", started);
+    let mut reader = Recipe::new("reader").prepare();
+    reader.start();
+    let started = Instant::now();
+    reader.qfzz(&["chain", "import", file]).exits(0);
+    in_bounds(&reader, "imported", started);
+    assert_eq!(figures(&reader), figures(station));
+}
+
 #[test]
 fn many_subjects_take_bounded_memory_over_load_gossip_sync_and_restart_and_are_open_in_time() {
     let _turn = alone();
@@ -133,5 +178,6 @@ fn many_subjects_take_bounded_memory_over_load_gossip_sync_and_restart_and_are_o
         let user = station.api().get("/v1/trust/users/user_0000000");
         assert_eq!((&user["evidence"], &user["pending"]), (&1.into(), &0.into()), "{user}");
     }
+    export_and_import(&stations[0]);
     assert!(wrong.is_empty(), "above {} MiB: {wrong:#?}", MEMORY_LIMIT / MIB);
 }

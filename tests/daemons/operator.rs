@@ -167,6 +167,8 @@ fn every_command_prints_one_json_value_and_nothing_else_when_asked_to() {
         (&["trust", "user", "user_001", "--explain"], ""),
         (&["chain", "export"], ""),
         (&["chain", "export", &export], ""),
+        (&["chain", "import", &export], ""),
+        (&["trust", "filter", "-", "--at-least", "0.1"], line),
         (&["sync"], ""),
         (&["sync", &address], ""),
         (&["config", "show"], ""),

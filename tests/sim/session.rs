@@ -137,8 +137,12 @@ impl SyncView for Session {
         Ok(self.node.lock().state.unknown(hashes))
     }
 
-    async fn log_ends(&self, stations: Vec<StationId>) -> Result<Vec<LogEnd>, Stopped> {
+    async fn log_ends(&self, stations: Vec<StationId>) -> Result<Vec<Option<LogEnd>>, Stopped> {
         self.node.lock().state.log_ends(&stations).map_err(|_| Stopped)
+    }
+
+    async fn may_produce(&self, parent: BlockHash, producer: StationId) -> Result<bool, Stopped> {
+        self.node.lock().state.may_produce(&parent, &producer).map_err(|_| Stopped)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 pub use crate::batch_header::{BatchHeader, Introduction, SignedBatchHeader};
 use crate::codec::{CodecError, Decode, Encode, decode, encoded_len};
 use crate::crypto::{Signature, StationKey};
-use crate::federation::Rules;
+use crate::federation::{Rules, SignatureScheme};
 use crate::ids::{BatchId, BlockHash, RecordHash, RecordId, Sequence, StationId};
 use crate::limits::{MAX_BATCH_BYTES, MAX_PROOFS_PER_BATCH};
 use crate::merkle;
@@ -269,6 +269,11 @@ impl Record {
             | Self::DatasetVerified(_)
             | Self::DatasetRated(_) => Ok(()),
             Self::BatchEquivocation(proof) => Ok(proof.check(rules)?),
+            Self::StationAdmitted(admitted) => {
+                let is_hybrid = rules.parameters().signatures == SignatureScheme::Hybrid;
+                if admitted.ml_dsa_key_hash.is_some() == is_hybrid { Ok(()) } else { Err(RecordError::KeyHash) }
+            }
+            Self::StationExpelled(_) => Ok(()),
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum Tag {
     Pending,
     /// A run and a time: what a station signs to say that a daemon of its is alive.
     Alive,
+    /// An invitation's secret: what its founder keeps; and that, for a newcomer: what the newcomer shows.
+    Invitation,
     /// A seed and where a data directory is: names the directory to whoever has the seed, and to nobody else.
     Place,
 }
@@ -63,6 +65,7 @@ impl Tag {
             Self::Draw => "qfzz/draw/1",
             Self::Pending => "qfzz/pending/1",
             Self::Alive => "qfzz/alive/1",
+            Self::Invitation => "qfzz/invitation/1",
             Self::Place => "qfzz/place/1",
         }
     }

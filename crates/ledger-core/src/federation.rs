@@ -158,9 +158,6 @@ impl Parameters {
         if self.signatures == SignatureScheme::Hybrid {
             return Err(GenesisError::NotInThisVersion { feature: "signatures `hybrid`" });
         }
-        if self.admission == Admission::Roster {
-            return Err(GenesisError::NotInThisVersion { feature: "admission `roster`" });
-        }
         if self.finality == Finality::On {
             return Err(GenesisError::NotInThisVersion { feature: "finality" });
         }
@@ -350,7 +347,24 @@ impl Rules {
 
     /// Whether genesis names this station.
     pub fn is_founder(&self, station: &StationId) -> bool {
-        self.parameters().founders.iter().any(|founder| founder.station == *station)
+        self.founder_place(station).is_some()
+    }
+
+    /// A founder's place in genesis, from 0, below 64; `None` of anybody else.
+    pub fn founder_place(&self, station: &StationId) -> Option<u32> {
+        let founders = &self.parameters().founders;
+        let place = founders.binary_search_by(|founder| founder.station.cmp(station)).ok()?;
+        u32::try_from(place).ok()
+    }
+
+    /// How many founders are more than half of them.
+    pub fn majority(&self) -> u32 {
+        u32::try_from(self.parameters().founders.len() / 2 + 1).expect("at most 64 founders")
+    }
+
+    /// Whether only founders, and whom they admit, may take part.
+    pub fn has_roster(&self) -> bool {
+        self.parameters().admission == Admission::Roster
     }
 
     /// The federation's id.

@@ -118,6 +118,10 @@ text!(
     /// Some words about a dataset: 0..=1,024 bytes of UTF-8 without control characters.
     Text, empty: true, limit: MAX_TEXT_BYTES
 );
+text!(
+    /// Why founders admit or expel a station: 0..=128 bytes of UTF-8 without control characters.
+    Reason, empty: true, limit: MAX_ID_BYTES
+);
 
 impl Default for Name {
     /// The empty name.

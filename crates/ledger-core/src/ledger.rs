@@ -3,8 +3,10 @@
 //! It decides and does no I/O: it reads what was committed through [`LedgerRead`], and returns each change as one
 //! value for the store. Until the store reports a transition as committed, its changes are read from an overlay.
 
+mod admission;
 mod equivocation;
 mod logs;
+mod mining;
 mod outcome;
 
 pub use outcome::{Assembled, BatchOutcome, BlockRefusal, BlocksOutcome, NoBlock, Template, Transition};
@@ -13,14 +15,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::batch::{SignedBatch, VerifiedBatch};
-use crate::block::{Announcement, BlockError, SealedHeader, VerifiedBlock, batches_root};
+use crate::block::{Announcement, BlockError, VerifiedBlock};
 use crate::chain::{Chain, ChainError, Path};
 use crate::evidence::Evidence;
 use crate::federation::Rules;
 use crate::fork_choice::Tip;
-use crate::header::{BLOCK_VERSION, BlockHeader};
+use crate::header::BlockHeader;
 use crate::held::Held;
-use crate::ids::{BatchId, BlockHash, Height, Sequence, StationId};
+use crate::ids::{BatchId, BlockHash, Height, StationId};
 use crate::limits::{MAX_CLOCK_SKEW_MS, MAX_SEQUENCE_AHEAD};
 use crate::mempool::{Inserted, Mempool};
 use crate::overlay::{LedgerRead, Overlay};
@@ -167,9 +169,17 @@ impl<R: LedgerRead> Ledger<R> {
         chain_state(&self.read, &self.rules)
     }
 
-    /// Records about `subject` that wait for a block, in pool order.
-    pub fn pending_about(&self, subject: &Subject) -> Vec<PendingRecord<'_>> {
-        self.pool.records_about(subject)
+    /// Records about `subject` that wait for a block, in pool order; this station's own only while it is admitted.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn pending_about(&self, subject: &Subject) -> Result<Vec<PendingRecord<'_>>, ReadError> {
+        let mut records = self.pool.records_about(subject);
+        let own = self.own.station();
+        if !self.is_admitted(&own)? {
+            records.retain(|record| record.batch.station != own);
+        }
+        Ok(records)
     }
 
     /// The store holds everything up to transition `number` now.
@@ -216,13 +226,16 @@ impl<R: LedgerRead> Ledger<R> {
         }
     }
 
-    /// Takes in a batch that somebody sent, cheap checks first: sequence within 1,024 of the next, not known, then
-    /// what [`SignedBatch::verify`] checks. At a place that is taken it is compared with what stands there.
+    /// Takes in a batch that somebody sent, cheap checks first: author admitted, sequence within 1,024 of the next, not
+    /// known, then what [`SignedBatch::verify`] checks. At a place that is taken it is compared with what stands there.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn add_batch(&mut self, batch: SignedBatch, now: Timestamp) -> Result<BatchOutcome, ReadError> {
         let (station, sequence) = batch.place();
+        if station != self.own.station() && !self.is_admitted(&station)? {
+            return Ok(BatchOutcome::NotAdmitted);
+        }
         let next = self.log_end(&station)?.next;
         if sequence.get() > next.get().saturating_add(MAX_SEQUENCE_AHEAD) {
             return Ok(BatchOutcome::TooFar);
@@ -255,6 +268,9 @@ impl<R: LedgerRead> Ledger<R> {
 
     fn take_in(&mut self, batch: VerifiedBatch, now: Timestamp) -> Result<BatchOutcome, ReadError> {
         let station = batch.station();
+        if station != self.own.station() && !self.is_admitted(&station)? {
+            return Ok(BatchOutcome::NotAdmitted);
+        }
         self.compare_with_waiting(&batch);
         if batch.header().created_at > now.saturating_add(MAX_CLOCK_SKEW_MS) {
             self.held.insert(batch, now);
@@ -312,7 +328,7 @@ impl<R: LedgerRead> Ledger<R> {
     }
 
     /// Checks an announcement as far as it can be checked without the body: rules 1 to 4 and the seal, the ids of 6,
-    /// and where the parent is the head also the reveal of 5.
+    /// and where the parent is the head also the admission and the reveal of 5.
     ///
     /// # Errors
     /// [`BlockRefusal`].
@@ -322,6 +338,9 @@ impl<R: LedgerRead> Ledger<R> {
         self.chain.check(&hash, header, now)?;
         if header.previous == self.chain.head() {
             let producer = header.producer;
+            if !self.is_admitted(&producer).map_err(ConnectError::from)? {
+                return Err(ConnectError::NotAdmitted { block: hash, station: producer }.into());
+            }
             let known = station_state(&self.read, &producer).map_err(ConnectError::from)?.map(|state| state.reveal);
             let introduced = announced.introduction.as_ref().and_then(|(batch, _)| batch.introduction.as_ref());
             let last = known.or(introduced.map(|it| it.reveal_commitment));
@@ -386,7 +405,7 @@ impl<R: LedgerRead> Ledger<R> {
             }
             self.chain.insert(hash, block.header());
             let refused = if block.header().previous == head {
-                self.extend(block, &mut group, now)?
+                self.extend(block, &mut group, &mut outcome, now)?
             } else if self.is_better_than_head(&hash) {
                 self.read.put_block(self.number + 1, block);
                 self.flush(&mut group, &mut outcome);
@@ -436,6 +455,7 @@ impl<R: LedgerRead> Ledger<R> {
         &mut self,
         block: VerifiedBlock,
         group: &mut Group,
+        outcome: &mut BlocksOutcome,
         now: Timestamp,
     ) -> Result<Option<Refused>, ReadError> {
         let (hash, number) = (block.hash(), self.number + 1);
@@ -454,7 +474,7 @@ impl<R: LedgerRead> Ledger<R> {
         self.read.put_undo(number, hash, Arc::clone(&undo));
         self.read.put_block(number, block.clone());
         self.chain.adopt(&Path { fork: block.header().previous, blocks: vec![hash] });
-        self.reconcile_pool(&[], std::slice::from_ref(&block), now)?;
+        outcome.left_out.extend(self.reconcile_pool(&[], std::slice::from_ref(&block), &writes, now)?);
         group.writes.append(&mut writes);
         group.connected.push((block, undo));
         Ok(None)
@@ -512,7 +532,7 @@ impl<R: LedgerRead> Ledger<R> {
         }
         self.chain.adopt(&path);
         let joined: Vec<VerifiedBlock> = connected.iter().map(|(block, _)| block.clone()).collect();
-        self.reconcile_pool(&reverted, &joined, now)?;
+        outcome.left_out.extend(self.reconcile_pool(&reverted, &joined, &writes, now)?);
         let transition = self.next_transition(Group { connected, writes, ..Group::default() });
         outcome.transitions.push(Transition { reverted: reverted_hashes, replaces_state, ..transition });
         Ok(None)
@@ -531,13 +551,15 @@ impl<R: LedgerRead> Ledger<R> {
         Ok(layer)
     }
 
-    /// Keeps in the pool what follows the chain now. `reverted` highest first, `connected` lowest first.
+    /// Keeps in the pool what follows the chain now. `reverted` highest first, `connected` lowest first; `writes` are
+    /// what both changed. Returns what is left out because its author is not admitted any more.
     fn reconcile_pool(
         &mut self,
         reverted: &[VerifiedBlock],
         connected: &[VerifiedBlock],
+        writes: &Writes,
         now: Timestamp,
-    ) -> Result<(), ReadError> {
+    ) -> Result<Vec<VerifiedBatch>, ReadError> {
         let mut left: BTreeMap<StationId, Vec<VerifiedBatch>> = BTreeMap::new();
         for batch in reverted.iter().rev().flat_map(VerifiedBlock::batches) {
             left.entry(batch.station()).or_default().push(batch.clone());
@@ -548,79 +570,6 @@ impl<R: LedgerRead> Ledger<R> {
             let end = self.chain_end(&station)?;
             self.pool.reconcile(&station, end, left.remove(&station).unwrap_or_default(), now);
         }
-        Ok(())
-    }
-
-    /// The next block's template, from the pool: `first` is what must be stored before it may be announced, this
-    /// station's introduction.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn template(&mut self, now: Timestamp) -> Result<(Option<Transition>, Result<Template, NoBlock>), ReadError> {
-        if self.pool.records() == 0 {
-            return Ok((None, Err(NoBlock::NothingPending)));
-        }
-        let introduced = self.sign(Vec::new(), now)?;
-        let producer = self.own.station();
-        let state = station_state(&self.read, &producer)?;
-        let introduction = match &state {
-            Some(_) => None,
-            None => self.pool.batch(&producer, Sequence::ZERO).cloned(),
-        };
-        let (produced, last) = match &state {
-            Some(state) => (state.produced, state.reveal),
-            None => (0, self.own.reveals().commitment()),
-        };
-        let Some(reveal) = self.own.reveals().reveal(produced, &last) else {
-            return Ok((introduced, Err(NoBlock::RevealsUsedUp)));
-        };
-        let head = self.chain.head();
-        let median = self.chain.median_time(&head);
-        let timestamp = now.max(median.saturating_add(1));
-        if timestamp > now.saturating_add(MAX_CLOCK_SKEW_MS) {
-            return Ok((introduced, Err(NoBlock::ClockBehind)));
-        }
-        let latest = timestamp.saturating_add(MAX_CLOCK_SKEW_MS);
-        let batches = self.pool.select(self.rules.limits(), introduction.as_ref(), latest);
-        let has_records = batches.iter().any(|batch| !batch.records().is_empty());
-        let (Some(index), true) = (self.chain.height().next(), has_records) else {
-            return Ok((introduced, Err(NoBlock::NothingPending)));
-        };
-        let bytes: usize = batches.iter().map(VerifiedBatch::encoded_len).sum();
-        let header = BlockHeader {
-            version: BLOCK_VERSION,
-            difficulty: self.rules.parameters().difficulty,
-            index,
-            previous: head,
-            merkle_root: batches_root(&batches),
-            batch_count: u32::try_from(batches.len()).expect("selected within the limit"),
-            body_bytes: u32::try_from(bytes).expect("selected within the limit"),
-            timestamp,
-            producer,
-            reveal,
-            nonce: 0,
-        };
-        Ok((introduced, Ok(Template { header, batches })))
-    }
-
-    /// Seals a template whose nonce was found (in `header`) and takes it in; refused if the head moved meanwhile is
-    /// not an error: it then stands off the best chain.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn mined(
-        &mut self,
-        template: Template,
-        header: BlockHeader,
-        now: Timestamp,
-    ) -> Result<(Option<VerifiedBlock>, BlocksOutcome), ReadError> {
-        let sealed = SealedHeader::seal(&self.rules, self.own.key(), header);
-        match VerifiedBlock::assemble(&self.rules, sealed.clone(), template.batches) {
-            Ok(block) => Ok((Some(block.clone()), self.add_blocks(vec![block], now)?)),
-            Err(error) => {
-                let refused = Some((sealed.hash(&self.rules), error.into()));
-                Ok((None, BlocksOutcome { transitions: Vec::new(), refused }))
-            }
-        }
+        self.leave_out(writes, !reverted.is_empty())
     }
 }

@@ -73,6 +73,10 @@
 //! let statistics = network.get_statistics()?;
 //! assert_eq!((statistics.chain_length, statistics.total_records), (4, 12));
 //! assert_eq!((statistics.indexed_records, statistics.total_users), (4, 1));
+//! let stats = network.get_chain_stats()?;
+//! assert_eq!((stats.chain_length, stats.total_users, stats.chain_valid), (4, 1, true));
+//! assert_eq!(network.get_block(network.get_chain_length() - 1)?, Some(network.get_latest_block()?));
+//! assert_eq!(network.get_block(0)?.map(|genesis| genesis.records().count()), Some(0));
 //! assert_eq!(network.export_chain()?.len(), 3);
 //! # Ok(())
 //! # }

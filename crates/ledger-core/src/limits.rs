@@ -65,6 +65,9 @@ pub const MAX_HELD: usize = 256;
 /// How long a batch may wait for its predecessor, in milliseconds.
 pub const HELD_FOR_MS: i64 = 300_000;
 
+/// Batches of stations that are not admitted, of one peer, that are held, at most: their admission may be under way.
+pub const MAX_UNADMITTED_PER_PEER: usize = 64;
+
 /// Announcements whose parent is unknown, at most.
 pub const MAX_ORPHANS: usize = 100;
 

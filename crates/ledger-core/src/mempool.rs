@@ -311,6 +311,16 @@ impl Mempool {
         log.batches
     }
 
+    /// Takes out what waits of one station, in order.
+    pub fn remove(&mut self, station: &StationId) -> Vec<VerifiedBatch> {
+        self.take_log(station).into_iter().map(|waiting| waiting.batch).collect()
+    }
+
+    /// Stations with batches that wait, in order of their ids.
+    pub fn stations(&self) -> Vec<StationId> {
+        self.logs.keys().copied().collect()
+    }
+
     fn remove_log(&mut self, station: &StationId) -> Option<Log> {
         self.digest = OnceLock::new();
         let log = self.logs.remove(station)?;

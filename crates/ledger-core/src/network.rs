@@ -2,9 +2,12 @@
 //!
 //! The daemon uses [`Ledger`] with a store on disk; this is the same ledger for programs and for trying things out.
 
+mod block;
 mod datasets;
 
 use std::sync::Arc;
+
+pub use block::Block;
 
 use crate::block::{SignedBlock, VerifiedBlock};
 use crate::crypto::StationKey;
@@ -69,6 +72,19 @@ pub struct Statistics {
     pub indexed_records: u64,
     /// Distinct users on the chain.
     pub total_users: u64,
+}
+
+/// The figures that the guide's `get_chain_stats` gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainStats {
+    /// Blocks, genesis included.
+    pub chain_length: u64,
+    /// Records that wait for a block.
+    pub pending_records: u64,
+    /// Distinct users on the chain.
+    pub total_users: u64,
+    /// Whether the whole chain verifies.
+    pub chain_valid: bool,
 }
 
 /// One station's trust network in memory. Times are arguments: the ledger has no clock.
@@ -185,7 +201,9 @@ impl BlockchainTrustNetwork {
         self.commit(introduced);
         let template = match template {
             Ok(template) => template,
-            Err(NoBlock::NothingPending | NoBlock::RevealsUsedUp | NoBlock::ClockBehind) => return Ok(None),
+            Err(NoBlock::NothingPending | NoBlock::NotAdmitted | NoBlock::RevealsUsedUp | NoBlock::ClockBehind) => {
+                return Ok(None);
+            }
         };
         let mut search = NonceSearch::new(&self.ledger.rules().federation(), template.header.clone());
         let header = loop {
@@ -220,7 +238,7 @@ impl BlockchainTrustNetwork {
 
     fn content(&self, content: &str, creator: &str) -> Result<ContentTrust, NetworkError> {
         let subject = Subject::Content { creator_id: Id::new(creator)?, content_id: Id::new(content)? };
-        let pending = self.ledger.pending_about(&subject);
+        let pending = self.ledger.pending_about(&subject)?;
         Ok(Trust::new(self.ledger.rules(), self.ledger.read()).content(&subject, pending)?)
     }
 
@@ -230,7 +248,7 @@ impl BlockchainTrustNetwork {
     /// [`NetworkError`] for a bad id.
     pub fn get_creator_trust(&self, creator: &str) -> Result<Score, NetworkError> {
         let creator = Id::new(creator)?;
-        let pending = self.ledger.pending_about(&Subject::Creator(creator.clone()));
+        let pending = self.ledger.pending_about(&Subject::Creator(creator.clone()))?;
         Ok(Trust::new(self.ledger.rules(), self.ledger.read()).creator(&creator, pending)?.score)
     }
 
@@ -240,7 +258,7 @@ impl BlockchainTrustNetwork {
     /// [`NetworkError`] for a bad id.
     pub fn get_user_trust(&self, user: &str) -> Result<UserTrust, NetworkError> {
         let user = Id::new(user)?;
-        let pending = self.ledger.pending_about(&Subject::User(user.clone()));
+        let pending = self.ledger.pending_about(&Subject::User(user.clone()))?;
         Ok(Trust::new(self.ledger.rules(), self.ledger.read()).user(&user, pending)?)
     }
 
@@ -272,18 +290,44 @@ impl BlockchainTrustNetwork {
         self.ledger.chain().height().get() + 1
     }
 
-    /// The block at an index above genesis, which has no body.
+    /// The guide's short statistics.
     ///
     /// # Errors
     /// [`NetworkError`].
-    pub fn get_block(&self, index: u64) -> Result<Option<VerifiedBlock>, NetworkError> {
-        let Some(hash) = self.ledger.chain().at(Height::new(index)) else { return Ok(None) };
-        Ok(self.ledger.read().block(&hash)?)
+    pub fn get_chain_stats(&self) -> Result<ChainStats, NetworkError> {
+        let Statistics { chain_length, pending_records, total_users, is_valid, .. } = self.get_statistics()?;
+        Ok(ChainStats { chain_length, pending_records, total_users, chain_valid: is_valid })
     }
 
-    /// The head's hash.
-    pub fn get_latest_block(&self) -> BlockHash {
-        self.ledger.chain().head()
+    /// The block at an index; genesis has 0. `None` beyond the head.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub fn get_block(&self, index: u64) -> Result<Option<Block>, NetworkError> {
+        match self.ledger.chain().at(Height::new(index)) {
+            Some(hash) => self.block(&hash).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The newest block.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub fn get_latest_block(&self) -> Result<Block, NetworkError> {
+        self.block(&self.ledger.chain().head())
+    }
+
+    fn block(&self, hash: &BlockHash) -> Result<Block, NetworkError> {
+        let rules = self.ledger.rules();
+        if *hash == rules.genesis_hash() {
+            return Ok(Block::genesis(rules));
+        }
+        Ok(self.verified(hash)?.into())
+    }
+
+    fn verified(&self, hash: &BlockHash) -> Result<VerifiedBlock, NetworkError> {
+        Ok(self.ledger.read().block(hash)?.ok_or(ReadError::Damaged { what: "a block" })?)
     }
 
     /// The blocks above genesis, with all that is needed to verify them again.
@@ -293,8 +337,8 @@ impl BlockchainTrustNetwork {
     pub fn export_chain(&self) -> Result<Vec<SignedBlock>, NetworkError> {
         let mut blocks = Vec::new();
         for index in 1..self.get_chain_length() {
-            let block = self.get_block(index)?.ok_or(ReadError::Damaged { what: "a block" })?;
-            blocks.push(block.to_signed());
+            let hash = self.ledger.chain().at(Height::new(index)).ok_or(ReadError::Damaged { what: "a block" })?;
+            blocks.push(self.verified(&hash)?.to_signed());
         }
         Ok(blocks)
     }

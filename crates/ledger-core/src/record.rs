@@ -6,12 +6,12 @@
 use crate::codec::{Decode, Encode, decode_through, tagged};
 use crate::dataset::{DatasetError, DatasetRated, DatasetRegistered, DatasetVerified};
 use crate::equivocation::{BatchEquivocation, EquivocationError};
-use crate::ids::{Id, Target};
+use crate::ids::{Id, Reason, StationId, Target};
 use crate::limits::MAX_METADATA_BYTES;
 use crate::score::{Delta, Score};
 use crate::time::Timestamp;
 
-/// One trust statement. The tags of its encoding are the protocol's kinds; 7 and 9 to 11 are reserved.
+/// One trust statement. The tags of its encoding are the protocol's kinds; 7 and 9 are reserved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// Kind 0: a user did something; moves the user's score by the action's delta.
@@ -30,6 +30,10 @@ pub enum Record {
     DatasetRated(DatasetRated),
     /// Kind 8: a station signed two batches for one place of its log; its opinions count for nothing from then on.
     BatchEquivocation(Box<BatchEquivocation>),
+    /// Kind 10: a founder admits a station. Without effect by anybody else, and where admission is open.
+    StationAdmitted(StationAdmitted),
+    /// Kind 11: a founder wants a station expelled. Without effect as above, and of a founder.
+    StationExpelled(StationExpelled),
 }
 
 tagged!(Record {
@@ -41,6 +45,8 @@ tagged!(Record {
     5 => DatasetVerified,
     6 => DatasetRated,
     8 => BatchEquivocation,
+    10 => StationAdmitted,
+    11 => StationExpelled,
 });
 
 /// A user did something.
@@ -78,6 +84,26 @@ pub struct ContentRef {
     pub content_id: Id,
     /// Who made it.
     pub creator_id: Id,
+}
+
+/// A founder admits a station.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StationAdmitted {
+    /// Whom.
+    pub station: StationId,
+    /// Why; may be empty.
+    pub reason: Reason,
+    /// The hash of its ML-DSA key, exactly under [`SignatureScheme::Hybrid`](crate::federation::SignatureScheme).
+    pub ml_dsa_key_hash: Option<[u8; 32]>,
+}
+
+/// A founder wants a station expelled.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StationExpelled {
+    /// Whom.
+    pub station: StationId,
+    /// Why; may be empty.
+    pub reason: Reason,
 }
 
 /// Metadata: UTF-8, at most 4 KiB, opaque to validity. Who writes it makes it a canonical JSON object.
@@ -139,7 +165,7 @@ pub enum Subject {
 }
 
 impl Record {
-    /// What this record is about: a user, a content or a dataset; `None` of a proof, which is about a station.
+    /// What this record is about: a user, a content or a dataset; `None` of what is about a station.
     pub fn subject(&self) -> Option<Subject> {
         let content = |creator_id: &Id, content_id: &Id| Subject::Content {
             creator_id: creator_id.clone(),
@@ -154,7 +180,7 @@ impl Record {
             Self::DatasetRegistered(dataset) => Some(Subject::Dataset(dataset.dataset_id.clone())),
             Self::DatasetVerified(verified) => Some(Subject::Dataset(verified.dataset_id.clone())),
             Self::DatasetRated(rated) => Some(Subject::Dataset(rated.dataset_id.clone())),
-            Self::BatchEquivocation(_) => None,
+            Self::BatchEquivocation(_) | Self::StationAdmitted(_) | Self::StationExpelled(_) => None,
         }
     }
 
@@ -168,7 +194,9 @@ impl Record {
             | Self::ContentReported(_)
             | Self::DatasetRegistered(_)
             | Self::DatasetVerified(_)
-            | Self::DatasetRated(_) => None,
+            | Self::DatasetRated(_)
+            | Self::StationAdmitted(_)
+            | Self::StationExpelled(_) => None,
         }
     }
 
@@ -183,6 +211,8 @@ impl Record {
             Self::DatasetVerified(_) => "dataset_verified",
             Self::DatasetRated(_) => "dataset_rated",
             Self::BatchEquivocation(_) => "batch_equivocation",
+            Self::StationAdmitted(_) => "station_admitted",
+            Self::StationExpelled(_) => "station_expelled",
         }
     }
 }
@@ -210,6 +240,9 @@ pub enum RecordError {
     /// A proof of equivocation that proves nothing.
     #[error("it proves no equivocation: {0}")]
     Equivocation(#[from] EquivocationError),
+    /// An admission with the hash of an ML-DSA key where stations sign without one, or the other way round.
+    #[error("an admission names the hash of an ML-DSA key exactly where the federation signs with `hybrid`")]
+    KeyHash,
 }
 
 impl From<DatasetError> for RecordError {

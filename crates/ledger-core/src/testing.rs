@@ -7,15 +7,15 @@ use crate::block::{BlockError, SealedHeader, VerifiedBlock, batches_root};
 use crate::crypto::StationKey;
 use crate::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use crate::equivocation::BatchEquivocation;
-use crate::federation::{Genesis, Parameters, Rules};
+use crate::federation::{Admission, Genesis, Parameters, Rules};
 use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
-use crate::ids::{BlockHash, ContentHash, Height, Id, Label, Name, Sequence, StationId, Target, Text};
+use crate::ids::{BlockHash, ContentHash, Height, Id, Label, Name, Reason, Sequence, StationId, Target, Text};
 use crate::ledger::{Ledger, Template};
 use crate::memory::MemoryStore;
 use crate::mempool::LogEnd;
 use crate::own_log::OwnLog;
 use crate::pow::NonceSearch;
-use crate::record::{ContentAdded, ContentRef, Metadata, Record, UserAction};
+use crate::record::{ContentAdded, ContentRef, Metadata, Record, StationAdmitted, StationExpelled, UserAction};
 use crate::reveal::{RevealChain, RevealStep};
 use crate::score::{Delta, Score};
 use crate::time::Timestamp;
@@ -49,6 +49,14 @@ pub fn rules_with(change: impl FnOnce(&mut Parameters)) -> Arc<Rules> {
     parameters.difficulty = Difficulty::new(1).expect("in range");
     change(&mut parameters);
     Arc::new(Rules::new(Genesis::mine(parameters).expect("valid parameters")).expect("a mined genesis"))
+}
+
+/// The same with admission by roster, founded by the test stations 1 to `founders`.
+pub fn rules_with_roster(founders: u8) -> Arc<Rules> {
+    rules_with(|parameters| {
+        parameters.admission = Admission::Roster;
+        (2..=founders).for_each(|number| parameters.add_founder(station(number)));
+    })
 }
 
 /// The own log of test station `number`.
@@ -129,6 +137,17 @@ pub fn dataset_verified(dataset: &str, byte: u8) -> Record {
 pub fn dataset_rated(dataset: &str, rating: u32) -> Record {
     let dataset_id = Id::new(dataset).expect("an id");
     Record::DatasetRated(DatasetRated { dataset_id, rating: Score::from_millionths(rating).expect("in range") })
+}
+
+/// A founder admits a station.
+pub fn admits(station: StationId) -> Record {
+    let reason = Reason::new("").expect("may be empty");
+    Record::StationAdmitted(StationAdmitted { station, reason, ml_dsa_key_hash: None })
+}
+
+/// A founder wants a station expelled.
+pub fn expels(station: StationId) -> Record {
+    Record::StationExpelled(StationExpelled { station, reason: Reason::new("spam").expect("a reason") })
 }
 
 /// The record that proves with two batches of one place that their author equivocated.

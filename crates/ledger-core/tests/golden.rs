@@ -13,11 +13,11 @@ use qfzz_ledger_core::dataset::DatasetRules;
 use qfzz_ledger_core::equivocation::BatchEquivocation;
 use qfzz_ledger_core::federation::{Admission, Finality, Genesis, Parameters, Rules, SignatureScheme};
 use qfzz_ledger_core::header::{BLOCK_VERSION, BlockHeader, Difficulty};
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequence, Target};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, Reason, RecordId, Sequence, Target};
 use qfzz_ledger_core::mempool::{Inserted, LogEnd, Mempool};
 use qfzz_ledger_core::merkle::InclusionProof;
 use qfzz_ledger_core::pow::NonceSearch;
-use qfzz_ledger_core::record::{ContentAdded, Metadata, Record, Subject, UserAction};
+use qfzz_ledger_core::record::{ContentAdded, Metadata, Record, StationAdmitted, StationExpelled, Subject, UserAction};
 use qfzz_ledger_core::reveal::RevealStep;
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::state::Key;
@@ -220,6 +220,7 @@ fn vectors() -> Vectors {
     }
     let (chain, block_3) = equivocation_vectors(&mut vectors, &rules, chain, [&block_1, &block_2]);
     dataset_vectors(&mut vectors, &rules, chain, &block_3);
+    admission_vectors(&mut vectors);
     vectors
 }
 
@@ -291,6 +292,43 @@ fn dataset_vectors(vectors: &mut Vectors, rules: &Rules, mut chain: Verifier<'_>
         vectors.encoded(&format!("state.{name}.key"), &key);
         let value = chain.state().get(&key).and_then(Option::as_ref);
         vectors.encoded(&format!("state.{name}.value"), value.expect("the dataset was registered"));
+    }
+}
+
+/// Station 1 founds a federation with a roster, admits station 2 and has it expelled; then it admits station 3.
+fn admission_vectors(vectors: &mut Vectors) {
+    let mut parameters = Parameters::new(Name::new("golden").expect("a name"), station(1), at(0));
+    parameters.admission = Admission::Roster;
+    let rules = Rules::new(Genesis::mine(parameters).expect("valid parameters")).expect("a mined genesis");
+    let reason = |text: &str| Reason::new(text).expect("a reason");
+    let admitted = |number: u8, why: &str| {
+        let (station, reason) = (station(number), reason(why));
+        Record::StationAdmitted(StationAdmitted { station, reason, ml_dsa_key_hash: None })
+    };
+    let expelled = Record::StationExpelled(StationExpelled { station: station(2), reason: reason("") });
+    let records = vec![admitted(2, "from Zürich"), expelled, admitted(3, "")];
+    vectors.encoded("record.10", &records[0]);
+    vectors.encoded("record.11", &records[1]);
+    let hybrid = StationAdmitted { station: station(2), reason: reason("x"), ml_dsa_key_hash: Some([7; 32]) };
+    vectors.encoded("record.10.hybrid", &Record::StationAdmitted(hybrid));
+    let (introduction, reveals) = (introduction(&rules, 1), own_log(&rules, 1).reveals().clone());
+    let (place, genesis) = ((Sequence::ZERO, BatchId::ZERO), rules.genesis_hash());
+    let batch = SignedBatch::sign(&rules, &key(1), place, genesis, at(1_000), Some(introduction), records);
+    let reveal = reveals.reveal(0, &reveals.commitment()).expect("1,000 steps");
+    let sealed = sealed(&rules, 1, (0, genesis), reveal, std::slice::from_ref(&batch));
+    let block = VerifiedBlock::assemble(&rules, sealed, vec![batch]).expect("a valid block");
+    let mut chain = Verifier::from_genesis(&rules);
+    chain.next(block.to_signed()).expect("a valid chain");
+    let keys = [
+        ("expelled", Key::Admission(station(2))),
+        ("admitted", Key::Admission(station(3))),
+        ("roster.0", Key::RosterPlace(0)),
+        ("roster", Key::RosterLen),
+    ];
+    for (name, key) in keys {
+        vectors.encoded(&format!("state.{name}.key"), &key);
+        let value = chain.state().get(&key).and_then(Option::as_ref);
+        vectors.encoded(&format!("state.{name}.value"), value.expect("the founder's word was applied"));
     }
 }
 

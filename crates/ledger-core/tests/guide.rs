@@ -108,10 +108,17 @@ fn the_chain_of_the_facade_verifies_until_it_is_touched() {
     for number in 0..3 {
         network.add_user_action("user", "rating", &format!("{number}"), at(number)).expect("in the table");
         let block = network.mine_pending_records(at(number)).expect("memory can be read").expect("a record");
-        assert_eq!(network.get_latest_block(), block.hash());
-        assert_eq!(network.get_block(number as u64 + 1), Ok(Some(block)));
+        let latest = network.get_latest_block().expect("memory can be read");
+        assert_eq!((latest.hash(), latest.records().count() as u64), (block.hash(), block.record_count()));
+        assert_eq!(network.get_block(number as u64 + 1), Ok(Some(latest)));
     }
     assert_eq!((network.get_chain_length(), network.is_chain_valid(), network.get_block(9)), (4, true, Ok(None)));
+    let genesis = network.get_block(0).expect("memory can be read").expect("there is one");
+    assert_eq!((genesis.index().get(), genesis.previous_hash(), genesis.records().count()), (0, None, 0));
+    let first = network.get_block(1).expect("memory can be read").expect("there is one");
+    assert_eq!(first.previous_hash(), Some(genesis.hash()));
+    let stats = network.get_chain_stats().expect("memory can be read");
+    assert_eq!((stats.chain_length, stats.pending_records, stats.chain_valid), (4, 0, true));
     let statistics = network.get_statistics().expect("memory can be read");
     assert_eq!((statistics.total_records, statistics.pending_records, statistics.difficulty), (3, 0, 1));
     assert_eq!((statistics.total_users, statistics.indexed_records, statistics.is_valid), (1, 0, true));

@@ -123,6 +123,11 @@ impl DataDir {
         self.path.join("peers")
     }
 
+    /// A founder's invitations.
+    pub fn invitations_file(&self) -> PathBuf {
+        self.path.join("invitations")
+    }
+
     /// The journal: the truth.
     pub fn journal_dir(&self) -> PathBuf {
         self.path.join("journal")
@@ -148,6 +153,7 @@ impl DataDir {
             "api.token",
             "reveal.cache",
             "peers",
+            "invitations",
             "journal",
             "journal.mark",
             "repair",
@@ -227,7 +233,13 @@ impl DataDir {
     /// The secret files that others than their owner can read.
     pub fn exposed(&self) -> Vec<PathBuf> {
         let is_exposed = |path: &PathBuf| fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o077 != 0);
-        let secrets = [self.key_file(), self.key_copy_file(), self.token_file(), self.reveal_cache_file()];
+        let secrets = [
+            self.key_file(),
+            self.key_copy_file(),
+            self.token_file(),
+            self.reveal_cache_file(),
+            self.invitations_file(),
+        ];
         secrets.into_iter().filter(is_exposed).collect()
     }
 
@@ -291,9 +303,20 @@ impl DataDir {
             self.genesis_file(),
             self.provisional_file(),
             self.log_unknown_file(),
+            self.invitations_file(),
             self.path.join("journal.mark"),
             self.path.join("repair"),
         ];
+        files.iter().try_for_each(|path| remove_if_there(path))
+    }
+
+    /// Removes what says how far this station's store and reveals had come, and that its federation may be left: another
+    /// store takes its place.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn forget_reach(&self) -> Result<(), DataDirError> {
+        let files = [self.reveal_cache_file(), self.provisional_file(), self.path.join("journal.mark")];
         files.iter().try_for_each(|path| remove_if_there(path))
     }
 

@@ -4,6 +4,7 @@
 //! whatever takes long runs on a task of its own, in bounded number.
 
 mod bans;
+mod inviting;
 mod local;
 mod neighbours;
 mod session;
@@ -30,6 +31,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::clock;
 use crate::events::{Event, Observers};
+use crate::invitations::Invitations;
 use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic};
 use crate::rate::{Bucket, Rate};
 use crate::service::ServiceHandle;
@@ -91,6 +93,10 @@ pub(crate) struct Exchange {
     told: Arc<Mutex<Bucket>>,
     answers: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
+    /// What this station promised newcomers, as a founder.
+    pub(crate) invitations: Arc<Invitations>,
+    /// Whether this station mines by itself.
+    mines: bool,
     /// The two tasks, and those that they have started.
     tasks: Arc<Mutex<JoinSet<()>>>,
 }
@@ -103,13 +109,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Exchange {
     /// Connects a network with a service.
     pub(crate) fn start(
-        network: NetworkHandle,
-        network_events: mpsc::Receiver<NetworkEvent>,
+        (network, network_events): (NetworkHandle, mpsc::Receiver<NetworkEvent>),
         service: ServiceHandle,
         orders: mpsc::Receiver<Order>,
         reader: StoreReader,
         observers: Observers,
         verifiers: Arc<rayon::ThreadPool>,
+        (invitations, mines): (Arc<Invitations>, bool),
     ) -> Self {
         let exchange = Self {
             network,
@@ -126,6 +132,8 @@ impl Exchange {
             told: Arc::new(Mutex::new(Bucket::full(TOLD, clock::now().as_millis()))),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
             fetches: Arc::new(Semaphore::new(MAX_FETCHES)),
+            invitations,
+            mines,
             tasks: Arc::default(),
         };
         exchange.spawn(exchange.clone().run_events(network_events));
@@ -226,6 +234,7 @@ impl Exchange {
                 self.service.gossip(message, source, topic, data).await;
             }
             NetworkEvent::Request { peer, data, respond } => self.on_request(peer, data, respond).await,
+            NetworkEvent::Invitation { peer, proof, respond } => self.on_invitation(peer, proof, respond),
             NetworkEvent::Misconduct { peer, what } => {
                 let ms = if what.may_be_trouble() { PAUSE_MS } else { BAN_MS };
                 self.part_from(peer, what.to_string(), clock::now().saturating_add(ms)).await;

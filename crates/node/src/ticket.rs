@@ -2,7 +2,7 @@
 //!
 //! `qfzz1`, then in base58: the encoded federation id, federation name and addresses, and the first 4 bytes of the
 //! SHA-256 of these. A ticket holds nothing secret and proves nothing: the genesis that is fetched by it is checked
-//! against the federation id.
+//! against the federation id. One that begins with `qfzz2` is a founder's invitation, and holds a secret after the rest.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,11 +12,15 @@ use qfzz_ledger_core::codec;
 use qfzz_ledger_core::ids::{FederationId, Name};
 use sha2::{Digest, Sha256};
 
+use crate::invitations::Secret;
 use crate::network::MAX_ADDRESS_BYTES;
 use crate::network::names::{is_dialable, peer_in, station_of};
 
 /// What every ticket begins with: the kind of text, and the version of its encoding.
 const PREFIX: &str = "qfzz1";
+
+/// What a ticket begins with that invites one station to be admitted.
+const INVITATION_PREFIX: &str = "qfzz2";
 
 /// Addresses in a ticket, at most.
 pub const MAX_TICKET_ADDRESSES: usize = 16;
@@ -24,8 +28,8 @@ pub const MAX_TICKET_ADDRESSES: usize = 16;
 /// Bytes of the checksum. It catches typing errors, not forgery.
 const CHECKSUM_BYTES: usize = 4;
 
-/// Bytes of a ticket before base58, checksum aside, at most: id, name with its length, addresses with theirs.
-const MAX_BODY_BYTES: usize = 32 + 8 + 64 + 8 + MAX_TICKET_ADDRESSES * (8 + MAX_ADDRESS_BYTES);
+/// Bytes of a ticket before base58, checksum aside, at most: id, name with its length, addresses with theirs, secret.
+const MAX_BODY_BYTES: usize = 32 + 8 + 64 + 8 + MAX_TICKET_ADDRESSES * (8 + MAX_ADDRESS_BYTES) + 32;
 
 /// Characters of a ticket, at most: base58 takes 1.37 characters a byte. Decoding is quadratic, so this is checked
 /// before.
@@ -72,6 +76,7 @@ pub struct Ticket {
     federation: FederationId,
     name: Name,
     addresses: Vec<Multiaddr>,
+    invitation: Option<Secret>,
 }
 
 /// A ticket's encoded part: its fields in order, addresses as bytes.
@@ -91,7 +96,22 @@ impl Ticket {
         if let Some(bad) = addresses.iter().find(|address| !leads_to_station(address)) {
             return Err(TicketError::BadAddress { address: bad.clone() });
         }
-        Ok(Self { federation, name, addresses })
+        Ok(Self { federation, name, addresses, invitation: None })
+    }
+
+    /// The same as a founder's invitation, whose addresses are all the founder's.
+    pub fn with_invitation(self, secret: Secret) -> Self {
+        Self { invitation: Some(secret), ..self }
+    }
+
+    /// The secret that admits whoever joins with it, if it is a founder's invitation.
+    pub const fn invitation(&self) -> Option<&Secret> {
+        self.invitation.as_ref()
+    }
+
+    /// The same without its secret: for logs, and for whoever is admitted already.
+    pub fn without_invitation(&self) -> Self {
+        Self { invitation: None, ..self.clone() }
     }
 
     /// The federation that it invites to.
@@ -119,9 +139,12 @@ impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses = self.addresses.iter().map(|address| address.to_vec()).collect();
         let body: Body = (self.federation, self.name.clone(), addresses);
-        let mut bytes = codec::encode(&body);
+        let (prefix, mut bytes) = match &self.invitation {
+            None => (PREFIX, codec::encode(&body)),
+            Some(secret) => (INVITATION_PREFIX, codec::encode(&(body, *secret.as_bytes()))),
+        };
         bytes.extend(checksum(&bytes));
-        write!(f, "{PREFIX}{}", bs58::encode(bytes).into_string())
+        write!(f, "{prefix}{}", bs58::encode(bytes).into_string())
     }
 }
 
@@ -129,7 +152,9 @@ impl FromStr for Ticket {
     type Err = TicketError;
 
     fn from_str(text: &str) -> Result<Self, TicketError> {
-        let digits = text.strip_prefix(PREFIX).ok_or(TicketError::NotATicket)?;
+        let invites = text.starts_with(INVITATION_PREFIX);
+        let prefix = if invites { INVITATION_PREFIX } else { PREFIX };
+        let digits = text.strip_prefix(prefix).ok_or(TicketError::NotATicket)?;
         if text.len() > MAX_TICKET_CHARS {
             return Err(TicketError::TooLong { chars: text.chars().count() });
         }
@@ -138,11 +163,16 @@ impl FromStr for Ticket {
         if *found != checksum(body) {
             return Err(TicketError::Damaged);
         }
-        let (federation, name, addresses): Body =
-            codec::decode(body, MAX_BODY_BYTES).map_err(|_| TicketError::NotUnderstood)?;
+        let read = if invites {
+            codec::decode::<(Body, [u8; 32])>(body, MAX_BODY_BYTES)
+                .map(|(body, secret)| (body, Some(Secret::new(secret))))
+        } else {
+            codec::decode::<Body>(body, MAX_BODY_BYTES).map(|body| (body, None))
+        };
+        let ((federation, name, addresses), invitation) = read.map_err(|_| TicketError::NotUnderstood)?;
         let addresses = addresses.into_iter().map(|bytes| Multiaddr::try_from(bytes).ok());
         let addresses = addresses.collect::<Option<Vec<_>>>().ok_or(TicketError::NotUnderstood)?;
-        Self::new(federation, name, addresses)
+        Ok(Self { invitation, ..Self::new(federation, name, addresses)? })
     }
 }
 
@@ -169,6 +199,24 @@ pub enum JoinTarget {
     Address(Multiaddr),
 }
 
+impl JoinTarget {
+    /// The founder's invitation that it is, if it is one.
+    pub fn invitation(&self) -> Option<(&Ticket, &Secret)> {
+        match self {
+            Self::Ticket(ticket) => Some((ticket, ticket.invitation()?)),
+            Self::Address(_) => None,
+        }
+    }
+
+    /// The same without an invitation's secret: for logs, and for whoever is admitted already.
+    pub fn without_invitation(&self) -> Self {
+        match self {
+            Self::Ticket(ticket) => Self::Ticket(ticket.without_invitation()),
+            Self::Address(address) => Self::Address(address.clone()),
+        }
+    }
+}
+
 impl fmt::Display for JoinTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -183,7 +231,7 @@ impl FromStr for JoinTarget {
 
     fn from_str(text: &str) -> Result<Self, JoinTargetError> {
         let text = text.trim();
-        if text.starts_with(PREFIX) {
+        if text.starts_with(PREFIX) || text.starts_with(INVITATION_PREFIX) {
             return Ok(Self::Ticket(text.parse()?));
         }
         if !text.starts_with('/') {
@@ -226,12 +274,27 @@ mod tests {
     }
 
     #[test]
+    fn an_invitation_is_read_as_it_was_written_and_hides_its_secret_from_logs() {
+        let secret = Secret::new([9; 32]);
+        let invitation = ticket(2).with_invitation(secret.clone());
+        let text = invitation.to_string();
+        assert!(text.starts_with("qfzz2"), "{text}");
+        let read: JoinTarget = text.parse().expect("an invitation");
+        assert_eq!(read.invitation(), Some((&invitation, &secret)));
+        assert_eq!(read.without_invitation(), JoinTarget::Ticket(ticket(2)));
+        assert!(!format!("{read:?}").contains("9, 9"), "{read:?}");
+        assert_eq!(text.replacen("qfzz2", "qfzz1", 1).parse::<Ticket>(), Err(TicketError::NotUnderstood));
+    }
+
+    #[test]
     fn the_largest_ticket_fits_its_own_limit() {
         let host = |n| format!("/dns4/{}{n:02}/tcp/65535/p2p/{}", "x".repeat(229), station());
         let addresses: Vec<Multiaddr> = (0..16).map(|n| host(n).parse().expect("an address")).collect();
         assert!(addresses[0].len() <= MAX_ADDRESS_BYTES);
         let name = Name::new("n".repeat(64)).expect("a name");
-        let largest = Ticket::new(FederationId::from_bytes([0xff; 32]), name, addresses).expect("valid");
+        let largest = Ticket::new(FederationId::from_bytes([0xff; 32]), name, addresses)
+            .expect("valid")
+            .with_invitation(Secret::new([0xff; 32]));
         assert_eq!(largest.to_string().parse(), Ok(largest));
     }
 
@@ -250,7 +313,7 @@ mod tests {
     #[test]
     fn what_is_not_a_ticket_is_refused_with_its_reason() {
         let parse = |text: &str| text.parse::<Ticket>().expect_err(text);
-        assert_eq!(parse("qfzz2abc"), TicketError::NotATicket);
+        assert_eq!(parse("qfzz3abc"), TicketError::NotATicket);
         assert_eq!(parse("qfzz1ab0c"), TicketError::WrongCharacter);
         assert_eq!(parse(&format!("qfzz1{}", "2".repeat(7_000))), TicketError::TooLong { chars: 7_005 });
         let sealed = |body: &[u8]| {

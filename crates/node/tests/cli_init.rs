@@ -91,11 +91,9 @@ fn a_station_that_is_to_join_has_no_genesis_and_remembers_whom() {
 fn what_this_version_has_not_got_is_refused_by_name_before_anything_is_written() {
     let temporary = tempfile::tempdir().expect("a directory");
     let dir = temporary.path().join("station");
-    for (arguments, name) in [
-        (["init", "--admission", "roster"], "roster"),
-        (["init", "--signatures", "hybrid"], "hybrid"),
-        (["init", "--finality", "on"], "finality"),
-    ] {
+    for (arguments, name) in
+        [(["init", "--signatures", "hybrid"], "hybrid"), (["init", "--finality", "on"], "finality")]
+    {
         let refused = run(&dir, &arguments).expect(2);
         assert!(refused.stderr.contains("this version") && refused.stderr.contains(name), "{refused:?}");
     }

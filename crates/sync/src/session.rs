@@ -21,6 +21,7 @@ use qfzz_ledger_core::header::Work;
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
 use qfzz_ledger_core::limits::{MAX_BATCH_BYTES, MAX_PENDING_BYTES};
 use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::state::ConnectError;
 use qfzz_ledger_core::time::Timestamp;
 
 use crate::alive::{OtherRun, Statement};
@@ -102,8 +103,12 @@ pub trait SyncView {
     fn anchor(&self, hash: BlockHash) -> impl Future<Output = Result<Option<Anchor>, Stopped>> + Send;
     /// Those of `hashes` whose bodies are not known, in order.
     fn unknown(&self, hashes: Vec<BlockHash>) -> impl Future<Output = Result<Vec<BlockHash>, Stopped>> + Send;
-    /// Where these stations' logs end here, with what is pending; in order.
-    fn log_ends(&self, stations: Vec<StationId>) -> impl Future<Output = Result<Vec<LogEnd>, Stopped>> + Send;
+    /// Where these stations' logs end here, with what is pending; in order. `None` of a station that is not admitted:
+    /// nothing of it is taken in.
+    fn log_ends(&self, stations: Vec<StationId>) -> impl Future<Output = Result<Vec<Option<LogEnd>>, Stopped>> + Send;
+    /// Whether a station may produce a block on `parent`; true where the state after that is not known.
+    fn may_produce(&self, parent: BlockHash, producer: StationId)
+    -> impl Future<Output = Result<bool, Stopped>> + Send;
 }
 
 /// Where `sync_with` puts what it fetched.
@@ -301,6 +306,13 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             // It was reverted and forgotten here meanwhile.
             return Ok(Page { checked: None, work: Work::ZERO, end: Some(End::NotDue) });
         };
+        if let Some(first) = headers.first().filter(|first| first.header.previous == after) {
+            let station = first.header.producer;
+            if self.view.rules().has_roster() && !self.view.may_produce(after, station).await? {
+                let block = first.hash(self.view.rules());
+                return Err(Fault::Block(ConnectError::NotAdmitted { block, station }.into()));
+            }
+        }
         let checked = self.check(&anchor, &headers).await?;
         let count = checked.as_ref().map_or(0, |checked| checked.headers.len());
         let end = if count < headers.len() { Some(End::NotDue) } else { (count < MAX_HEADERS).then_some(End::Head) };
@@ -384,7 +396,8 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             let stations: Vec<StationId> = logs.iter().map(|(station, _)| *station).collect();
             let ends = self.view.log_ends(stations).await?;
             let pairs = logs.iter().zip(&ends);
-            let wanted: Wanted = pairs.filter_map(|((station, there), here)| wanted(station, there, here)).collect();
+            let wanted: Wanted =
+                pairs.filter_map(|((station, there), here)| wanted(station, there, here.as_ref()?)).collect();
             if !wanted.is_empty() {
                 let given = self.fetch_logs(wanted).await?;
                 bytes += given;
@@ -430,7 +443,8 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
             }
             // Only what grew may have more to give; what did not would be asked for again without end.
             let ends = self.view.log_ends(wanted.keys().copied().collect()).await?;
-            let grown = wanted.into_iter().zip(ends).filter(|((_, from), end)| end.next > *from);
+            let ends = wanted.into_iter().zip(ends).filter_map(|(log, end)| Some((log, end?)));
+            let grown = ends.filter(|((_, from), end)| end.next > *from);
             wanted = grown.map(|((station, _), end)| (station, end.next)).collect();
         }
         Ok(bytes)

@@ -70,6 +70,8 @@ pub enum BatchOutcome {
     },
     /// It is dated more than 120 s ahead of the local clock, and waits.
     Ahead,
+    /// Its author is not admitted: nothing else about it was checked.
+    NotAdmitted,
     /// Its sequence is more than 1,024 ahead of the next one.
     TooFar,
     /// It does not link to its station's log as known here.
@@ -112,6 +114,8 @@ pub struct BlocksOutcome {
     pub transitions: Vec<Transition>,
     /// The first block that was refused, and why; blocks after it were not looked at.
     pub refused: Option<(BlockHash, BlockRefusal)>,
+    /// What left the chain or the pool because its author is not admitted any more; in order within each log.
+    pub left_out: Vec<VerifiedBatch>,
 }
 
 /// A block without its nonce.
@@ -129,6 +133,9 @@ pub enum NoBlock {
     /// No record waits.
     #[error("no records are pending")]
     NothingPending,
+    /// The station is not admitted: nobody would take its block.
+    #[error("this station is not admitted to the federation, and only stations that are may mine: ask a founder")]
+    NotAdmitted,
     /// The station's reveal chain is used up.
     #[error("this station's reveal chain is used up: it can produce no more blocks in this federation")]
     RevealsUsedUp,

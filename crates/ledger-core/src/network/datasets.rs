@@ -69,7 +69,7 @@ impl BlockchainTrustNetwork {
     /// [`NetworkError`] for a bad id.
     pub fn get_dataset(&self, dataset: &str) -> Result<DatasetTrust, NetworkError> {
         let dataset = Id::new(dataset)?;
-        let pending = self.ledger.pending_about(&Subject::Dataset(dataset.clone()));
+        let pending = self.ledger.pending_about(&Subject::Dataset(dataset.clone()))?;
         Ok(Trust::new(self.ledger.rules(), self.ledger.read()).dataset(&dataset, pending)?)
     }
 

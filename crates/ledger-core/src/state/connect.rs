@@ -1,6 +1,8 @@
 //! Connecting a block: the rules that need the parent's state, and the fold of its records.
 
-use super::{PendingRecord, ReadError, Scratch, StateRead, Undo, Writes};
+use std::collections::HashSet;
+
+use super::{PendingRecord, ReadError, Scratch, Standing, StateRead, Undo, Writes, standing};
 use crate::batch::VerifiedBatch;
 use crate::block::VerifiedBlock;
 use crate::federation::Rules;
@@ -27,6 +29,14 @@ pub enum ConnectError {
         block: BlockHash,
         /// Where the state stands.
         head: BlockHash,
+    },
+    /// Rules 5 and 7: the producer, or a batch's author, is not admitted by the state after the parent.
+    #[error("block {block}: {station} is not admitted to the federation")]
+    NotAdmitted {
+        /// The block.
+        block: BlockHash,
+        /// Who is not.
+        station: StationId,
     },
     /// Rule 5: the producer is not introduced before this block, nor by its first batch.
     #[error("block {block}: producer {producer} has not introduced itself")]
@@ -65,14 +75,16 @@ impl ConnectError {
     /// Who is at fault.
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::Introduction { .. } | Self::Reveal { .. } | Self::NotNext { .. } => Severity::Peer,
+            Self::NotAdmitted { .. } | Self::Introduction { .. } | Self::Reveal { .. } | Self::NotNext { .. } => {
+                Severity::Peer
+            }
             Self::Parent { .. } | Self::Read(_) => Severity::Fatal,
         }
     }
 }
 
-/// Connects `block` to the state of its parent: the reveal of rule 5, the order of rule 7, then the fold of its
-/// records in chain order, batch order, record order.
+/// Connects `block` to the state of its parent: the admissions of rules 5 and 7, the reveal of rule 5, the order of rule
+/// 7, then the fold of its records in chain order, batch order, record order.
 ///
 /// # Errors
 /// [`ConnectError`]; nothing was changed.
@@ -82,6 +94,7 @@ pub fn connect(rules: &Rules, read: &impl StateRead, block: &VerifiedBlock) -> R
     if scratch.chain().head != header.previous {
         return Err(ConnectError::Parent { block: hash, head: scratch.chain().head });
     }
+    check_admission(rules, read, block)?;
     check_reveal(rules, &mut scratch, block)?;
     for batch in block.batches() {
         append_to_log(&mut scratch, hash, batch)?;
@@ -98,6 +111,22 @@ pub fn connect(rules: &Rules, read: &impl StateRead, block: &VerifiedBlock) -> R
     (chain.height, chain.head) = (header.index, hash);
     let (writes, undo) = scratch.finish();
     Ok(Connected { writes, undo })
+}
+
+/// Rules 5 and 7: the producer and the authors of all batches are admitted by the state after the parent, whatever the
+/// block itself says of them.
+fn check_admission(rules: &Rules, read: &impl StateRead, block: &VerifiedBlock) -> Result<(), ConnectError> {
+    if !rules.has_roster() {
+        return Ok(());
+    }
+    let mut seen = HashSet::new();
+    let authors = block.batches().iter().map(VerifiedBatch::station);
+    for station in std::iter::once(block.header().producer).chain(authors) {
+        if seen.insert(station) && standing(rules, read, &station)? != Standing::Admitted {
+            return Err(ConnectError::NotAdmitted { block: block.hash(), station });
+        }
+    }
+    Ok(())
 }
 
 /// Rule 5: the reveal opens the producer's last one, or the commitment of the introduction in the first batch.

@@ -5,12 +5,14 @@
 //! reads a few keys whatever the chain's length: a subject's ledger part lies under group 0, the opinions of the
 //! stations with numbers 64 n to 64 n + 63 under group n + 1; nothing ever splits or moves.
 
+mod admission;
 mod connect;
 mod dataset;
 mod query;
 mod scratch;
 mod value;
 
+pub use admission::{AdmissionState, Founders, Standing, admission, is_vouched, roster_at, roster_len, standing};
 pub use connect::{ConnectError, Connected, connect};
 pub use dataset::{DatasetEvidence, DatasetLedger, DatasetOpinion, DatasetTrust, dataset_count, dataset_id};
 pub use query::{
@@ -51,6 +53,12 @@ pub enum Key {
     Datasets,
     /// The dataset with a number; numbers count from 0 in order of registration.
     DatasetNumber(u32),
+    /// [`AdmissionState`] of a station that a founder admitted or wanted expelled.
+    Admission(StationId),
+    /// The station that founders spoke of as the n-th, from 0.
+    RosterPlace(u32),
+    /// How many stations founders have spoken of.
+    RosterLen,
 }
 
 /// Changes to the trust state: each key's new value, or its absence.

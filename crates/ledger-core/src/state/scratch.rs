@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::admission::AdmissionState;
 use super::value::{
     ChainState, ContentLedger, ContentOpinion, CreatorLedger, CreatorOpinion, RecordPlace, StationState, UserLedger,
     UserOpinion, Value,
@@ -216,6 +217,32 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         Ok(())
     }
 
+    /// A founder's word about a station. Nobody else's has an effect, nor one about a founder, who is admitted for good.
+    fn apply_admission(
+        &mut self,
+        author: &StationId,
+        about: &StationId,
+        say: impl FnOnce(&mut AdmissionState, &Rules, u32),
+    ) -> Result<(), ReadError> {
+        let rules = self.rules;
+        let Some(place) = rules.founder_place(author).filter(|_| rules.has_roster() && !rules.is_founder(about)) else {
+            return Ok(());
+        };
+        let slot = self.slot(Key::Admission(*about))?;
+        let known = expect_value!(slot.as_ref(), Value::Admission)?;
+        let is_new = known.is_none();
+        let mut state = known.unwrap_or_default();
+        say(&mut state, rules, place);
+        *slot = Some(Value::Admission(state));
+        if is_new {
+            let slot = self.slot(Key::RosterLen)?;
+            let len = expect_value!(slot.as_ref(), Value::RosterLen)?.unwrap_or(0);
+            *slot = Some(Value::RosterLen(len + 1));
+            *self.slot(Key::RosterPlace(len))? = Some(Value::StationNumber(Box::new(*about)));
+        }
+        Ok(())
+    }
+
     /// Folds one record into the state.
     ///
     /// # Errors
@@ -231,6 +258,12 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             Record::DatasetVerified(verified) => self.verify_dataset(station, verified, signed_at),
             Record::DatasetRated(rated) => self.rate_dataset(station, rated, signed_at),
             Record::BatchEquivocation(proof) => self.apply_equivocation(&proof.station(), place),
+            Record::StationAdmitted(it) => {
+                self.apply_admission(&pending.batch.station, &it.station, AdmissionState::admit)
+            }
+            Record::StationExpelled(it) => {
+                self.apply_admission(&pending.batch.station, &it.station, AdmissionState::expel)
+            }
             Record::ContentAdded(content) => {
                 let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 let score = content.initial_score;

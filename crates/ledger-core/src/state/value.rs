@@ -1,5 +1,6 @@
 //! What stands under the keys of the trust state.
 
+use super::admission::AdmissionState;
 use super::dataset::{DatasetLedger, DatasetOpinion};
 use crate::codec::{Decode, Encode};
 use crate::federation::Rules;
@@ -17,7 +18,7 @@ pub enum Value {
     Chain(Box<ChainState>),
     /// Under `Station`.
     Station(Box<StationState>),
-    /// Under `StationNumber`.
+    /// Under `StationNumber` and `RosterPlace`.
     StationNumber(Box<StationId>),
     /// A user's ledger part.
     User(UserLedger),
@@ -43,6 +44,10 @@ pub enum Value {
     Datasets(u32),
     /// Under `DatasetNumber`.
     DatasetNumber(Id),
+    /// Under `Admission`.
+    Admission(Box<AdmissionState>),
+    /// Under `RosterLen`.
+    RosterLen(u32),
 }
 
 /// The head, and what a query should not have to count.

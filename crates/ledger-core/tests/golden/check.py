@@ -320,6 +320,7 @@ def values():
     yield "state.equivocators.value", u32(10) + u32(1)
     block_3 = Block(federation, one, 3, block_2.hash, chains[0][-3], [a2], False, block_2.draw)
     yield from dataset_values(federation, one, a2, block_3)
+    yield from admission(one, two, Key(bytes([3]) * 32))
 
 
 def dataset_values(federation, key, batch, block):
@@ -347,6 +348,21 @@ def dataset_values(federation, key, batch, block):
     yield "state.datasets.value", u32(13) + u32(1)
     yield "state.dataset_number.key", u32(7) + u32(0)
     yield "state.dataset_number.value", u32(14) + text("ds_001")
+
+
+def admission(one, two, three):
+    """The only founder admits and expels station 2, and admits station 3: founders are bits of a u64."""
+    yield "record.10", u32(10) + two.station + text("from Zürich") + option(None)
+    yield "record.11", u32(11) + two.station + text("")
+    yield "record.10.hybrid", u32(10) + two.station + text("x") + option(bytes([7]) * 32)
+    yield "state.expelled.key", u32(8) + two.station
+    yield "state.expelled.value", u32(15) + u32(2) + u64(0) + u64(1)
+    yield "state.admitted.key", u32(8) + three.station
+    yield "state.admitted.value", u32(15) + u32(1) + u64(1) + u64(0)
+    yield "state.roster.0.key", u32(9) + u32(0)
+    yield "state.roster.0.value", u32(2) + two.station
+    yield "state.roster.key", u32(10)
+    yield "state.roster.value", u32(16) + u32(2)
 
 
 def main():

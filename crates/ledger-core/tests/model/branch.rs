@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::VerifiedBlock;
-use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::federation::{Admission, Rules};
 use qfzz_ledger_core::ids::{BatchId, StationId};
+use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::reveal::RevealStep;
 
 /// Logs, reveals and times at the end of a branch.
@@ -15,6 +17,8 @@ pub(crate) struct Branch {
     pub(crate) produced: BTreeMap<StationId, u64>,
     pub(crate) times: Vec<i64>,
     pub(crate) batches: Vec<usize>,
+    /// What founders said: who, of whom, and whether it admits.
+    pub(crate) words: Vec<(StationId, StationId, bool)>,
 }
 
 impl Branch {
@@ -22,6 +26,32 @@ impl Branch {
         let mut last: Vec<i64> = self.times.iter().rev().take(11).copied().collect();
         last.sort_unstable();
         last[last.len() / 2]
+    }
+
+    /// Whether a station may take part after this branch, and whether it is vouched.
+    pub(crate) fn admits(&self, rules: &Rules, who: &StationId) -> (bool, bool) {
+        let founders = rules.parameters().founders.len();
+        if rules.parameters().admission == Admission::Open {
+            return (true, false);
+        }
+        if rules.is_founder(who) {
+            return (true, true);
+        }
+        let (mut is_admitted, mut was_expelled) = (false, false);
+        let mut newest: BTreeMap<StationId, bool> = BTreeMap::new();
+        for (founder, _, admits) in self.words.iter().filter(|(_, about, _)| about == who) {
+            newest.insert(*founder, *admits);
+            let count = |word: bool| newest.values().filter(|it| **it == word).count();
+            if is_admitted && 2 * count(false) > founders {
+                (is_admitted, was_expelled) = (false, true);
+                newest.clear();
+            } else if !is_admitted && count(true) > if was_expelled { founders / 2 } else { 0 } {
+                is_admitted = true;
+                newest.retain(|_, admits| *admits);
+            }
+        }
+        let admitting = newest.values().filter(|admits| **admits).count();
+        (is_admitted, is_admitted && admitting >= founders.min(2))
     }
 
     /// Rules 3 to 7 as far as they need ancestors.
@@ -41,10 +71,24 @@ impl Branch {
             logs.insert(batch.station(), (next + 1, batch.id()));
             (batch.sequence().get(), batch.header().previous) == (next, last)
         });
-        header.index.get() == self.times.len() as u64 && is_fresh && is_needed && last == Some(opened) && in_order
+        let mut who = block.batches().iter().map(VerifiedBatch::station).chain([header.producer]);
+        let are_admitted = who.all(|station| self.admits(rules, &station).0);
+        are_admitted
+            && header.index.get() == self.times.len() as u64
+            && is_fresh
+            && is_needed
+            && last == Some(opened)
+            && in_order
     }
 
-    pub(crate) fn push(&mut self, block: &VerifiedBlock) {
+    pub(crate) fn push(&mut self, rules: &Rules, block: &VerifiedBlock) {
+        for batch in block.batches().iter().filter(|batch| rules.is_founder(&batch.station())) {
+            self.words.extend(batch.records().iter().filter_map(|record| match record {
+                Record::StationAdmitted(it) => Some((batch.station(), it.station, true)),
+                Record::StationExpelled(it) => Some((batch.station(), it.station, false)),
+                _ => None,
+            }));
+        }
         for batch in block.batches() {
             self.logs.insert(batch.station(), (batch.sequence().get() + 1, batch.id()));
             if let Some(introduction) = &batch.header().introduction {

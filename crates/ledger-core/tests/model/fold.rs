@@ -109,6 +109,8 @@ impl Fold {
                 self.equivocators.entry(proof.station()).or_insert(place);
                 self.proofs += 1;
             }
+            // Whom founders admit, the branch says.
+            Record::StationAdmitted(_) | Record::StationExpelled(_) => {}
         }
     }
 

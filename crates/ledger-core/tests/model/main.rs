@@ -15,17 +15,19 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::VerifiedBlock;
-use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::federation::{Admission, Rules};
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Sequence, StationId, Target};
-use qfzz_ledger_core::ledger::{BatchOutcome, Ledger, Transition};
+use qfzz_ledger_core::ledger::{BatchOutcome, BlocksOutcome, Ledger, Transition};
 use qfzz_ledger_core::memory::MemoryStore;
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::record::{Record, Subject, UserAction};
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::state::{
-    Opinion, Trust, Writes, equivocation, equivocators, opinion_of, opinions, station_id, station_state,
+    self, Opinion, Trust, Writes, equivocation, equivocators, opinion_of, opinions, station_id, station_state,
 };
-use qfzz_ledger_core::testing::{self, Author, added, at, own_log, proof, reported, rules_with, solve, verified};
+use qfzz_ledger_core::testing::{
+    self, Author, added, admits, at, expels, own_log, proof, reported, rules_with, solve, verified,
+};
 use qfzz_ledger_core::verify::Verifier;
 
 use crate::branch::Branch;
@@ -60,6 +62,8 @@ enum Fault {
     NoIntroduction,
     Old,
     Empty,
+    /// A station that is not admitted on the branch, if there is one.
+    Stranger,
 }
 
 #[derive(Clone, Debug)]
@@ -91,10 +95,10 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    use Fault::{Empty, Gap, NoIntroduction, Old, Repeat, Reveal};
+    use Fault::{Empty, Gap, NoIntroduction, Old, Repeat, Reveal, Stranger};
     let fault = prop_oneof![
         12 => Just(Fault::None),
-        3 => proptest::sample::select(vec![Reveal, Gap, Repeat, NoIntroduction, Old, Empty]),
+        3 => proptest::sample::select(vec![Reveal, Gap, Repeat, NoIntroduction, Old, Empty, Stranger]),
     ];
     let others = vec((STATIONS, any::<bool>()), 0..4);
     let make = (0..8usize, 1..5usize, STATIONS.start() + 1..=*STATIONS.end(), others, fault);
@@ -150,6 +154,11 @@ struct Totals {
     proven_again: usize,
     /// Verifications and ratings of datasets that counted, over all looks.
     found_of_datasets: usize,
+    /// Batches left out because their author was not admitted any more.
+    left_out: usize,
+    /// Looks at a station that is vouched, and batches offered by one that is not admitted.
+    vouched: usize,
+    strangers: usize,
 }
 
 struct World<'a> {
@@ -219,7 +228,7 @@ impl<'a> World<'a> {
             if !branch.accepts(&self.rules, block) {
                 return None;
             }
-            branch.push(block);
+            branch.push(&self.rules, block);
         }
         Some(branch)
     }
@@ -240,7 +249,14 @@ impl<'a> World<'a> {
         let log = &self.logs[&station(LIAR)];
         let pair = log.iter().zip(log.iter().skip(1)).find(|(one, other)| one.sequence() == other.sequence());
         let proof = pair.filter(|_| salt.is_multiple_of(3)).map(|(one, other)| proof(&self.rules, one, other));
-        records(salt).into_iter().chain(proof).collect()
+        let about = station(LIAR - u8::from(salt % 4 < 2));
+        let word = match salt / 4 % 4 {
+            0 | 1 => Some(admits(about)),
+            2 => Some(expels(about)),
+            _ => None,
+        };
+        let word = word.filter(|_| self.rules.has_roster());
+        records(salt).into_iter().chain(proof).chain(word).collect()
     }
 
     /// The batch of a log that follows `end`, signed now if need be; of the liar's two logs the one asked for.
@@ -268,6 +284,10 @@ impl<'a> World<'a> {
     fn make(&mut self, parent: BlockHash, producer: u8, others: &[(u8, bool)], fault: Fault) -> BlockHash {
         // A block on an invalid one is made as if there were none.
         let branch = self.branch(&parent).unwrap_or_else(|| self.branch(&self.rules.genesis_hash()).expect("genesis"));
+        // Strangers would make most blocks invalid.
+        let may = |who: u8| fault == Fault::Stranger || branch.admits(&self.rules, &station(who)).0;
+        let producer = if may(producer) { producer } else { OWN + 1 };
+        let others: Vec<(u8, bool)> = others.iter().copied().filter(|(who, _)| may(*who)).collect();
         let who = station(producer);
         let mut logs = branch.logs.clone();
         let mut body = Vec::new();
@@ -276,9 +296,9 @@ impl<'a> World<'a> {
             logs.insert(who, (1, body[0].id()));
         }
         for (number, second) in others {
-            let end = logs.get(&station(*number)).copied().unwrap_or((0, BatchId::ZERO));
-            let Some(batch) = self.next_batch(*number, *second, end) else { continue };
-            logs.insert(station(*number), (end.0 + 1, batch.id()));
+            let end = logs.get(&station(number)).copied().unwrap_or((0, BatchId::ZERO));
+            let Some(batch) = self.next_batch(number, second, end) else { continue };
+            logs.insert(station(number), (end.0 + 1, batch.id()));
             body.push(batch);
         }
         match fault {
@@ -314,22 +334,23 @@ impl<'a> World<'a> {
         let blocks: Vec<VerifiedBlock> = group.iter().map(|hash| self.blocks[hash].clone()).collect();
         let outcome = self.ledger.add_blocks(blocks, at(NOW)).expect("memory can be read");
         let was_refused = outcome.refused.is_some();
-        self.take_in(outcome.transitions)?;
+        self.take_in(outcome)?;
         if was_refused {
             self.totals.borrow_mut().refused += 1;
             // What stood before the refused one is in; which one that was, each block says when it comes alone.
             for hash in &group {
                 let block = self.blocks[hash].clone();
                 let outcome = self.ledger.add_blocks(vec![block], at(NOW)).expect("memory can be read");
-                self.take_in(outcome.transitions)?;
+                self.take_in(outcome)?;
             }
         }
         self.delivered.extend(group);
         self.check()
     }
 
-    fn take_in(&mut self, transitions: Vec<Transition>) -> Result<(), TestCaseError> {
-        for transition in transitions {
+    fn take_in(&mut self, outcome: BlocksOutcome) -> Result<(), TestCaseError> {
+        self.totals.borrow_mut().left_out += outcome.left_out.len();
+        for transition in outcome.transitions {
             let mut totals = self.totals.borrow_mut();
             totals.blocks += transition.connected.len();
             totals.deep += usize::from(transition.reverted.len() >= 2);
@@ -344,6 +365,10 @@ impl<'a> World<'a> {
             }
             drop(totals);
             self.on_the_way.push(transition);
+        }
+        for batch in &outcome.left_out {
+            let seen = self.seen.entry(batch.station()).or_default();
+            *seen = (*seen).min(batch.sequence().get());
         }
         Ok(())
     }
@@ -391,6 +416,12 @@ impl<'a> World<'a> {
                 let end = self.ledger.log_end(&station(who)).expect("memory can be read");
                 let Some(batch) = self.next_batch(who, false, (end.next.get(), end.last)) else { return Ok(()) };
                 let outcome = self.ledger.add_batch(batch.signed().clone(), at(NOW)).expect("memory can be read");
+                let branch = self.branch(&self.ledger.chain().head()).expect("the head is valid");
+                if !branch.admits(&self.rules, &station(who)).0 {
+                    prop_assert_eq!(outcome, BatchOutcome::NotAdmitted);
+                    self.totals.borrow_mut().strangers += 1;
+                    return self.check();
+                }
                 prop_assert!(matches!(outcome, BatchOutcome::Added { .. }), "{outcome:?}");
                 self.seen.insert(station(who), end.next.get() + 1);
                 self.check()
@@ -411,7 +442,7 @@ impl<'a> World<'a> {
                 self.made.push(block.hash());
                 self.delivered.insert(block.hash());
                 self.blocks.insert(block.hash(), block);
-                self.take_in(outcome.transitions)?;
+                self.take_in(outcome)?;
                 self.check()
             }
             Step::Commit => {
@@ -493,6 +524,11 @@ impl<'a> World<'a> {
                 prop_assert_eq!((batch.sequence().get(), batch.header().previous), end, "linked, without a hole");
                 end = (end.0 + 1, batch.id());
             }
+            let (is_admitted, is_vouched) = branch.admits(&self.rules, &who);
+            prop_assert_eq!(self.ledger.is_admitted(&who), Ok(is_admitted));
+            prop_assert_eq!(state::is_vouched(&self.rules, self.ledger.read(), &who), Ok(is_vouched));
+            prop_assert!(is_admitted || waiting.is_empty(), "nothing waits of who is not admitted");
+            self.totals.borrow_mut().vouched += usize::from(is_vouched && number >= LIAR - 1);
             if number != LIAR {
                 let seen = self.seen.get(&who).copied().unwrap_or(0);
                 prop_assert_eq!(end.0, seen.max(next), "no batch is lost");
@@ -591,9 +627,11 @@ impl<'a> World<'a> {
     }
 }
 
-#[test]
-fn the_ledger_is_the_longest_valid_chain_and_its_state_a_replay() {
+/// Runs many cases under these rules, with the guide's actions and some more; what happened.
+fn run(admission: Admission, founders: u8) -> Totals {
     let rules = rules_with(|parameters| {
+        parameters.admission = admission;
+        (2..=founders).for_each(|number| parameters.add_founder(station(number)));
         for (action, delta) in ACTIONS {
             let delta = Delta::from_millionths(delta).expect("in range");
             parameters.set_action(Id::new(action).expect("an id"), delta);
@@ -615,11 +653,25 @@ fn the_ledger_is_the_longest_valid_chain_and_its_state_a_replay() {
     });
     ran.expect("the model and the ledger agree");
     let totals = totals.into_inner();
+    println!("{totals:?}");
+    totals
+}
+
+#[test]
+fn the_ledger_is_the_longest_valid_chain_and_its_state_a_replay() {
+    let totals = run(Admission::Open, 1);
     let enough = totals.blocks > 3_000 && totals.refused > 500 && totals.deep > 300 && totals.replaced > 100;
     let proofs =
         totals.found > 30 && totals.proven > 100 && totals.proven_again > 50 && totals.found_of_datasets > 1_000;
     assert!(enough && proofs && totals.returned > 1_000, "too little happened: {totals:?}");
-    println!("{totals:?}");
+}
+
+#[test]
+fn the_same_where_founders_admit_and_expel_others_on_some_branches() {
+    let totals = run(Admission::Roster, 3);
+    let enough = totals.blocks > 3_000 && totals.refused > 500 && totals.deep > 300 && totals.replaced > 100;
+    let moved = totals.left_out > 50 && totals.strangers > 100 && totals.vouched > 500;
+    assert!(enough && moved && totals.returned > 1_000, "too little happened: {totals:?}");
 }
 
 #[test]

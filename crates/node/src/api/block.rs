@@ -46,6 +46,8 @@ pub struct FoundRecord {
     pub block: Option<Head>,
     /// Blocks from that one to the head, both counted; 0 while it is pending.
     pub confirmations: u64,
+    /// Whether no block takes it, because its author was expelled.
+    pub is_refused: bool,
 }
 
 /// A block as `/v1/chain/blocks` shows it.
@@ -148,6 +150,14 @@ impl<'a> ExportedBlock<'a> {
     }
 }
 
+/// The members of a block as it is exported.
+///
+/// # Errors
+/// None that is known: what is shown can be written as JSON.
+pub fn exported(block: &Block, rules: &Rules) -> serde_json::Result<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_slice(&serde_json::to_vec(&ExportedBlock::new(block, rules))?)
+}
+
 /// A record as it is shown: its fields, then where it stands.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Record)]
@@ -239,6 +249,27 @@ pub(super) enum Fields<'a> {
         #[schema(value_type = schema::Score)]
         rating: Score,
     },
+    /// A founder admitted a station; without effect by anybody else.
+    StationAdmitted {
+        /// Whom.
+        #[serde(serialize_with = "text")]
+        #[schema(value_type = schema::PeerId)]
+        admitted_id: StationId,
+        /// Why.
+        reason: &'a str,
+        /// The hash of its ML-DSA key, where stations sign with one.
+        #[schema(value_type = Option<schema::Hash>)]
+        ml_dsa_key_hash: Option<String>,
+    },
+    /// A founder wanted a station expelled; without effect by anybody else.
+    StationExpelled {
+        /// Whom.
+        #[serde(serialize_with = "text")]
+        #[schema(value_type = schema::PeerId)]
+        expelled_id: StationId,
+        /// Why.
+        reason: &'a str,
+    },
     /// A station signed two batches with one sequence.
     BatchEquivocation {
         /// Who signed both; `station_id` is who proves it.
@@ -298,6 +329,14 @@ impl<'a> Fields<'a> {
             Record::DatasetRated(record) => {
                 Self::DatasetRated { dataset_id: record.dataset_id.as_str(), rating: record.rating }
             }
+            Record::StationAdmitted(record) => Self::StationAdmitted {
+                admitted_id: record.station,
+                reason: record.reason.as_str(),
+                ml_dsa_key_hash: record.ml_dsa_key_hash.map(hex::encode),
+            },
+            Record::StationExpelled(record) => {
+                Self::StationExpelled { expelled_id: record.station, reason: record.reason.as_str() }
+            }
             Record::BatchEquivocation(proof) => Self::BatchEquivocation {
                 accused_id: proof.station(),
                 sequence: proof.sequence(),
@@ -339,7 +378,7 @@ pub(super) struct ShownFound<'a> {
     #[serde(serialize_with = "text")]
     #[schema(value_type = schema::PeerId)]
     station_id: StationId,
-    /// `pending` or `confirmed`.
+    /// `pending`, `confirmed`, or `refused`: its author was expelled before a block took it.
     status: &'static str,
     /// The block of the best chain that holds it; null while it is pending.
     block: Option<Head>,
@@ -353,7 +392,11 @@ impl<'a> ShownFound<'a> {
             record: shown_records(&found.batch, rules).nth(usize::from(found.index)),
             record_id: found.batch.batch.record_id(found.index),
             station_id: found.batch.batch.station(),
-            status: if found.block.is_some() { "confirmed" } else { "pending" },
+            status: match found.block {
+                Some(_) => "confirmed",
+                None if found.is_refused => "refused",
+                None => "pending",
+            },
             block: found.block,
             confirmations: found.confirmations,
         }

@@ -163,6 +163,8 @@ pub struct Status {
     pub signing: bool,
     /// How far the check of the whole chain is that was asked for; null while none is under way.
     pub verifying: Option<Checking>,
+    /// How far the import is that is under way, in bytes of the file; null while there is none.
+    pub importing: Option<Checking>,
     /// Whether it mines by itself.
     pub mining: bool,
     /// Reorganisations since the start.
@@ -186,12 +188,12 @@ pub struct Status {
     pub notices: Vec<String>,
 }
 
-/// How far a check of the chain is.
+/// How far a check of the chain is, in blocks, or an import, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Checking {
-    /// Blocks checked.
+    /// What is done.
     pub done: u64,
-    /// Blocks to check.
+    /// What there is to do.
     pub of: u64,
 }
 
@@ -278,6 +280,12 @@ pub struct StationInfo {
     pub batches: u64,
     /// Whether genesis names it.
     pub founder: bool,
+    /// Whether it may publish and produce: everybody where admission is open.
+    pub admitted: bool,
+    /// Whether it is a founder, or two of them admitted it (one where genesis names one); only by roster.
+    pub vouched: bool,
+    /// Whether the founders expelled it.
+    pub expelled: bool,
     /// Whether it is this station, or connected to it.
     pub connected: bool,
     /// Whether it was proven on the chain to have signed two batches with one sequence: its opinions count for nothing.
@@ -297,6 +305,19 @@ pub struct Receipt {
     pub hash: RecordHash,
     /// The batch that holds it.
     pub batch_id: BatchId,
+    /// Whether it is refused, because this station was expelled.
+    pub is_refused: bool,
+}
+
+/// A one-time invitation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Invitation {
+    /// The ticket; it holds a secret.
+    pub ticket: String,
+    /// Until when it can be used.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = schema::Time)]
+    pub expires: Timestamp,
 }
 
 /// The acknowledgement of a record: it is on disk.
@@ -319,14 +340,15 @@ pub(super) struct ShownReceipt<'a> {
     #[serde(serialize_with = "number")]
     #[schema(value_type = schema::Whole)]
     sequence: Sequence,
-    /// Always `pending`: it waits for a block.
+    /// `pending`: it waits for a block; `refused`: this station was expelled, and nobody takes it.
     status: &'static str,
 }
 
 impl Serialize for Receipt {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Self { record_id, hash, batch_id } = self;
-        ShownReceipt { record_id, hash, batch_id, sequence: record_id.sequence, status: "pending" }.serialize(to)
+        let Self { record_id, hash, batch_id, is_refused } = self;
+        let status = if *is_refused { "refused" } else { "pending" };
+        ShownReceipt { record_id, hash, batch_id, sequence: record_id.sequence, status }.serialize(to)
     }
 }
 
@@ -345,6 +367,8 @@ pub struct Statistics {
     pub difficulty: Difficulty,
     /// Whether every block that is shown was verified.
     pub is_valid: bool,
+    /// The same, as the guide's `get_chain_stats` calls it.
+    pub chain_valid: bool,
     /// Distinct pairs of content and creator on the chain.
     pub indexed_records: u64,
     /// Distinct users on the chain.
@@ -355,6 +379,34 @@ pub struct Statistics {
     pub work: Work,
     /// The head.
     pub head: Head,
+}
+
+/// What importing a file came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Imported {
+    /// What the file is.
+    pub format: ImportFormat,
+    /// Blocks in the file, block 0 too.
+    pub blocks: u64,
+    /// Records that were added: 0 if all of it was here already.
+    pub records: u64,
+    /// The SHA-256 of the file.
+    #[schema(value_type = schema::Hash)]
+    pub source: String,
+    /// Of the records added, those whose metadata is too large or no JSON: only its SHA-256 is kept.
+    pub metadata_left_out: u64,
+}
+
+/// What an imported file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportFormat {
+    /// A chain that a station of this program exported.
+    Export,
+    /// A chain of the original program.
+    Chain,
+    /// A station's ledger of the original program.
+    Ledger,
 }
 
 /// What verifying the stored chain came to.

@@ -5,12 +5,17 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Bytes;
 use futures::stream::BoxStream;
 use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BlockHash, ContentHash, FederationId, Height, Id, Label, Name, RecordId, StationId};
+use qfzz_ledger_core::ids::{
+    BlockHash, ContentHash, FederationId, Height, Id, Label, Name, Reason, RecordId, StationId,
+};
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::score::Score;
@@ -22,14 +27,18 @@ use qfzz_sync::report::SyncReport;
 
 use super::block::{Block, FoundRecord};
 use super::dto::{
-    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Peer,
-    Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
+    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Imported,
+    Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
 };
+use super::problem::Code;
 use crate::events::Events;
 use crate::metrics::{Figures, Metrics};
 
 /// Blocks of the best chain, by rising height.
 pub type BlockStream = BoxStream<'static, Result<Block, PortError>>;
+
+/// A file as it comes; an error ends it.
+pub type Upload = BoxStream<'static, Result<Bytes, io::Error>>;
 
 /// Why the node did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,6 +136,27 @@ pub enum PortError {
         /// What is known of it.
         reason: String,
     },
+    /// A file that is to be imported does not hold.
+    #[error("the file is refused, and nothing of it is kept: {reason}")]
+    BadImport {
+        /// The first block that is wrong, and what is wrong with it.
+        reason: String,
+    },
+    /// An export is to be imported, and the station has a chain of its own.
+    #[error("the export cannot be imported: {reason}")]
+    NotEmpty {
+        /// What the station has.
+        reason: String,
+    },
+    /// A file broke off while it came.
+    #[error("the file did not arrive whole ({reason})")]
+    BrokeOff {
+        /// What the connection said.
+        reason: String,
+    },
+    /// Who takes part says no.
+    #[error(transparent)]
+    Roster(#[from] Refusal),
     /// Its queues are full.
     #[error("the station is busy")]
     Busy,
@@ -142,6 +172,76 @@ pub enum PortError {
         /// What failed.
         reason: String,
     },
+}
+
+/// What a founder says of a station.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// That it may take part.
+    Admit,
+    /// That it be expelled.
+    Expel,
+}
+
+/// Why something about who takes part is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody has to be admitted.
+    #[error("admission to this federation is open: every station takes part")]
+    AdmissionOpen,
+    /// This station is none of the founders.
+    #[error("this station is no founder of the federation")]
+    NotAFounder,
+    /// The word is about a founder.
+    #[error("that station is a founder")]
+    FounderStays,
+    /// Nobody has admitted the station that is to be expelled.
+    #[error("that station is not admitted")]
+    NotAdmitted,
+    /// This station is not admitted.
+    #[error("this station is not admitted to the federation")]
+    Stranger,
+    /// The invitation was used by another station.
+    #[error("the invitation was used already")]
+    InvitationUsed,
+    /// The invitation's time is over.
+    #[error("the invitation has expired")]
+    InvitationExpired,
+    /// The founder has made no such invitation.
+    #[error("the founder knows no such invitation")]
+    InvitationUnknown,
+    /// This station was expelled, which no invitation undoes.
+    #[error("this station was expelled from the federation")]
+    StationExpelled,
+}
+
+impl Refusal {
+    /// What programs tell it by, and what helps.
+    pub(crate) const fn code_and_remedy(self) -> (Code, &'static str) {
+        match self {
+            Self::AdmissionOpen => (Code::AdmissionOpen, "give newcomers what `qfzz ticket` prints"),
+            Self::NotAFounder => (Code::NotAFounder, "ask a founder to do it: see `qfzz station list`"),
+            Self::FounderStays => (Code::FounderStays, "founders take part for good, and nobody can expel them"),
+            Self::NotAdmitted => (Code::NotAdmitted, "check its id: see `qfzz station list`"),
+            Self::Stranger => (
+                Code::NotAdmitted,
+                "ask a founder: there `qfzz station admit` and this station's id, or an invitation by `qfzz ticket --invite`",
+            ),
+            Self::InvitationUsed => {
+                (Code::InvitationUsed, "ask the founder for another one, which `qfzz ticket --invite` prints")
+            }
+            Self::InvitationExpired => {
+                (Code::InvitationExpired, "ask the founder for a new one, which `qfzz ticket --invite` prints")
+            }
+            Self::InvitationUnknown => (
+                Code::InvitationUnknown,
+                "copy the ticket again, whole, or ask the founder for another one, which `qfzz ticket --invite` prints",
+            ),
+            Self::StationExpelled => {
+                (Code::StationExpelled, "more than half of the founders must admit it again: `qfzz station admit`")
+            }
+        }
+    }
 }
 
 /// Which block of the best chain, or which block at all.
@@ -237,7 +337,18 @@ pub trait Station: Clone + Send + Sync + 'static {
     /// A ticket with which others join this federation through this station.
     fn ticket(&self) -> impl Future<Output = Result<String, PortError>> + Send;
 
-    /// The stations that take part, those on the chain and this one.
+    /// Signs and stores a founder's word about a station; it is on disk when this returns.
+    fn say_of(
+        &self,
+        station: StationId,
+        word: Word,
+        reason: Reason,
+    ) -> impl Future<Output = Result<Receipt, PortError>> + Send;
+
+    /// Makes a one-time invitation that is valid so long; it is on disk when this returns.
+    fn invite(&self, valid: Duration) -> impl Future<Output = Result<Invitation, PortError>> + Send;
+
+    /// The stations that take part, those on the chain, those that founders spoke of, and this one.
     fn stations(&self) -> impl Future<Output = Result<Vec<StationInfo>, PortError>> + Send;
 
     /// How far a user is trusted, by the ledger or by one station.
@@ -320,9 +431,19 @@ pub trait Station: Clone + Send + Sync + 'static {
     /// not known.
     fn proof(&self, id: RecordId) -> impl Future<Output = Result<Option<RecordProof>, PortError>> + Send;
 
+    /// The scores of contents (content, creator), with what is pending, in their order; at most [`MAX_SCORES`].
+    fn content_scores(&self, contents: Vec<(Id, Id)>) -> impl Future<Output = Result<Vec<Score>, PortError>> + Send;
+
+    /// Takes in a file: our own export into a station without a chain, or a file of the original program. All of it is
+    /// judged first; one that does not hold changes nothing.
+    fn import(&self, file: Upload) -> impl Future<Output = Result<Imported, PortError>> + Send;
+
     /// Reads the stored chain from disk and verifies all of it.
     fn verify(&self) -> impl Future<Output = Result<Verification, PortError>> + Send;
 }
 
 /// Records that one call of [`Station::submit`] may have: four full batches.
 pub const MAX_SUBMIT: usize = 1_024;
+
+/// Contents that one call of [`Station::content_scores`] may name: they are answered in one turn of the worker.
+pub const MAX_SCORES: usize = 64;

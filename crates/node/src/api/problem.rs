@@ -85,6 +85,24 @@ codes! {
     DatasetExists, "dataset_exists", CONFLICT, "The dataset is registered already";
     /// Another SHA-256 was found than the registered one.
     DatasetMismatch, "dataset_mismatch", CONFLICT, "Not the registered dataset";
+    /// The station has a chain of its own.
+    NotEmpty, "not_empty", CONFLICT, "The station has a chain already";
+    /// Every station takes part in this federation.
+    AdmissionOpen, "admission_open", CONFLICT, "Admission is open";
+    /// Only a founder may do this.
+    NotAFounder, "not_a_founder", CONFLICT, "Not a founder";
+    /// A founder takes part for good.
+    FounderStays, "founder_stays", CONFLICT, "A founder stays";
+    /// The station is not admitted.
+    NotAdmitted, "not_admitted", CONFLICT, "Not admitted";
+    /// The invitation was used by another station.
+    InvitationUsed, "invitation_used", CONFLICT, "The invitation was used";
+    /// The invitation's time is over.
+    InvitationExpired, "invitation_expired", CONFLICT, "The invitation has expired";
+    /// The founder has made no such invitation.
+    InvitationUnknown, "invitation_unknown", CONFLICT, "No such invitation";
+    /// The station was expelled.
+    StationExpelled, "station_expelled", CONFLICT, "The station was expelled";
     /// The body is larger than this route takes.
     BodyTooLarge, "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     /// A line of a bulk body is larger than a record can be.
@@ -135,6 +153,8 @@ codes! {
     QualityTooLow, "quality_too_low", UNPROCESSABLE_ENTITY, "The quality is too low";
     /// More tags than a dataset may have.
     TooManyTags, "too_many_tags", UNPROCESSABLE_ENTITY, "Too many tags";
+    /// A file that was to be imported does not hold.
+    BadImport, "bad_import", UNPROCESSABLE_ENTITY, "The file does not verify";
     /// The station failed.
     Internal, "internal", INTERNAL_SERVER_ERROR, "The station failed";
     /// The peer could not be reached.

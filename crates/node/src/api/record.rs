@@ -188,6 +188,12 @@ pub fn parse_record(text: &str, rules: &Rules, now: Timestamp) -> Result<Record,
             let detail = "the kind `batch_equivocation` is written by the node itself when it meets two signed batches of one place: there is nothing to send";
             Err(FieldError::new("kind", Code::KindOfTheNode, detail))
         }
+        "station_admitted" | "station_expelled" => {
+            let detail = format!(
+                "the kind `{kind}` is a founder's word: use `qfzz station admit` or `qfzz station expel`, or POST to /v1/stations/{{id}}/admit or /expel"
+            );
+            Err(FieldError::new("kind", Code::KindOfTheNode, detail))
+        }
         later if LATER_KINDS.contains(&later) => {
             let detail = format!("the kind `{later}` is not available in this version: send one of {}", kinds::names());
             Err(FieldError::new("kind", Code::KindNotAvailable, detail))

@@ -124,6 +124,10 @@ schemas! {
     BlockPlace => text("`latest`, an index, or the first digits of a hash", "^(latest|[0-9]{1,20}|[0-9a-f]{6,64})$");
     /// How many blocks.
     Limit => whole("How many blocks").minimum(Some(1)).maximum(Some(10_000));
+    /// A block of a file that is imported.
+    ImportedBlock => ObjectBuilder::new().schema_type(Type::Object)
+        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+        .description(Some("A block as `/v1/chain/export` shows it, or as the original program wrote it"));
     /// A batch of lines.
     Lines => ObjectBuilder::new().schema_type(Type::String).description(Some("JSON lines: one value a line"));
 }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 
 use super::failure::Failure;
@@ -104,7 +104,19 @@ impl Client {
         path: &[&str],
         lines: Vec<u8>,
     ) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
-        let request = self.request(Method::POST, path, &[], Patience::Long)?;
+        let (lines, end) = self.post_raw_lines(path, &[], lines).await?;
+        let lines: Result<_, _> = lines.iter().map(|line| serde_json::from_slice(line).map_err(unreadable)).collect();
+        Ok((lines?, end))
+    }
+
+    /// As [`post_lines`](Self::post_lines), with `query`, and each line that comes back as it is.
+    pub(super) async fn post_raw_lines(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        lines: Vec<u8>,
+    ) -> Result<(Vec<Vec<u8>>, Result<(), Failure>), Failure> {
+        let request = self.request(Method::POST, path, query, Patience::Long)?;
         let request = request.header(header::CONTENT_TYPE, "application/x-ndjson").body(lines);
         let response = self.send(request).await?;
         let mut answer = Vec::new();
@@ -112,8 +124,14 @@ impl Client {
         // What follows the last line feed is a line that broke off, or nothing.
         let whole = answer.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines = answer[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let lines: Result<_, _> = lines.map(|line| serde_json::from_slice(line).map_err(unreadable)).collect();
-        Ok((lines?, end))
+        Ok((lines.map(<[u8]>::to_vec).collect(), end))
+    }
+
+    /// POSTs a file of any size to `path` and returns the JSON that comes back.
+    pub(super) async fn post_file(&self, path: &[&str], file: Body) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, path, &[], Patience::Long)?;
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(file);
+        self.json(self.send(request).await?).await
     }
 
     /// The next piece of a streamed answer; `None` at its end.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::score::Score;
 
+use crate::api::port::Refusal;
+use crate::api::problem::Code;
 use crate::api::proof::ProofFault;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
@@ -18,7 +20,7 @@ pub(super) const EXIT_CODES: [(u8, &str); 6] = [
     (exit::USAGE, "wrong usage or configuration"),
     (exit::NOT_FOUND, "not found"),
     (exit::NO_DAEMON, "the daemon cannot be reached"),
-    (exit::NOT_VERIFIED, "verification failed (chain, dataset, proof, threshold)"),
+    (exit::NOT_VERIFIED, "verification failed (chain, dataset, proof, threshold, import)"),
 ];
 
 /// Exit codes; 0 is done.
@@ -31,7 +33,7 @@ mod exit {
     pub(super) const NOT_FOUND: u8 = 3;
     /// The daemon cannot be reached.
     pub(super) const NO_DAEMON: u8 = 4;
-    /// Verification failed: chain, dataset, proof or threshold.
+    /// Verification failed: chain, dataset, proof, threshold or import.
     pub(super) const NOT_VERIFIED: u8 = 5;
 }
 
@@ -50,6 +52,8 @@ pub(super) enum Failure {
     Initialised { path: PathBuf, names: Vec<&'static str> },
     #[error("{} holds {}, but no key: restore the key from a backup, or give another --data-dir", path.display(), names.join(", "))]
     KeyMissing { path: PathBuf, names: Vec<&'static str> },
+    #[error("{refusal}: {}", refusal.code_and_remedy().1)]
+    Invitation { refusal: Refusal },
     #[error("the federation cannot be founded: {0}")]
     Genesis(#[from] GenesisError),
     #[error(transparent)]
@@ -91,6 +95,8 @@ pub(super) enum Failure {
     Unhealthy { problems: usize, is_chain_invalid: bool },
     #[error("{refused} of {lines} lines were not stored")]
     BadLines { refused: u64, lines: u64 },
+    #[error("{refused} of {lines} lines could not be read")]
+    UnreadLines { refused: u64, lines: u64 },
     #[error(
         "{failure}\n{stored} records before line {line} are stored; of the lines from there on some may be: look before you send them again"
     )]
@@ -135,6 +141,7 @@ impl Failure {
             | Self::Genesis(_)
             | Self::Input { .. } => exit::USAGE,
             Self::Refused { status: 404, .. } => exit::NOT_FOUND,
+            Self::Refused { code, .. } if code == Code::BadImport.as_str() => exit::NOT_VERIFIED,
             // What was asked is wrong in itself, such as a delta that is not the action's.
             Self::Refused { status: 400 | 422, .. } => exit::USAGE,
             Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
@@ -149,6 +156,7 @@ impl Failure {
             Self::DataDir(_)
             | Self::Initialised { .. }
             | Self::KeyMissing { .. }
+            | Self::Invitation { .. }
             | Self::Start(_)
             | Self::StopTooSlow { .. }
             | Self::StopInterrupted
@@ -157,6 +165,7 @@ impl Failure {
             | Self::BadAnswer { .. }
             | Self::Refused { .. }
             | Self::BadLines { .. }
+            | Self::UnreadLines { .. }
             | Self::Unhealthy { is_chain_invalid: false, .. }
             | Self::File { .. }
             | Self::Output(_)

@@ -10,7 +10,7 @@ use super::failure::EXIT_CODES;
 /// What each group of commands is for, and its commands in the order in which they are met.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run a station", &["init", "run", "status", "demo"]),
-    ("Among other stations", &["ticket", "join", "peers", "sync"]),
+    ("Among other stations", &["ticket", "join", "peers", "sync", "station"]),
     ("Record and ask", &["record", "content", "dataset", "trust"]),
     ("The chain", &["mine", "chain"]),
     ("Keep it on air", &["config", "doctor", "completions", "man", "help"]),
@@ -71,7 +71,8 @@ fn examples(command: &str) -> Option<&'static str> {
 Examples:
   qfzz init --name north --new-federation \"Harbour Radio\"
   qfzz init --name south --join /ip4/192.0.2.1/tcp/4811
-  qfzz init --new-federation Test --difficulty 1 --action upload=0.02"
+  qfzz init --new-federation Test --difficulty 1 --action upload=0.02
+  qfzz init --new-federation Closed --admission roster"
         }
         "run" => {
             "\
@@ -91,6 +92,21 @@ Examples:
   qfzz join /ip4/192.0.2.1/tcp/4811
 
 The stations of the federation are remembered from then on and called again after a restart."
+        }
+        "ticket" => {
+            "\
+Examples:
+  qfzz ticket
+  qfzz ticket --invite --expires 2h      admits one newcomer to a federation with a roster, without a second step"
+        }
+        "station" => {
+            "\
+Examples:
+  qfzz station list
+  qfzz station admit 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X --reason \"from Harbour\"
+  qfzz station expel 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X
+
+One founder admits; more than half of the founders expel, and then more than half must admit again."
         }
         "record" => {
             "\
@@ -123,7 +139,11 @@ Examples:
 Examples:
   qfzz trust user user_001
   qfzz trust content track_001 artist_001 --global
-  qfzz trust creator artist_001 --at-least 0.6 && echo play"
+  qfzz trust creator artist_001 --at-least 0.6 && echo play
+  qfzz trust filter playlist.jsonl --at-least 0.75
+
+A playlist has one JSON object a line, such as
+  {\"content_id\":\"track_001\",\"creator_id\":\"artist_001\",\"title\":\"Song 1\"}"
         }
         "chain" => {
             "\
@@ -133,6 +153,8 @@ Examples:
   qfzz chain block 17
   qfzz chain block 00ff85a04024         the first 6 digits of a hash, or more
   qfzz chain export chain.json
+  qfzz chain import chain.json            into a station that has no chain yet
+  qfzz chain import qfzz_ledger.json      what the original program wrote becomes records
   qfzz chain proof 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3 proof.json
   qfzz chain verify-proof proof.json"
         }
@@ -193,7 +215,12 @@ mod tests {
             let words = line.trim().trim_start_matches("QFZZ_LOG_FORMAT=json ");
             // What a shell would take away.
             let words = words.split(" && ").next().unwrap_or_default().split(" > ").next().unwrap_or_default();
-            let words = words.split("      ").next().unwrap_or_default().replace("\"Harbour Radio\"", "Harbour");
+            let words = words
+                .split("      ")
+                .next()
+                .unwrap_or_default()
+                .replace("\"Harbour Radio\"", "Harbour")
+                .replace("\"from Harbour\"", "Harbour");
             let words = words.replace(['\''], "").replace("qfzz1...", "/ip4/192.0.2.1/tcp/1");
             command().try_get_matches_from(words.split_whitespace()).map(drop)
         };

@@ -1,19 +1,20 @@
 //! `qfzz init`: makes a station.
 
 use clap::{Args, ValueEnum};
-use qfzz_ledger_core::federation::{Genesis, Parameters};
+use qfzz_ledger_core::federation::{self, Genesis, Parameters};
 use qfzz_ledger_core::header::Difficulty;
 use qfzz_ledger_core::ids::{Id, Name, StationId};
 use qfzz_ledger_core::score::Delta;
 use qfzz_ledger_core::time::Timestamp;
 use serde_json::json;
 
-use super::Global;
 use super::failure::Failure;
 use super::output::{Output, notice};
+use super::{Global, wait_for};
 use crate::clock;
 use crate::data_dir::{self, DataDir, LockedDataDir};
 use crate::identity::Identity;
+use crate::node::roster::{RedeemError, redeem};
 use crate::ticket::JoinTarget;
 
 #[derive(Debug, Args)]
@@ -31,7 +32,7 @@ pub(super) struct InitArgs {
     #[arg(long, value_name = "DIGITS", value_parser = parse_difficulty, conflicts_with = "join")]
     difficulty: Option<Difficulty>,
     /// Who may take part
-    #[arg(long, value_name = "WHO", default_value = "open")]
+    #[arg(long, value_name = "WHO", default_value = "open", conflicts_with = "join")]
     admission: Admission,
     /// A founder beside this station; may be given several times
     #[arg(long, value_name = "PEER_ID", conflicts_with = "join")]
@@ -54,7 +55,7 @@ pub(super) struct InitArgs {
 enum Admission {
     /// Any station
     Open,
-    #[value(hide = true)]
+    /// The founders, and whom they admit
     Roster,
 }
 
@@ -87,9 +88,6 @@ fn parse_action(text: &str) -> Result<(Id, Delta), String> {
 impl InitArgs {
     /// What this version has not got, by name.
     fn refuse_what_is_missing(&self) -> Result<(), Failure> {
-        if let Admission::Roster = self.admission {
-            return Err(Failure::NotInThisVersion { feature: "admission `roster`", flag: "--admission roster" });
-        }
         if let Signatures::Hybrid = self.signatures {
             return Err(Failure::NotInThisVersion { feature: "signatures `hybrid`", flag: "--signatures hybrid" });
         }
@@ -105,6 +103,9 @@ impl InitArgs {
         let mut parameters = Parameters::new(name, station, now);
         if let Some(difficulty) = self.difficulty {
             parameters.difficulty = difficulty;
+        }
+        if let Admission::Roster = self.admission {
+            parameters.admission = federation::Admission::Roster;
         }
         for founder in &self.founder {
             parameters.add_founder(*founder);
@@ -137,17 +138,45 @@ pub(super) fn init(global: &Global, args: &InitArgs, out: &mut Output) -> Result
     if !names.is_empty() {
         return Err(Failure::Initialised { path: dir.path().to_owned(), names });
     }
-    let config = config_text(args.name.as_ref(), &args.join);
+    let identity = Identity::generate()?;
+    let join = use_invitations(&identity, &args.join)?;
+    let config = config_text(args.name.as_ref(), &join);
     let founds = args.join.is_empty();
-    let made = make(&dir, Some(&config), |station| founds.then(|| args.parameters(station, clock::now())))?;
+    let made = make(&dir, identity, Some(&config), |station| founds.then(|| args.parameters(station, clock::now())))?;
     let is_asked_for = args.new_federation.is_some()
         || args.difficulty.is_some()
         || !args.founder.is_empty()
+        || matches!(args.admission, Admission::Roster)
         || !args.action.is_empty();
     if founds && !is_asked_for {
         dir.mark_provisional()?;
     }
     print(&dir, &made, args, out)
+}
+
+/// Shows the founders the invitations among `targets`; returns the targets as they are to be remembered, without those
+/// that were used. One whose founder does not answer is used when the station runs.
+fn use_invitations(identity: &Identity, targets: &[JoinTarget]) -> Result<Vec<JoinTarget>, Failure> {
+    let mut remembered = Vec::with_capacity(targets.len());
+    for target in targets {
+        let Some((ticket, secret)) = target.invitation() else {
+            remembered.push(target.clone());
+            continue;
+        };
+        let shown = async { Ok(redeem(identity, ticket, secret).await) };
+        match wait_for(tokio::runtime::Builder::new_current_thread(), shown)? {
+            Ok(()) => {
+                notice("the founder admits this station: start it, and it takes part from the next block on");
+                remembered.push(target.without_invitation());
+            }
+            Err(RedeemError::Refused(refusal)) => return Err(Failure::Invitation { refusal }),
+            Err(error) => {
+                notice(format_args!("the invitation is not used yet, and will be when the station runs: {error}"));
+                remembered.push(target.clone());
+            }
+        }
+    }
+    Ok(remembered)
 }
 
 /// Makes a station with the defaults in a directory that holds none, though perhaps its settings.
@@ -161,7 +190,7 @@ pub(super) fn init_with_defaults(
 ) -> Result<(), Failure> {
     let config = (!dir.config_file().exists()).then(|| config_text(None, join));
     let parameters = |station| founds.then(|| Parameters::new(federation_name(Some(name)), station, clock::now()));
-    let made = make(dir, config.as_deref(), parameters)?;
+    let made = make(dir, Identity::generate()?, config.as_deref(), parameters)?;
     if founds {
         dir.mark_provisional()?;
     }
@@ -179,10 +208,10 @@ pub(super) fn init_with_defaults(
 /// Makes key, settings, token and genesis. The key comes last: with it the station is complete.
 fn make(
     dir: &LockedDataDir,
+    identity: Identity,
     config: Option<&str>,
     parameters: impl FnOnce(StationId) -> Option<Parameters>,
 ) -> Result<Made, Failure> {
-    let identity = Identity::generate()?;
     let station = identity.station_id();
     let genesis = parameters(station).map(mine_genesis).transpose()?;
     if let Some(genesis) = &genesis {
@@ -214,7 +243,7 @@ fn federation_name(station: Option<&Name>) -> Name {
 fn print(dir: &DataDir, made: &Made, args: &InitArgs, out: &mut Output) -> Result<(), Failure> {
     let federation =
         made.genesis.as_ref().map(|genesis| (genesis.parameters.name.to_string(), genesis.id().to_string()));
-    let join: Vec<String> = args.join.iter().map(ToString::to_string).collect();
+    let join: Vec<String> = args.join.iter().map(|target| target.without_invitation().to_string()).collect();
     let value = json!({
         "station_id": made.station.to_string(),
         "federation": federation.as_ref().map(|(name, _)| name),

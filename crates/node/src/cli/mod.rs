@@ -11,7 +11,9 @@ mod demo;
 mod doctor;
 mod explain;
 mod failure;
+mod filter;
 mod help;
+mod import;
 mod init;
 mod manual;
 mod mine;
@@ -20,6 +22,7 @@ mod progress;
 mod proof;
 mod record;
 mod run;
+mod station;
 mod status;
 mod trust;
 
@@ -106,7 +109,10 @@ enum Question {
     /// List the connected peers
     Peers,
     /// Print what other stations join with
-    Ticket,
+    Ticket(status::TicketArgs),
+    /// List who takes part; as a founder, admit and expel stations
+    #[command(subcommand)]
+    Station(station::StationCommand),
     /// Connect to a station; joins its federation if this one has none
     Join(status::JoinArgs),
     /// Record a user's action, or many records of any kind
@@ -122,7 +128,7 @@ enum Question {
     Trust(trust::TrustCommand),
     /// Mine blocks until all that is pending now is on the chain
     Mine,
-    /// Show or verify the chain
+    /// Show, verify, export or import the chain
     #[command(subcommand)]
     Chain(chain::ChainCommand),
     /// Catch up with one peer, or with all
@@ -203,7 +209,8 @@ async fn ask(question: &Question, client: &Client, out: &mut Output) -> Result<(
     match question {
         Question::Status => status::status(client, out).await,
         Question::Peers => status::peers(client, out).await,
-        Question::Ticket => status::ticket(client, out).await,
+        Question::Ticket(args) => status::ticket(client, args, out).await,
+        Question::Station(command) => station::station(client, command, out).await,
         Question::Join(args) => status::join(client, args, out).await,
         Question::Sync(args) => status::sync(client, args, out).await,
         Question::Record(args) => record::record(client, args, out).await,

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{Output, count, items, show, show_head};
+use super::output::{Output, count, items, notice, show, show_head};
 use super::progress::{Progress, show_elapsed};
 use crate::clock;
+use crate::config::parse_duration;
+use crate::invitations::LEAST_VALID;
 use crate::ticket::JoinTarget;
 
 #[derive(Debug, Args)]
@@ -18,6 +20,25 @@ pub(super) struct JoinArgs {
     /// What `qfzz ticket` prints at the other station, or its multiaddress
     #[arg(value_name = "TICKET|MULTIADDR")]
     target: JoinTarget,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TicketArgs {
+    /// Make it a one-time invitation: whoever joins with it is admitted, as a founder of a federation with a roster
+    #[arg(long)]
+    invite: bool,
+    /// How long the invitation is valid [default: 24h]
+    #[arg(long, value_name = "DURATION", requires = "invite", value_parser = parse_valid)]
+    expires: Option<String>,
+}
+
+/// Checks a duration before the daemon is asked, and keeps it as given.
+fn parse_valid(text: &str) -> Result<String, String> {
+    match parse_duration(text) {
+        Ok(valid) if valid < LEAST_VALID => Err("is too short: give 1s or more".to_owned()),
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +80,9 @@ pub(super) async fn status(client: &Client, out: &mut Output) -> Result<(), Fail
         ])?;
         if let Some(done) = status["verifying"]["done"].as_u64() {
             out.facts(&[("verifying", format!("{done} of {} blocks", show(&status, "verifying.of")))])?;
+        }
+        if let Some(done) = status["importing"]["done"].as_u64() {
+            out.facts(&[("importing", format!("{done} of {} bytes", show(&status, "importing.of")))])?;
         }
         for banned in items(&status["banned"]) {
             let [peer, until, reason] = ["peer_id", "until", "reason"].map(|member| show(banned, member));
@@ -131,9 +155,22 @@ pub(super) async fn peers(client: &Client, out: &mut Output) -> Result<(), Failu
     })
 }
 
-pub(super) async fn ticket(client: &Client, out: &mut Output) -> Result<(), Failure> {
-    let ticket = client.get(&["v1", "ticket"], &[]).await?;
-    out.result(&ticket, |out| out.line(show(&ticket, "ticket")))
+pub(super) async fn ticket(client: &Client, args: &TicketArgs, out: &mut Output) -> Result<(), Failure> {
+    let path = ["v1", "ticket"];
+    if !args.invite {
+        let ticket = client.get(&path, &[]).await?;
+        return out.result(&ticket, |out| out.line(show(&ticket, "ticket")));
+    }
+    let body = args.expires.as_ref().map_or_else(|| json!({}), |expires| json!({ "expires": expires }));
+    let ticket = client.post(&path, Some(&body)).await?.unwrap_or_default();
+    out.result(&ticket, |out| {
+        out.line(show(&ticket, "ticket"))?;
+        notice(format_args!(
+            "it admits one station until {}: give it to nobody but the newcomer",
+            show(&ticket, "expires")
+        ));
+        Ok(())
+    })
 }
 
 pub(super) async fn join(client: &Client, args: &JoinArgs, out: &mut Output) -> Result<(), Failure> {

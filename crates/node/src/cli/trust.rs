@@ -9,6 +9,7 @@ use super::client::Client;
 use super::content::Place;
 use super::explain::Explanation;
 use super::failure::Failure;
+use super::filter::{self, FilterArgs};
 use super::output::{Output, clean, items, notice, show, show_head};
 use crate::config::TrustPolicy;
 
@@ -42,6 +43,8 @@ pub(super) enum TrustCommand {
         #[command(flatten)]
         view: View,
     },
+    /// Print those contents of a playlist that reach a score
+    Filter(FilterArgs),
 }
 
 /// Whose answer is wanted, and what it must reach.
@@ -81,6 +84,7 @@ pub(super) async fn trust(client: &Client, command: &TrustCommand, out: &mut Out
         TrustCommand::Content { place, view } => (Subject::Content(place), view),
         TrustCommand::Creator { creator, view } => (Subject::Creator(creator), view),
         TrustCommand::Dataset { dataset, view } => (Subject::Dataset(dataset), view),
+        TrustCommand::Filter(args) => return filter::filter(client, args, out).await,
     };
     let mut answer = match view.global {
         true => {

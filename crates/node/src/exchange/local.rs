@@ -83,8 +83,13 @@ impl SyncView for Local {
         self.service.query(move |state| state.unknown(hashes)).await.map_err(|_| Stopped)
     }
 
-    async fn log_ends(&self, stations: Vec<StationId>) -> Result<Vec<LogEnd>, Stopped> {
+    async fn log_ends(&self, stations: Vec<StationId>) -> Result<Vec<Option<LogEnd>>, Stopped> {
         let found = self.service.query(move |state| state.log_ends(&stations)).await;
+        found.map_err(|_| Stopped)?.map_err(|_| Stopped)
+    }
+
+    async fn may_produce(&self, parent: BlockHash, producer: StationId) -> Result<bool, Stopped> {
+        let found = self.service.query(move |state| state.may_produce(&parent, &producer)).await;
         found.map_err(|_| Stopped)?.map_err(|_| Stopped)
     }
 }

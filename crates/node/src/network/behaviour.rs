@@ -39,6 +39,7 @@ pub(super) struct Behaviour {
     pub(super) gossip: watch::Behaviour,
     pub(super) sync: session::Behaviour,
     pub(super) genesis: session::Behaviour,
+    pub(super) invite: session::Behaviour,
 }
 
 /// Why a swarm could not be built.
@@ -127,5 +128,6 @@ pub(super) fn behaviour(keypair: &Keypair, config: &NetworkConfig, names: &Names
         gossip: gossip::behaviour(names).map_err(|reason| BuildError::Gossip { reason })?,
         sync: session::sync(names.sync.clone()),
         genesis: session::genesis(),
+        invite: session::invite(names.invite.clone()),
     })
 }

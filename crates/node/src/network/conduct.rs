@@ -12,6 +12,9 @@ const USELESS: Rate = Rate::per_second(8_192, 1_024);
 /// How often a peer may ask for the genesis. A newcomer needs it once, and again when its answer was lost.
 const GENESIS: Rate = Rate::per_minute(8, 6);
 
+/// How often a peer may show that it has an invitation. A newcomer does once, and again when the answer was lost.
+const INVITATION: Rate = Rate::per_minute(8, 6);
+
 /// Requests of one peer that may wait for an answer, at most: a sync has four under way, gossip asks eight more.
 const MAX_UNANSWERED: usize = 32;
 
@@ -27,6 +30,7 @@ pub(super) struct Conduct {
     since: Instant,
     useless: Bucket,
     genesis: Bucket,
+    invitation: Bucket,
     low_since: Option<Instant>,
     /// It is being disconnected for what it did.
     pub(super) is_left: bool,
@@ -41,6 +45,7 @@ impl Conduct {
             since: now,
             useless: Bucket::full(USELESS, 0),
             genesis: Bucket::full(GENESIS, 0),
+            invitation: Bucket::full(INVITATION, 0),
             low_since: None,
             is_left: false,
             unanswered: 0,
@@ -62,6 +67,12 @@ impl Conduct {
     pub(super) fn asked_for_genesis(&mut self, now: Instant) -> bool {
         let now = self.ms(now);
         self.genesis.spend(1, now)
+    }
+
+    /// Counts that it showed an invitation; false if it did too often.
+    pub(super) fn showed_invitation(&mut self, now: Instant) -> bool {
+        let now = self.ms(now);
+        self.invitation.spend(1, now)
     }
 
     /// Takes note of its score; false if it has been too low for too long.

@@ -144,6 +144,9 @@ pub enum Misconduct {
     /// The genesis, again and again.
     #[error("asked for the genesis again and again")]
     GenesisFlood,
+    /// Invitations, again and again.
+    #[error("showed invitations again and again")]
+    InvitationFlood,
 }
 
 impl Misconduct {
@@ -152,7 +155,11 @@ impl Misconduct {
         match self {
             Self::MalformedRequest(error) => matches!(error, FrameError::Dribbled),
             Self::ForeignGossip | Self::BrokenGossip | Self::GossipScore => false,
-            Self::GossipFlood | Self::UselessGossip | Self::StreamFlood | Self::GenesisFlood => true,
+            Self::GossipFlood
+            | Self::UselessGossip
+            | Self::StreamFlood
+            | Self::GenesisFlood
+            | Self::InvitationFlood => true,
         }
     }
 }
@@ -199,6 +206,15 @@ pub enum NetworkEvent {
         /// Its bytes, undecoded.
         data: Vec<u8>,
         /// Takes the answer.
+        respond: Responder,
+    },
+    /// A newcomer shows that it has an invitation. It need not be of our federation yet.
+    Invitation {
+        /// Who.
+        peer: StationId,
+        /// What it shows.
+        proof: [u8; 32],
+        /// Takes the answer, at most 16 bytes.
         respond: Responder,
     },
     /// A peer does what no honest station does. It is being disconnected; whether it may come back is for the owner

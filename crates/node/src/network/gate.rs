@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::{IpAddr, Ipv6Addr};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -13,10 +14,10 @@ use libp2p::core::transport::PortUse;
 use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
-    dummy,
+    ConnectionDenied, ConnectionId, FromSwarm, ListenError, NetworkBehaviour, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm, dummy,
 };
-use libp2p::{Multiaddr, PeerId};
+use libp2p::{Multiaddr, PeerId, allow_block_list};
 
 use crate::rate::{Bucket, Rate};
 
@@ -46,6 +47,13 @@ const MAX_PER_PEER: usize = 4;
 /// Connections that one place may open: each costs a handshake, about a millisecond of a core.
 const OPENINGS: Rate = Rate::per_second(256, 32);
 
+/// Handshakes with stations that are kept away, from one place: each costs a millisecond or two, and who it is shows only
+/// at its end. Once these are used nobody gets in from there for a while, but for whom we call.
+const IN_VAIN: Rate = Rate::per_minute(16, 30);
+
+/// Handshakes under way from a place from which such a station came lately, at most.
+const MAX_PENDING_FROM_SUSPECT: usize = 4;
+
 /// Places whose openings are counted, at most; with more, those that used least are forgotten.
 const MAX_PLACES: usize = 4_096;
 
@@ -68,6 +76,8 @@ pub(super) struct Gate {
     /// With the place of those that others opened.
     standing: HashMap<ConnectionId, (PeerId, Option<Place>)>,
     openings: HashMap<Place, Bucket>,
+    /// Of places from which stations came that are kept away.
+    in_vain: HashMap<Place, Bucket>,
 }
 
 fn place_of(address: &Multiaddr) -> Place {
@@ -79,6 +89,12 @@ fn place_of(address: &Multiaddr) -> Place {
         }),
         _ => None,
     }
+}
+
+/// Whether a connection was denied because its peer is kept away.
+fn is_of_blocked_peer(error: &ListenError) -> bool {
+    let ListenError::Denied { cause } = error else { return false };
+    cause.source().is_some_and(|source| source.is::<allow_block_list::Blocked>())
 }
 
 fn check(what: &'static str, limit: usize, current: usize) -> Result<(), ConnectionDenied> {
@@ -93,11 +109,36 @@ impl Gate {
             pending_out: HashSet::new(),
             standing: HashMap::new(),
             openings: HashMap::new(),
+            in_vain: HashMap::new(),
+        }
+    }
+
+    fn now(&self) -> i64 {
+        i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// A handshake turned out to be with a station that is kept away.
+    fn was_in_vain(&mut self, place: Place) {
+        let now = self.now();
+        self.in_vain.retain(|_, bucket| !bucket.is_full(now));
+        if self.in_vain.len() < MAX_PLACES {
+            self.in_vain.entry(place).or_insert_with(|| Bucket::full(IN_VAIN, now)).spend(1, now);
+        }
+    }
+
+    /// Handshakes that may be under way from a place at once.
+    fn pending_from(&mut self, place: Place) -> usize {
+        let now = self.now();
+        let is_open = self.in_vain.get_mut(&place).map(|bucket| bucket.has_left(now));
+        match is_open {
+            None => MAX_PENDING_FROM,
+            Some(true) => MAX_PENDING_FROM_SUSPECT,
+            Some(false) => 0,
         }
     }
 
     fn may_open(&mut self, place: Place) -> bool {
-        let now = i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let now = self.now();
         if self.openings.len() >= MAX_PLACES && !self.openings.contains_key(&place) {
             self.openings.retain(|_, bucket| !bucket.is_full(now));
             if self.openings.len() >= MAX_PLACES {
@@ -127,7 +168,8 @@ impl NetworkBehaviour for Gate {
         let place = place_of(from);
         check("handshakes under way", MAX_PENDING_INCOMING, self.pending_in.len())?;
         let same = self.pending_in.values().filter(|other| **other == place).count();
-        check("handshakes under way from one address", MAX_PENDING_FROM, same)?;
+        let limit = self.pending_from(place);
+        check("handshakes under way from one address", limit, same)?;
         if !self.may_open(place) {
             let what = "connections from one address in a short time";
             return Err(ConnectionDenied::new(Refused { what, limit: OPENINGS.burst() as usize }));
@@ -194,7 +236,11 @@ impl NetworkBehaviour for Gate {
                 self.pending_out.remove(&failure.connection_id);
             }
             FromSwarm::ListenFailure(failure) => {
-                self.pending_in.remove(&failure.connection_id);
+                // Where it was denied after its handshake, this one's own limits were not asked.
+                let place = self.pending_in.remove(&failure.connection_id);
+                if let Some(place) = place.filter(|_| is_of_blocked_peer(failure.error)) {
+                    self.was_in_vain(place);
+                }
             }
             _ => {}
         }
@@ -211,6 +257,8 @@ impl NetworkBehaviour for Gate {
 
 #[cfg(test)]
 mod tests {
+    use libp2p::swarm::behaviour::ListenFailure;
+
     use super::*;
 
     fn arrive(gate: &mut Gate, id: usize, from: &str) -> bool {
@@ -242,6 +290,34 @@ mod tests {
         }
         assert!((256..320).contains(&opened), "{opened}");
         assert!(arrive(&mut gate, 5_000, "/ip4/192.0.2.9/tcp/1"));
+    }
+
+    #[test]
+    fn who_is_kept_away_and_comes_again_and_again_closes_the_door_at_its_address() {
+        let mut gate = Gate::new();
+        let (here, from) = ("/ip4/127.0.0.1/tcp/1".parse().expect("valid"), "/ip4/192.0.2.1/tcp/1");
+        let from: Multiaddr = from.parse().expect("valid");
+        let (mut blocked, peer) =
+            (allow_block_list::Behaviour::<allow_block_list::BlockedPeers>::default(), PeerId::random());
+        blocked.block_peer(peer);
+        let mut taken = 0;
+        for id in 0..200 {
+            if arrive(&mut gate, id, &from.to_string()) {
+                let connection_id = ConnectionId::new_unchecked(id);
+                let denied = blocked.handle_established_inbound_connection(connection_id, peer, &here, &from);
+                let error = ListenError::Denied { cause: denied.err().expect("it is blocked") };
+                let (local_addr, send_back_addr, peer_id) = (&here, &from, None);
+                let failure = ListenFailure { local_addr, send_back_addr, error: &error, connection_id, peer_id };
+                gate.on_swarm_event(FromSwarm::ListenFailure(failure));
+                taken += 1;
+            }
+        }
+        assert!((16..20).contains(&taken), "{taken}");
+        assert!(arrive(&mut gate, 1_000, "/ip4/192.0.2.2/tcp/1"), "others are not concerned");
+        gate.in_vain.clear();
+        gate.was_in_vain(place_of(&from));
+        let taken = (2_000..2_100).filter(|id| arrive(&mut gate, *id, &from.to_string())).count();
+        assert_eq!(taken, MAX_PENDING_FROM_SUSPECT, "and there a few at a time, until it is too much");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! How a station without a federation asks one for its genesis.
+//! What a newcomer asks a station with a swarm of its own: the federation's genesis, and to be admitted by an
+//! invitation.
 
 use std::io;
 use std::time::Duration;
@@ -10,11 +11,11 @@ use libp2p::request_response::Message;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{self, NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, identify, ping};
-use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::ids::{FederationId, StationId};
 
 use super::behaviour::{self, BuildError};
 use super::handle::RequestError;
-use super::names::{AGENT, NEWCOMER, is_dialable, peer_in, station_of};
+use super::names::{AGENT, NEWCOMER, Names, is_dialable, peer_in, station_of};
 use super::{root_cause, session};
 
 /// How long the whole of it may take.
@@ -71,8 +72,8 @@ pub enum FetchError {
         /// As given.
         address: Multiaddr,
     },
-    /// The station did not answer with a genesis.
-    #[error("no genesis from {address}: {error}")]
+    /// The station did not answer.
+    #[error("no answer from {address}: {error}")]
     NoAnswer {
         /// As given.
         address: Multiaddr,
@@ -87,12 +88,12 @@ pub enum FetchError {
     },
 }
 
-/// What a station without a federation speaks.
+/// What a newcomer speaks: one question beside the rest.
 #[derive(NetworkBehaviour)]
 struct Newcomer {
     identify: identify::Behaviour,
     ping: ping::Behaviour,
-    genesis: session::Behaviour,
+    question: session::Behaviour,
 }
 
 /// Asks the station at `address` (with or without its peer id) for its genesis, with a swarm of its own that is gone
@@ -101,6 +102,32 @@ struct Newcomer {
 /// # Errors
 /// [`FetchError`].
 pub async fn fetch_genesis(seed: [u8; 32], address: Multiaddr) -> Result<Fetched, FetchError> {
+    let (station, address, genesis) = answer(seed, session::genesis(), Vec::new(), address).await?;
+    Ok(Fetched { station, address, genesis })
+}
+
+/// Shows the founder at `address`, which ends with its peer id, that we have an invitation to `federation`; returns its
+/// answer, at most 16 bytes. Otherwise as [`fetch_genesis`].
+///
+/// # Errors
+/// [`FetchError`].
+pub async fn show_invitation(
+    seed: [u8; 32],
+    federation: FederationId,
+    address: Multiaddr,
+    proof: [u8; 32],
+) -> Result<Vec<u8>, FetchError> {
+    let question = session::invite(Names::of(federation).invite);
+    Ok(answer(seed, question, proof.to_vec(), address).await?.2)
+}
+
+/// Who answered `request`, where, and what.
+async fn answer(
+    seed: [u8; 32],
+    question: session::Behaviour,
+    request: Vec<u8>,
+    address: Multiaddr,
+) -> Result<(StationId, Multiaddr, Vec<u8>), FetchError> {
     if !is_dialable(&address) {
         return Err(FetchError::NotDialable { address });
     }
@@ -108,16 +135,20 @@ pub async fn fetch_genesis(seed: [u8; 32], address: Multiaddr) -> Result<Fetched
     let newcomer = Newcomer {
         identify: behaviour::identify(&keypair, NEWCOMER.to_owned(), AGENT.to_owned()),
         ping: behaviour::ping(),
-        genesis: session::genesis(),
+        question,
     };
     let mut swarm = behaviour::swarm(keypair, newcomer)?;
-    match tokio::time::timeout(FETCH_TIMEOUT, ask(&mut swarm, &address)).await {
+    match tokio::time::timeout(FETCH_TIMEOUT, ask(&mut swarm, &address, request)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(FetchError::Timeout { address }),
     }
 }
 
-async fn ask(swarm: &mut Swarm<Newcomer>, given: &Multiaddr) -> Result<Fetched, FetchError> {
+async fn ask(
+    swarm: &mut Swarm<Newcomer>,
+    given: &Multiaddr,
+    request: Vec<u8>,
+) -> Result<(StationId, Multiaddr, Vec<u8>), FetchError> {
     let options = match peer_in(given) {
         Some(peer) => DialOpts::peer_id(peer).addresses(vec![given.clone()]).build(),
         None => DialOpts::unknown_peer_id().address(given.clone()).build(),
@@ -135,13 +166,13 @@ async fn ask(swarm: &mut Swarm<Newcomer>, given: &Multiaddr) -> Result<Fetched, 
                     None => address.with(Protocol::P2p(peer_id)),
                 };
                 answering = Some((station, address));
-                swarm.behaviour_mut().genesis.send_request(&peer_id, Ok(Vec::new()));
+                swarm.behaviour_mut().question.send_request(&peer_id, Ok(request.clone()));
             }
             SwarmEvent::OutgoingConnectionError { error, .. } => return Err(dial_error(given, error)),
-            SwarmEvent::Behaviour(NewcomerEvent::Genesis(event)) => match event {
+            SwarmEvent::Behaviour(NewcomerEvent::Question(event)) => match event {
                 session::Event::Message { message: Message::Response { response, .. }, .. } => {
                     if let Some((station, address)) = answering {
-                        return Ok(Fetched { station, address, genesis: response });
+                        return Ok((station, address, response));
                     }
                 }
                 session::Event::OutboundFailure { error, .. } => {

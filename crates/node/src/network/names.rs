@@ -25,6 +25,7 @@ const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 pub(super) struct Names {
     pub(super) kad: StreamProtocol,
     pub(super) sync: StreamProtocol,
+    pub(super) invite: StreamProtocol,
     pub(super) batches: IdentTopic,
     pub(super) blocks: IdentTopic,
 }
@@ -39,6 +40,7 @@ impl Names {
         Self {
             kad: protocol("kad"),
             sync: protocol("sync"),
+            invite: protocol("invite"),
             batches: IdentTopic::new(format!("qfzz/{short}/batches/1")),
             blocks: IdentTopic::new(format!("qfzz/{short}/blocks/1")),
         }

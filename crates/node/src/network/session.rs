@@ -64,6 +64,17 @@ pub(super) fn genesis() -> Behaviour {
     behaviour(super::names::GENESIS_PROTOCOL, 0, MAX_GENESIS_BYTES)
 }
 
+/// Bytes of a proof that a newcomer has an invitation.
+pub(super) const PROOF_BYTES: usize = 32;
+
+/// Bytes of the answer to that, at most.
+const MAX_WELCOME_BYTES: usize = 16;
+
+/// The federation's protocol for newcomers with an invitation.
+pub(super) fn invite(protocol: StreamProtocol) -> Behaviour {
+    behaviour(protocol, PROOF_BYTES, MAX_WELCOME_BYTES)
+}
+
 /// A protocol with these limits, in bytes.
 pub(super) fn behaviour(protocol: StreamProtocol, max_request: usize, max_response: usize) -> Behaviour {
     let config = request_response::Config::default()

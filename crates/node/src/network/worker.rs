@@ -46,8 +46,9 @@ const LINGER: Duration = Duration::from_millis(100);
 /// How often the log tells that stations come and go: strangers with ever new keys must not fill it.
 const TOLD: Rate = Rate::per_minute(200, 60);
 
-/// An answer with the room that it takes, or that there will be none; who asked, and the stream.
-type Answer = (StationId, InboundRequestId, ResponseChannel<Vec<u8>>, Option<(Vec<u8>, Option<Room>)>);
+/// An answer with the room that it takes, or that there will be none; who asked, the request where its leaving is
+/// waited for, and the stream.
+type Answer = (StationId, Option<InboundRequestId>, ResponseChannel<Vec<u8>>, Option<(Vec<u8>, Option<Room>)>);
 
 struct Worker {
     swarm: Swarm<Behaviour>,
@@ -215,16 +216,18 @@ impl Worker {
         if let Some(link) = self.links.get_mut(station) {
             link.conduct().answered();
         }
-        match answer {
-            Some((answer, room)) => {
+        match (answer, id) {
+            (Some((answer, room)), Some(id)) => {
                 self.answering.insert(id, room);
                 if self.swarm.behaviour_mut().sync.send_response(channel, answer).is_err() {
                     self.answering.remove(&id);
                 }
             }
+            // An error means that the newcomer has left.
+            (Some((answer, _)), None) => drop(self.swarm.behaviour_mut().invite.send_response(channel, answer)),
             // Dropping the channel closes the stream.
-            None => {
-                self.answering.remove(&id);
+            (None, id) => {
+                id.map(|id| self.answering.remove(&id));
                 drop(channel);
             }
         }

@@ -37,7 +37,7 @@ struct Entry {
 impl Entry {
     /// The entry of `dataset`; `None` while it is not registered.
     fn of(ledger: &Ledger<StoreReader>, dataset: &Id) -> Result<Option<Self>, ReadError> {
-        let pending = ledger.pending_about(&Subject::Dataset(dataset.clone()));
+        let pending = ledger.pending_about(&Subject::Dataset(dataset.clone()))?;
         let trust = Trust::new(ledger.rules(), ledger.read()).dataset(dataset, pending)?;
         Ok(trust.registered.as_ref().map(|(station, entry)| (*station, entry.registered)).map(|(station, place)| {
             let id = RecordId { station, sequence: place.sequence, index: place.index };
@@ -167,7 +167,7 @@ impl StationHandle {
     ) -> Result<dto::DatasetTrust, PortError> {
         let (subject, asked) = (Subject::Dataset(dataset.clone()), dataset.clone());
         let found = self.about(subject.clone(), station, move |ledger| {
-            Trust::new(ledger.rules(), ledger.read()).dataset(&asked, ledger.pending_about(&subject))
+            Trust::new(ledger.rules(), ledger.read()).dataset(&asked, ledger.pending_about(&subject)?)
         });
         let answered = found.await?;
         let (pending, head, all) = (answered.pending, answered.head, answered.trust);

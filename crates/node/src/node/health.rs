@@ -78,7 +78,8 @@ impl FailingTargets {
             matches!(error, JoinError::NotTheTickets(_) | JoinError::Dial(DialError::OtherFederation { .. }));
         let mut targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let why = error.to_string();
-        match targets.get_mut(&target.to_string()) {
+        let target = target.without_invitation().to_string();
+        match targets.get_mut(&target) {
             Some(failing) => {
                 let is_due = now.saturating_duration_since(failing.told) >= TELL_AGAIN;
                 let told = if is_due { now } else { failing.told };
@@ -86,7 +87,7 @@ impl FailingTargets {
                 is_due
             }
             None => {
-                targets.insert(target.to_string(), Failing { why, is_foreign, told: now });
+                targets.insert(target, Failing { why, is_foreign, told: now });
                 true
             }
         }

@@ -9,6 +9,7 @@ use qfzz_ledger_core::ids::StationId;
 use tokio::time::sleep;
 
 use super::member::{Duty, Member, addresses_of};
+use super::roster::{RedeemError, redeem_if_needed};
 use super::{NodeError, Shared};
 use crate::network::DialError;
 use crate::network::genesis::{FetchError, fetch_genesis};
@@ -35,9 +36,24 @@ pub(crate) enum JoinError {
     /// It is not of the ticket's federation.
     #[error("the peer belongs to the federation `{}` ({}), not to the ticket's", .0.parameters.name, .0.id())]
     NotTheTickets(Box<Genesis>),
+    /// Its invitation admitted nobody.
+    #[error("{error}{}", remedy_of(error))]
+    Invitation {
+        /// Why.
+        #[from]
+        error: RedeemError,
+    },
     /// The federation was joined, but this node could not start.
     #[error(transparent)]
     Start(Box<NodeError>),
+}
+
+/// What helps where a founder refused an invitation.
+fn remedy_of(error: &RedeemError) -> String {
+    match error {
+        RedeemError::Refused(refusal) => format!(": {}", refusal.code_and_remedy().1),
+        RedeemError::Later | RedeemError::Fetch(_) => String::new(),
+    }
 }
 
 impl From<NodeError> for JoinError {
@@ -60,21 +76,36 @@ pub(super) async fn join_targets(shared: Arc<Shared>, targets: Vec<JoinTarget>) 
     if targets.is_empty() {
         return;
     }
-    if let Some(member) = shared.member()
-        && !is_unused(&shared, &member).await
-    {
-        // The network itself keeps calling those addresses.
-        return;
+    let mut targets = targets;
+    let is_member = match shared.member() {
+        Some(member) => !is_unused(&shared, &member).await,
+        None => false,
+    };
+    if is_member {
+        // The network itself keeps calling those addresses; invitations are for this.
+        targets.retain(|target| target.invitation().is_some());
+        if targets.is_empty() {
+            return;
+        }
     }
     let mut pause = RETRY.0;
     loop {
         for target in &targets {
             match join(&shared, target).await {
                 Ok(_) => return,
+                // Waiting does not help: whoever started this has to do something.
+                Err(error @ JoinError::Invitation { error: RedeemError::Refused(_) }) if is_member => {
+                    return tracing::error!("the invitation in network.join or --join is refused: {error}");
+                }
+                Err(error @ JoinError::Invitation { error: RedeemError::Refused(_) }) => {
+                    shared.failure.send_replace(Some(format!("cannot join: {error}")));
+                    return;
+                }
                 Err(error) if shared.failing.note(target, &error, Instant::now()) => {
+                    let target = target.without_invitation();
                     tracing::warn!("cannot join by {target} yet, it is tried again by itself: {error}");
                 }
-                Err(error) => tracing::debug!("cannot join by {target} yet: {error}"),
+                Err(error) => tracing::debug!("cannot join by {} yet: {error}", target.without_invitation()),
             }
         }
         sleep(pause).await;
@@ -114,6 +145,11 @@ async fn join_by(shared: &Arc<Shared>, target: &JoinTarget, address: Multiaddr) 
         None => true,
     };
     if let (Some(member), false) = (&current, is_free) {
+        if let Some((ticket, secret)) =
+            target.invitation().filter(|(it, _)| it.federation() == member.rules.federation())
+        {
+            redeem_if_needed(shared, ticket, secret).await?;
+        }
         return dial(member, address, false).await;
     }
     let fetched = fetch_genesis(*shared.identity.seed(), address).await?;
@@ -123,6 +159,9 @@ async fn join_by(shared: &Arc<Shared>, target: &JoinTarget, address: Multiaddr) 
         && ticket.federation() != id
     {
         return Err(JoinError::NotTheTickets(Box::new(genesis)));
+    }
+    if let Some((ticket, secret)) = target.invitation() {
+        redeem_if_needed(shared, ticket, secret).await?;
     }
     match current {
         Some(member) if member.rules.federation() == id => dial(&member, fetched.address, false).await,
@@ -135,7 +174,7 @@ async fn join_by(shared: &Arc<Shared>, target: &JoinTarget, address: Multiaddr) 
 }
 
 /// Whether the federation that this node is in was founded because none was named, and nothing has happened in it.
-async fn is_unused(shared: &Shared, member: &Member) -> bool {
+pub(super) async fn is_unused(shared: &Shared, member: &Member) -> bool {
     shared.dir.is_provisional() && member.is_pristine().await
 }
 

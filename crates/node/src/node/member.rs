@@ -23,6 +23,7 @@ use crate::data_dir::{self, DataDir, DataDirError};
 use crate::disk_space::Watch;
 use crate::events::Observers;
 use crate::exchange::Exchange;
+use crate::invitations::Invitations;
 use crate::network::{self, NetworkConfig, NetworkHandle};
 use crate::service::state::{Hold, MiningConfig, State, StateConfig, SyncConfig};
 use crate::service::{ServiceHandle, worker};
@@ -101,14 +102,23 @@ impl Member {
         };
         let verifiers = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("qfzz-verify-{number}")).build();
         let verifiers = Arc::new(verifiers.map_err(|error| NodeError::Thread(std::io::Error::other(error)))?);
+        let invitations = match Invitations::open(shared.dir.invitations_file(), rules.federation(), station) {
+            Ok(invitations) => Arc::new(invitations),
+            Err(error) => {
+                service.handle.stop().await;
+                network.stop().await;
+                return Err(error.into());
+            }
+        };
+        let mines = shared.config.mining.enabled && duty == Duty::Everything;
         let exchange = Exchange::start(
-            network.clone(),
-            network_events,
+            (network.clone(), network_events),
             service.handle.clone(),
             service.orders,
             reader.clone(),
             observers,
             verifiers,
+            (invitations, mines),
         );
         let member = Arc::new(Self {
             rules,
@@ -153,6 +163,11 @@ impl Member {
         if founders.iter().any(|founder| founder.station != self.station) || !self.network.peers().await.is_empty() {
             return false;
         }
+        self.is_empty().await
+    }
+
+    /// Whether there is neither a block nor a batch.
+    pub(super) async fn is_empty(&self) -> bool {
         let empty = self
             .service
             .query(|state| state.ledger().chain().height() == Height::ZERO && state.ledger().pool().is_empty());

@@ -1,9 +1,11 @@
 //! What the API is told when a part of the node refuses.
 
+use qfzz_ledger_core::ledger::NoBlock;
 use qfzz_ledger_core::state::ReadError;
 
 use super::joining::JoinError;
-use crate::api::port::PortError;
+use super::roster::RedeemError;
+use crate::api::port::{PortError, Refusal};
 use crate::network::DialError;
 use crate::service::ServiceError;
 use crate::service::state::NotSigning;
@@ -14,6 +16,7 @@ impl From<ServiceError> for PortError {
         match error {
             ServiceError::Overloaded => Self::Busy,
             ServiceError::DiskFull => Self::DiskFull,
+            ServiceError::NotMined(NoBlock::NotAdmitted) => Self::Roster(Refusal::Stranger),
             ServiceError::NotMined(_) => Self::NotReady { reason: error.to_string() },
             ServiceError::NotSigning(reason) => {
                 let text = reason.to_string();
@@ -54,6 +57,11 @@ impl From<JoinError> for PortError {
                 Self::BadAddress { reason: "cannot be dialled: give one such as /ip4/192.0.2.1/tcp/4811".to_owned() }
             }
             JoinError::Dial(error) => Self::Unreachable { reason: error.to_string() },
+            JoinError::Invitation { error: RedeemError::Refused(refusal) } => refusal.into(),
+            JoinError::Invitation { error: error @ RedeemError::Later } => Self::NotReady { reason: error.to_string() },
+            JoinError::Invitation { error: error @ RedeemError::Fetch(_) } => {
+                Self::Unreachable { reason: error.to_string() }
+            }
             JoinError::Fetch(error) => Self::Unreachable { reason: error.to_string() },
             JoinError::Genesis(error) => Self::Unreachable { reason: error.to_string() },
             JoinError::Start(error) => Self::Failed { reason: error.to_string() },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use libp2p::Multiaddr;
@@ -9,7 +10,7 @@ use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{Height, Id, Name, RecordId, StationId};
+use qfzz_ledger_core::ids::{Height, Id, Name, Reason, RecordId, StationId};
 use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::overlay::LedgerRead;
@@ -17,8 +18,8 @@ use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Metadata, Record, Subject};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{
-    Opinion, OpinionDetail, PendingRecord, ReadError, RecordPlace, Trust, chain_state, equivocation, opinion_of,
-    station_id, station_state,
+    Opinion, OpinionDetail, PendingRecord, ReadError, RecordPlace, Standing as Roster, Trust, chain_state,
+    equivocation, is_vouched, opinion_of, roster_at, roster_len, station_id, station_state,
 };
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust::{Policy, get_global_trust};
@@ -27,15 +28,17 @@ use qfzz_sync::report::SyncReport;
 use super::blocks::{Reading, block_by_hash, block_within, seen, show, verify};
 use super::datasets;
 use super::health::{self, Standing};
+use super::importing::import;
 use super::joining::join;
 use super::status::status;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
     self, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Head,
-    LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification, Voice,
+    Imported, Invitation, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
+    Voice,
 };
-use crate::api::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station};
+use crate::api::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::disk_space;
@@ -82,6 +85,17 @@ pub(super) struct Answered<T> {
     /// One station's opinion, where it was asked for.
     pub(super) opinion: Option<(Voice, Option<Opinion>)>,
     pub(super) head: Head,
+}
+
+/// Where the batch of a record stands.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the block at this height.
+    OnChain(Height),
+    /// It waits for a block.
+    Pending,
+    /// Its author was expelled before a block took it.
+    Refused,
 }
 
 #[derive(Clone, Copy)]
@@ -140,7 +154,7 @@ impl StationHandle {
     ) -> Result<Answered<T>, PortError> {
         let question = move |state: &State<StoreReader>| -> Result<Answered<T>, ReadError> {
             let ledger = state.ledger();
-            let pending = Pending::of(&ledger.pending_about(&subject));
+            let pending = Pending::of(&ledger.pending_about(&subject)?);
             let opinion = match station {
                 None => None,
                 Some(station) => {
@@ -169,17 +183,18 @@ impl StationHandle {
         }))
     }
 
-    /// The batch that holds a record: from the pool, or from the chain with its height.
-    async fn find(&self, id: RecordId) -> Result<Option<(VerifiedBatch, Option<Height>)>, PortError> {
+    /// The batch that holds a record, and where it stands.
+    async fn find(&self, id: RecordId) -> Result<Option<(VerifiedBatch, Place)>, PortError> {
         let member = self.member()?;
-        let pending = move |state: &State<StoreReader>| state.ledger().pool().batch(&id.station, id.sequence).cloned();
-        if let Some(batch) = member.service.query(pending).await? {
-            return Ok(Some((batch, None)));
+        let waiting = move |state: &State<StoreReader>| state.waiting(&id.station, id.sequence);
+        if let Some((batch, is_refused)) = member.service.query(waiting).await?? {
+            return Ok(Some((batch, if is_refused { Place::Refused } else { Place::Pending })));
         }
         // Everything that was decided before that answer is on disk now.
         on_disk(move || {
             let stored = member.reader.batch(&id.station, id.sequence)?;
-            Ok(stored.map(|stored| (stored.batch, stored.height)))
+            let place = |height: Option<Height>| height.map_or(Place::Pending, Place::OnChain);
+            Ok(stored.map(|stored| (stored.batch, place(stored.height))))
         })
         .await
     }
@@ -207,9 +222,13 @@ impl Station for StationHandle {
     }
 
     async fn submit(&self, records: Vec<Record>) -> Result<Vec<Receipt>, PortError> {
-        let receipts = self.member()?.service.submit(records).await?;
+        let member = self.member()?;
+        let receipts = member.service.submit(records).await?;
+        // It is on disk, and would count again if this station were admitted again.
+        let is_refused =
+            member.rules.has_roster() && member.standing(self.0.identity.station_id()).await? == Roster::Expelled;
         let shown = receipts.into_iter();
-        Ok(shown.map(|it| Receipt { record_id: it.id, hash: it.hash, batch_id: it.batch }).collect())
+        Ok(shown.map(|it| Receipt { record_id: it.id, hash: it.hash, batch_id: it.batch, is_refused }).collect())
     }
 
     async fn mine(&self) -> Result<Option<Block>, PortError> {
@@ -296,6 +315,17 @@ impl Station for StationHandle {
         ticket.map(|ticket| ticket.to_string()).ok_or_else(nowhere)
     }
 
+    async fn say_of(&self, station: StationId, word: Word, reason: Reason) -> Result<Receipt, PortError> {
+        // It runs to its end whether or not somebody waits for it.
+        let member = self.member()?;
+        let said = tokio::spawn(async move { member.say_of(station, word, reason).await }).await;
+        said.unwrap_or_else(|error| Err(PortError::Failed { reason: error.to_string() }))
+    }
+
+    async fn invite(&self, valid: Duration) -> Result<Invitation, PortError> {
+        self.member()?.invite(valid).await
+    }
+
     async fn stations(&self) -> Result<Vec<StationInfo>, PortError> {
         let member = self.member()?;
         let own = (self.0.identity.station_id(), self.0.config.station.name.clone());
@@ -306,6 +336,9 @@ impl Station for StationHandle {
             let mut stations: Vec<StationId> = founders.iter().map(|founder| founder.station).chain([own.0]).collect();
             for number in 0..chain_state(read, ledger.rules())?.stations {
                 stations.push(station_id(read, number)?);
+            }
+            for place in 0..roster_len(read)? {
+                stations.push(roster_at(read, place)?);
             }
             stations.sort_unstable();
             stations.dedup();
@@ -319,8 +352,12 @@ impl Station for StationHandle {
                     }
                     None => None,
                 };
+                let stands = ledger.standing(&station)?;
                 listed.push(StationInfo {
                     station_id: station,
+                    admitted: stands == Roster::Admitted,
+                    vouched: is_vouched(ledger.rules(), read, &station)?,
+                    expelled: stands == Roster::Expelled,
                     equivocated: proof.is_some(),
                     equivocation: proof,
                     records: known.as_ref().map_or(0, |it| it.records),
@@ -338,7 +375,7 @@ impl Station for StationHandle {
     async fn user_trust(&self, user: Id, station: Option<StationId>) -> Result<UserTrust, PortError> {
         let (subject, user_id) = (Subject::User(user.clone()), user.clone());
         let found = self.about(subject.clone(), station, move |ledger| {
-            Trust::new(ledger.rules(), ledger.read()).user(&user, ledger.pending_about(&subject))
+            Trust::new(ledger.rules(), ledger.read()).user(&user, ledger.pending_about(&subject)?)
         });
         let Answered { trust, pending, opinion, head } = found.await?;
         let trust = match opinion {
@@ -362,7 +399,7 @@ impl Station for StationHandle {
         let subject = Subject::Content { creator_id: creator.clone(), content_id: content.clone() };
         let asked = subject.clone();
         let found = self.about(subject, station, move |ledger| {
-            Trust::new(ledger.rules(), ledger.read()).content(&asked, ledger.pending_about(&asked))
+            Trust::new(ledger.rules(), ledger.read()).content(&asked, ledger.pending_about(&asked)?)
         });
         let Answered { trust: all, pending, opinion, head } = found.await?;
         let (content_id, creator_id) = (content, creator);
@@ -413,7 +450,7 @@ impl Station for StationHandle {
     async fn creator_trust(&self, creator: Id, station: Option<StationId>) -> Result<CreatorTrust, PortError> {
         let (subject, creator_id) = (Subject::Creator(creator.clone()), creator.clone());
         let found = self.about(subject.clone(), station, move |ledger| {
-            Trust::new(ledger.rules(), ledger.read()).creator(&creator, ledger.pending_about(&subject))
+            Trust::new(ledger.rules(), ledger.read()).creator(&creator, ledger.pending_about(&subject)?)
         });
         let Answered { trust, pending, opinion, head } = found.await?;
         if let Some((voice, opinion)) = opinion {
@@ -473,7 +510,7 @@ impl Station for StationHandle {
                     newest.insert(voice.station, LogHead { sequence, batch_id: last });
                 }
             }
-            let pending = ledger.pending_about(&subject).len() as u64;
+            let pending = ledger.pending_about(&subject)?.len() as u64;
             Ok(GlobalTrust { subject, combined, newest, pending, head: head_of(ledger) })
         };
         Ok(self.member()?.service.query(question).await??)
@@ -490,6 +527,7 @@ impl Station for StationHandle {
                 difficulty: ledger.rules().parameters().difficulty,
                 // Nothing joins the chain unverified; `verify` reads it all again.
                 is_valid: true,
+                chain_valid: true,
                 indexed_records: chain.contents,
                 total_users: chain.users,
                 work: ledger.chain().work_of(&chain.head).unwrap_or_default(),
@@ -539,31 +577,32 @@ impl Station for StationHandle {
     }
 
     async fn record(&self, id: RecordId) -> Result<Option<FoundRecord>, PortError> {
-        let Some((batch, height)) = self.find(id).await? else { return Ok(None) };
+        let Some((batch, place)) = self.find(id).await? else { return Ok(None) };
         if usize::from(id.index) >= batch.records().len() {
             return Ok(None);
         }
         let member = self.member()?;
         on_disk(move || {
             let reader = &member.reader;
-            let block = match height {
-                Some(height) => reader.header_at(height)?.map(|(hash, _)| Head { index: height, hash }),
-                None => None,
+            let block = match place {
+                Place::OnChain(height) => reader.header_at(height)?.map(|(hash, _)| Head { index: height, hash }),
+                Place::Pending | Place::Refused => None,
             };
             let head = chain_state(reader, reader.rules())?.height;
             let confirmations = block.map_or(0, |block| (head.get() + 1).saturating_sub(block.index.get()));
             let batch = SeenBatch { seen: seen(reader, &batch)?, batch };
-            Ok(Some(FoundRecord { batch, index: id.index, block, confirmations }))
+            let is_refused = matches!(place, Place::Refused);
+            Ok(Some(FoundRecord { batch, index: id.index, block, confirmations, is_refused }))
         })
         .await
     }
 
     async fn proof(&self, id: RecordId) -> Result<Option<RecordProof>, PortError> {
-        let Some((batch, height)) = self.find(id).await? else { return Ok(None) };
+        let Some((batch, place)) = self.find(id).await? else { return Ok(None) };
         let member = self.member()?;
         on_disk(move || {
             let (reader, rules) = (&member.reader, &member.rules);
-            let Some(height) = height else { return Ok(RecordProof::of_pending(rules, &batch, id.index)) };
+            let Place::OnChain(height) = place else { return Ok(RecordProof::of_pending(rules, &batch, id.index)) };
             let moved = || PortError::NotReady { reason: "the chain was reorganised meanwhile".to_owned() };
             let (hash, _) = reader.header_at(height)?.ok_or_else(moved)?;
             let block = LedgerRead::block(reader, &hash)?.ok_or_else(moved)?;
@@ -574,6 +613,23 @@ impl Station for StationHandle {
             }
         })
         .await
+    }
+
+    async fn content_scores(&self, contents: Vec<(Id, Id)>) -> Result<Vec<Score>, PortError> {
+        let question = move |state: &State<StoreReader>| -> Result<Vec<Score>, ReadError> {
+            let ledger = state.ledger();
+            let trust = Trust::new(ledger.rules(), ledger.read());
+            let score = |(content_id, creator_id)| {
+                let subject = Subject::Content { creator_id, content_id };
+                Ok(trust.content(&subject, ledger.pending_about(&subject)?)?.score)
+            };
+            contents.into_iter().map(score).collect()
+        };
+        Ok(self.member()?.service.query(question).await??)
+    }
+
+    async fn import(&self, file: Upload) -> Result<Imported, PortError> {
+        import(&self.0, file).await
     }
 
     async fn verify(&self) -> Result<Verification, PortError> {

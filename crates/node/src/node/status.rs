@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use qfzz_ledger_core::ids::StationId;
-use qfzz_ledger_core::state::{ReadError, equivocation, equivocators};
+use qfzz_ledger_core::ids::{Sequence, StationId};
+use qfzz_ledger_core::state::{ReadError, Standing as Roster, equivocation, equivocators};
 
 use super::health::{Standing, join_troubles};
 use super::station::{disk_full, head_of};
@@ -37,6 +37,8 @@ struct Known {
     has_equivocated: bool,
     equivocators: u32,
     is_used_up: bool,
+    standing: Roster,
+    own_pending: u64,
     reorganisations: u64,
 }
 
@@ -55,6 +57,8 @@ impl Known {
             has_equivocated: state.own_equivocation().is_some() || equivocation(ledger.read(), &own)?.is_some(),
             equivocators: equivocators(ledger.read())?,
             is_used_up: state.is_used_up(),
+            standing: ledger.standing(&own)?,
+            own_pending: ledger.pool().log_from(&own, Sequence::ZERO).map(|it| it.records().len() as u64).sum(),
             reorganisations: state.reorganisations(),
         })
     }
@@ -81,6 +85,7 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
         synced: false,
         signing: false,
         verifying: shared.checking.read(),
+        importing: shared.import_progress.read(),
         mining: shared.config.mining.enabled,
         reorganisations: 0,
         banned: Vec::new(),
@@ -139,6 +144,25 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
             "stop every daemon that has this key, find the copy of its data directory, and start a new station: qfzz init \
              in an empty directory",
         );
+    }
+    match known.standing {
+        Roster::Admitted => {}
+        Roster::Stranger => trouble(
+            "not_admitted",
+            format!(
+                "this station is not admitted to the federation: of its records {} wait, and no other station takes them",
+                known.own_pending
+            ),
+            "ask a founder: there `qfzz station admit` and this station's id, or an invitation by `qfzz ticket --invite`",
+        ),
+        Roster::Expelled => trouble(
+            "expelled",
+            format!(
+                "this station was expelled from the federation: its {} pending records are refused, and so are new ones",
+                known.own_pending
+            ),
+            "more than half of the founders must admit it again: there `qfzz station admit` and this station's id",
+        ),
     }
     if let Some(reason) = known.not_signing {
         let remedy = match reason {

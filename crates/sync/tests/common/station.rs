@@ -306,9 +306,18 @@ impl SyncView for Station {
         Ok(hashes.into_iter().filter(|hash| !ledger.chain().contains(hash)).collect())
     }
 
-    async fn log_ends(&self, stations: Vec<StationId>) -> Result<Vec<LogEnd>, Stopped> {
+    async fn log_ends(&self, stations: Vec<StationId>) -> Result<Vec<Option<LogEnd>>, Stopped> {
         let ledger = self.ledger();
-        Ok(stations.iter().map(|station| ledger.log_end(station).expect("the store is in memory")).collect())
+        let end = |station: &StationId| {
+            let is_admitted = ledger.is_admitted(station).expect("the store is in memory");
+            is_admitted.then(|| ledger.log_end(station).expect("the store is in memory"))
+        };
+        Ok(stations.iter().map(end).collect())
+    }
+
+    async fn may_produce(&self, parent: BlockHash, producer: StationId) -> Result<bool, Stopped> {
+        let ledger = self.ledger();
+        Ok(ledger.chain().head() != parent || ledger.is_admitted(&producer).expect("the store is in memory"))
     }
 }
 
@@ -343,6 +352,7 @@ impl SyncSink for Station {
                 | BatchOutcome::Taken
                 | BatchOutcome::Gap { .. }
                 | BatchOutcome::Ahead
+                | BatchOutcome::NotAdmitted
                 | BatchOutcome::TooFar
                 | BatchOutcome::Unlinked
                 | BatchOutcome::Full => {}

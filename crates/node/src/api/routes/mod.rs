@@ -5,7 +5,10 @@ mod chain;
 mod datasets;
 mod documents;
 mod events;
+mod filter;
+mod import;
 mod records;
+mod roster;
 mod station;
 mod trust;
 
@@ -97,7 +100,19 @@ const QUERY: &[Code] = &[Code::BadParameter, Code::UnknownParameter];
 const SEGMENT: &[Code] = &[Code::BadPath, Code::BadId];
 
 /// Refusals of what leads to another station.
-const DIAL: &[Code] = &[Code::BadAddress, Code::OtherFederation, Code::Unreachable, Code::NotReady];
+const DIAL: &[Code] = &[
+    Code::BadAddress,
+    Code::OtherFederation,
+    Code::Unreachable,
+    Code::NotReady,
+    Code::InvitationUsed,
+    Code::InvitationExpired,
+    Code::InvitationUnknown,
+    Code::StationExpelled,
+];
+
+/// Refusals of what only a founder may do, where admission is by roster.
+const ROSTER: &[Code] = &[Code::AdmissionOpen, Code::NotAFounder];
 
 /// Refusals of what is signed by the station.
 const SIGNS: &[Code] =
@@ -181,7 +196,7 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             station::ticket::<S>,
             &[ASKS, FEDERATION, &[Code::NotReady]],
         ))
-        .routes(route::<station::__path_stations, _, _, _>(app, station::stations::<S>, &[ASKS, FEDERATION]))
+        .routes(route::<roster::__path_stations, _, _, _>(app, roster::stations::<S>, &[ASKS, FEDERATION]))
         .routes(route::<records::__path_add, _, _, _>(app, records::add::<S>, &[ASKS, FEDERATION, BODY, RECORD, SIGNS]))
         .routes(route::<records::__path_show, _, _, _>(
             app,
@@ -249,6 +264,21 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
         .routes(route::<docs::__path_script, _, _, _>(app, docs::script, &[]))
         .routes(route::<docs::__path_style, _, _, _>(app, docs::style, &[]));
     let work = OpenApiRouter::new()
+        .routes(route::<roster::__path_admit, _, _, _>(
+            app,
+            roster::admit::<S>,
+            &[ASKS, FEDERATION, BODY, ONE_TEXT, SEGMENT, SIGNS, ROSTER, &[Code::NotAdmitted, Code::FounderStays]],
+        ))
+        .routes(route::<roster::__path_expel, _, _, _>(
+            app,
+            roster::expel::<S>,
+            &[ASKS, FEDERATION, BODY, ONE_TEXT, SEGMENT, SIGNS, ROSTER, &[Code::NotAdmitted, Code::FounderStays]],
+        ))
+        .routes(route::<roster::__path_invite, _, _, _>(
+            app,
+            roster::invite::<S>,
+            &[ASKS, FEDERATION, BODY, ONE_TEXT, ROSTER, &[Code::BadParameter, Code::Busy, Code::NotReady]],
+        ))
         .routes(route::<station::__path_peers, _, _, _>(app, station::peers::<S>, &[ASKS]))
         .routes(route::<station::__path_dial, _, _, _>(
             app,
@@ -265,14 +295,31 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             bulk::add::<S>,
             &[ASKS, FEDERATION, BODY, SIGNS, &[Code::TooManyLines]],
         ))
+        .routes(route::<filter::__path_filter, _, _, _>(
+            app,
+            filter::filter::<S>,
+            &[ASKS, FEDERATION, BODY, QUERY, &[Code::Busy, Code::TooManyLines, Code::MissingParameter]],
+        ))
         .routes(route::<chain::__path_mine, _, _, _>(
             app,
             chain::mine::<S>,
-            &[ASKS, FEDERATION, BODY, SIGNS, &[Code::UnknownField]],
+            &[ASKS, FEDERATION, BODY, SIGNS, &[Code::UnknownField, Code::NotAdmitted]],
         ))
         .routes(route::<chain::__path_verify, _, _, _>(app, chain::verify::<S>, &[ASKS, FEDERATION, &[Code::Busy]]));
+    // A file takes as long as it is large; what is bounded is the time between two pieces of it.
+    let files = OpenApiRouter::new().routes(route::<import::__path_import, _, _, _>(
+        app,
+        import::import::<S>,
+        &[
+            &ASKS[1..],
+            FEDERATION,
+            SIGNS,
+            &[Code::UnsupportedMediaType, Code::BodyTooSlow, Code::BadImport, Code::NotEmpty],
+        ],
+    ));
     let within = |time: Duration| from_fn_with_state(time, deadline);
-    let all = answers.layer(within(app.limits.answer_time)).merge(work.layer(within(app.limits.work_time)));
+    let all =
+        answers.layer(within(app.limits.answer_time)).merge(work.layer(within(app.limits.work_time))).merge(files);
     all.split_for_parts()
 }
 
@@ -390,6 +437,15 @@ impl From<PortError> for Problem {
                 Code::AnotherDaemon,
                 "use the other one; or stop it, then restart this one. A copy needs a key of its own: `qfzz init` in an empty --data-dir",
             ),
+            PortError::BadImport { .. } => {
+                (Code::BadImport, "get the file again from where it was written, and compare its SHA-256")
+            }
+            PortError::NotEmpty { .. } => (
+                Code::NotEmpty,
+                "use a station without a chain, in an empty --data-dir; one of the same federation catches up with `qfzz sync`",
+            ),
+            PortError::BrokeOff { .. } => (Code::BodyTooSlow, "send it whole"),
+            PortError::Roster(refusal) => refusal.code_and_remedy(),
             PortError::Busy => (Code::Busy, "try again in a second"),
             PortError::DiskFull => (Code::DiskFull, "free some space where the station keeps its data"),
             PortError::Stopping => (Code::Stopping, "start it again with `qfzz run`"),

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{App, BODY_BYTES, JSON, ok};
 use crate::api::body;
-use crate::api::dto::{Dialled, Peer, Readiness, ShownReport, StationInfo, Status};
+use crate::api::dto::{Dialled, Peer, Readiness, ShownReport, Status};
 use crate::api::port::{PortError, Station};
 use crate::api::problem::{Code, Problem};
 
@@ -108,14 +108,6 @@ pub(super) async fn dial<S: Station>(State(app): State<App<S>>, request: Request
 ))]
 pub(super) async fn ticket<S: Station>(State(app): State<App<S>>) -> Result<Response, Problem> {
     Ok(ok(&Ticket { ticket: app.station.ticket().await? }))
-}
-
-/// The stations that take part
-#[utoipa::path(get, path = "/v1/stations", operation_id = "stations", tag = "station", responses(
-    (status = OK, description = "Those on the chain, the founders, and this one", body = Vec<StationInfo>),
-))]
-pub(super) async fn stations<S: Station>(State(app): State<App<S>>) -> Result<Response, Problem> {
-    Ok(ok(&app.station.stations().await?))
 }
 
 /// Syncs with one peer, or with all

@@ -4,6 +4,7 @@ mod access;
 mod bounds;
 mod datasets;
 mod events;
+mod files;
 mod openapi;
 mod reads;
 mod records;
@@ -20,7 +21,7 @@ use qfzz_ledger_core::crypto::StationKey;
 use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::{Genesis, Parameters, Rules};
 use qfzz_ledger_core::header::{BlockHeader, Work};
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequence, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, Reason, RecordHash, RecordId, Sequence, StationId};
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Metadata, Record};
 use qfzz_ledger_core::score::Score;
@@ -36,10 +37,10 @@ use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
     BannedPeer, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust,
-    Head, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, Trouble, Trust, UserTrust, Verification,
-    Voice,
+    Head, ImportFormat, Imported, Invitation, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status,
+    Trouble, Trust, UserTrust, Verification, Voice,
 };
-use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station};
+use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
 use super::server::{Handle, Limits, start};
 use crate::data_dir::ApiToken;
 use crate::events::Events;
@@ -192,6 +193,7 @@ impl Station for Fake {
             record_id: seen.batch.record_id(index),
             hash,
             batch_id: seen.batch.id(),
+            is_refused: false,
         });
         let receipts = receipts.collect();
         self.with(|state| {
@@ -244,6 +246,22 @@ impl Station for Fake {
         Ok(vec![report()])
     }
 
+    async fn content_scores(&self, contents: Vec<(Id, Id)>) -> Result<Vec<Score>, PortError> {
+        self.obey().await?;
+        // A content's score stands in its id.
+        Ok(contents.iter().map(|(content, _)| content.as_str().parse().unwrap_or(Score::HALF)).collect())
+    }
+
+    async fn import(&self, mut file: Upload) -> Result<Imported, PortError> {
+        self.obey().await?;
+        let mut bytes = 0;
+        while let Some(chunk) = file.next().await {
+            bytes += chunk.map_err(|error| PortError::BrokeOff { reason: error.to_string() })?.len() as u64;
+        }
+        let source = "0".repeat(64);
+        Ok(Imported { format: ImportFormat::Chain, blocks: 1, records: bytes, source, metadata_left_out: 0 })
+    }
+
     async fn status(&self) -> Result<Status, PortError> {
         self.obey().await?;
         Ok(Status {
@@ -261,6 +279,7 @@ impl Station for Fake {
             synced: true,
             signing: true,
             verifying: None,
+            importing: None,
             mining: true,
             reorganisations: 3,
             data_bytes: Some(1_234),
@@ -295,6 +314,18 @@ impl Station for Fake {
         self.obey().await.map(|()| "qfzz1fake".to_owned())
     }
 
+    async fn say_of(&self, station: StationId, word: Word, reason: Reason) -> Result<Receipt, PortError> {
+        self.heed(format!("{word:?} {station} {reason}"));
+        let (record_id, hash) = (RecordId { station, sequence: Sequence::ZERO, index: 0 }, RecordHash::ZERO);
+        self.obey().await.map(|()| Receipt { record_id, hash, batch_id: BatchId::ZERO, is_refused: false })
+    }
+
+    async fn invite(&self, valid: Duration) -> Result<Invitation, PortError> {
+        self.heed(valid.as_millis());
+        let expires = now().saturating_add(i64::try_from(valid.as_millis()).expect("small"));
+        self.obey().await.map(|()| Invitation { ticket: "qfzz2fake".to_owned(), expires })
+    }
+
     async fn stations(&self) -> Result<Vec<StationInfo>, PortError> {
         self.obey().await?;
         let (station_id, name) = (self.0.key.station(), Name::new("fake").expect("a name"));
@@ -306,6 +337,9 @@ impl Station for Fake {
             records: 4,
             batches: 2,
             founder,
+            admitted: true,
+            vouched: founder,
+            expelled: false,
             connected,
             equivocated,
             equivocation,
@@ -410,6 +444,7 @@ impl Station for Fake {
             pending_records: 1,
             difficulty: self.0.rules.parameters().difficulty,
             is_valid: true,
+            chain_valid: true,
             indexed_records: 1,
             total_users: 2,
             work: Work::ZERO.plus(self.0.rules.parameters().difficulty.work()),
@@ -454,6 +489,7 @@ impl Station for Fake {
                 index: id.index,
                 block,
                 confirmations,
+                is_refused: false,
             })
         };
         Ok(self.with(|state| {

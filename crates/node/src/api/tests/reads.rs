@@ -58,7 +58,7 @@ async fn the_station_shows_itself() {
     assert_eq!((listed["station_id"].as_str(), listed["equivocated"].as_bool()), (Some(&station[..]), Some(true)));
     assert_eq!(listed["equivocation"], format!("{}.3.1", listed["station_id"].as_str().expect("a text")));
     let expected = json!({"chain_length": 1, "total_records": 4, "pending_records": 1, "difficulty": 2, "is_valid": true,
-        "indexed_records": 1, "total_users": 2, "work": 256, "head": head});
+        "chain_valid": true, "indexed_records": 1, "total_users": 2, "work": 256, "head": head});
     assert_eq!(api.get("/v1/chain").await.json(), expected);
     let verified = api.get("/v1/chain/verify").await;
     assert_eq!(

@@ -19,7 +19,7 @@ use super::super::links::Closed;
 use super::super::muxer::is_too_many_streams;
 use super::super::names::{Introduction, is_dialable, is_loopback, name_in, peer_of, station_of, without_peer};
 use super::super::peers::Federation;
-use super::super::session::{self, RequestFrame};
+use super::super::session::{self, FrameError, RequestFrame};
 use super::super::watch;
 use super::dials::{Dial, reply};
 use super::{Worker, jitter, wall_clock};
@@ -79,6 +79,7 @@ impl Worker {
             }
             BehaviourEvent::Sync(event) => self.on_session(event),
             BehaviourEvent::Genesis(event) => self.on_genesis(event),
+            BehaviourEvent::Invite(event) => self.on_invite(event),
             // The limits report nothing: their event types have no value.
         }
     }
@@ -336,7 +337,7 @@ impl Worker {
         }
         let (respond, answer) = oneshot::channel();
         self.answering.insert(id, None);
-        self.answers.push(answer.map(move |answer| (station, id, channel, answer.ok())).boxed());
+        self.answers.push(answer.map(move |answer| (station, Some(id), channel, answer.ok())).boxed());
         let respond = Responder { answer: respond, peer: station, untaken: self.untaken.clone() };
         self.outbox.push(NetworkEvent::Request { peer: station, data, respond });
     }
@@ -355,6 +356,36 @@ impl Worker {
         }
         // An error means that the newcomer has left.
         let _ = self.swarm.behaviour_mut().genesis.send_response(channel, self.genesis.clone());
+    }
+}
+
+impl Worker {
+    /// Hands an invitation to the owner, from whoever shows it.
+    fn on_invite(&mut self, event: session::Event) {
+        let session::Event::Message { peer, message: Message::Request { request, channel, .. }, .. } = event else {
+            return;
+        };
+        let Some(station) = station_of(&peer) else { return };
+        let proof = match request {
+            Ok(data) => <[u8; session::PROOF_BYTES]>::try_from(data).map_err(|_| FrameError::Truncated),
+            Err(error) => Err(error),
+        };
+        let proof = match proof {
+            Ok(proof) => proof,
+            Err(error) => return self.leave(station, Misconduct::MalformedRequest(error)),
+        };
+        let now = Instant::now();
+        if self.links.get_mut(station).is_some_and(|link| !link.conduct().showed_invitation(now)) {
+            return self.leave(station, Misconduct::InvitationFlood);
+        }
+        let has_room = self.answers.len() < MAX_UNANSWERED;
+        if !(has_room && self.links.get_mut(station).is_some_and(|link| link.conduct().asked())) {
+            return;
+        }
+        let (respond, answer) = oneshot::channel();
+        self.answers.push(answer.map(move |answer| (station, None, channel, answer.ok())).boxed());
+        let respond = Responder { answer: respond, peer: station, untaken: self.untaken.clone() };
+        self.outbox.push(NetworkEvent::Invitation { peer: station, proof, respond });
     }
 }
 

@@ -98,7 +98,9 @@ impl<R: LedgerRead> State<R> {
         for (token, count) in submissions {
             effects.push(Effect::Reply(token, Reply::Submitted(receipts.by_ref().take(count).collect())));
         }
-        effects.extend(batches.iter().cloned().map(Effect::PublishBatch));
+        if self.may_publish()? {
+            effects.extend(batches.iter().cloned().map(Effect::PublishBatch));
+        }
         effects.extend(record_events(&batches));
         Ok(())
     }

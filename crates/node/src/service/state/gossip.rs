@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{Announcement, VerifiedBlock};
 use qfzz_ledger_core::chain::ChainError;
+use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Sequence, StationId};
 use qfzz_ledger_core::ledger::{Assembled, BatchOutcome, BlockRefusal};
 use qfzz_ledger_core::limits::{MAX_CLOCK_SKEW_MS, MAX_HELD, MAX_ORPHANS, ORPHAN_FOR_MS};
@@ -186,14 +187,16 @@ impl<R: LedgerRead> State<R> {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ReadError> {
+        if self.holds_stranger(from, data, now, effects)? {
+            effects.push(Effect::Verdict(message, Verdict::Ignore));
+            return Ok(());
+        }
         let outcome = match SignedBatch::decode(data) {
             Ok(batch) => {
                 let (place, id) = (batch.place(), batch.id(self.ledger.rules()));
                 let outcome = self.ledger.add_batch(batch, now)?;
                 if let BatchOutcome::Gap { from: missing } = outcome {
-                    if self.gossip.may_ask_for_log(place.0, now) {
-                        effects.push(Effect::FetchLog { peer: from, station: place.0, from: missing });
-                    }
+                    self.ask_for_log(from, place.0, missing, now, effects);
                     if self.gossip.owe(Awaiting::Batch(id), message, now) {
                         return Ok(());
                     }
@@ -210,6 +213,7 @@ impl<R: LedgerRead> State<R> {
             | BatchOutcome::Taken
             | BatchOutcome::Gap { .. }
             | BatchOutcome::Ahead
+            | BatchOutcome::NotAdmitted
             | BatchOutcome::TooFar
             | BatchOutcome::Unlinked
             | BatchOutcome::Full => Verdict::Ignore,
@@ -239,8 +243,22 @@ impl<R: LedgerRead> State<R> {
         Ok(())
     }
 
+    /// Asks a peer for what is missing of a log from `missing` on, unless that is under way.
+    pub(super) fn ask_for_log(
+        &mut self,
+        peer: StationId,
+        station: StationId,
+        missing: Sequence,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.gossip.may_ask_for_log(station, now) {
+            effects.push(Effect::FetchLog { peer, station, from: missing });
+        }
+    }
+
     /// The verdict on something invalid, and what it costs the sender.
-    fn judge(
+    pub(super) fn judge(
         &mut self,
         severity: Severity,
         from: StationId,
@@ -361,6 +379,10 @@ impl<R: LedgerRead> State<R> {
             }
             // Who sent it on may not have connected that block, and then cannot know.
             Err(BlockRefusal::Chain(ChainError::Invalid { .. })) => return Ok(Some(Verdict::Ignore)),
+            Err(BlockRefusal::Connect(ConnectError::NotAdmitted { .. })) => {
+                self.measure(from, encoded_len(&announcement), now, effects)?;
+                return Ok(Some(Verdict::Ignore));
+            }
             // Whoever has another head passes it on unseen: only the producer is answerable.
             Err(BlockRefusal::Connect(ConnectError::Reveal { .. } | ConnectError::Introduction { .. })) => {
                 return Ok(Some(Verdict::Ignore));
@@ -491,6 +513,7 @@ impl<R: LedgerRead> State<R> {
         }
         self.gossip.asked_logs.retain(|_, since| now.since(*since) < LOG_PAUSE_MS);
         self.gossip.orphans.expire(now);
+        self.strangers.expire(now);
         self.gossip.incomplete.retain(|_, incomplete| now.since(incomplete.since) < ORPHAN_FOR_MS);
         let is_due = |_: &BlockHash, incomplete: &mut Incomplete| incomplete.again_at.is_some_and(|at| at <= now);
         let due: Vec<_> = self.gossip.incomplete.extract_if(.., is_due).collect();

@@ -129,6 +129,7 @@ impl<R: LedgerRead> State<R> {
                 self.mining.job = Some(template);
             }
             Err(NoBlock::NothingPending) => self.reply_to_asked(effects, || Reply::Mined(None)),
+            Err(NoBlock::NotAdmitted) => self.reply_to_asked(effects, || Reply::NotMined(NoBlock::NotAdmitted)),
             Err(NoBlock::RevealsUsedUp) => {
                 self.mining.is_used_up = true;
                 self.reply_to_asked(effects, || Reply::NotMined(NoBlock::RevealsUsedUp));

@@ -2,7 +2,7 @@
 //!
 //! Pure: [`State::handle`] takes what happened and the time, and returns what is to be done. The same code runs in
 //! the daemon and in the simulator. Each concern has its file: `clients` (records and queries), `gossip`, `mining`,
-//! `signing` (whether it may), `accusing` (who equivocated), `syncing`.
+//! `signing` (whether it may), `accusing` (who equivocated), `strangers` (who is not admitted), `syncing`.
 
 mod accusing;
 mod clients;
@@ -10,6 +10,7 @@ mod disk;
 mod gossip;
 mod mining;
 mod signing;
+mod strangers;
 mod syncing;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use clients::Clients;
 use gossip::Gossip;
 use mining::Mining;
 use signing::{Change, Signing};
+use strangers::Strangers;
 use syncing::Syncing;
 
 pub use mining::MiningConfig;
@@ -62,6 +64,7 @@ pub struct State<R> {
     mining: Mining,
     signing: Signing,
     accusing: Accusing,
+    strangers: Strangers,
     syncing: Syncing,
     is_disk_full: bool,
     reorganisations: u64,
@@ -78,6 +81,7 @@ impl<R: LedgerRead> State<R> {
             mining: Mining::new(config.mining),
             signing: Signing::new(config.run, config.hold),
             accusing: Accusing::default(),
+            strangers: Strangers::default(),
             syncing: Syncing::new(config.sync),
             is_disk_full: false,
             reorganisations: 0,
@@ -227,6 +231,8 @@ impl<R: LedgerRead> State<R> {
             let newest = self.ledger.pool().log_from(&own, Sequence::ZERO).last().cloned();
             effects.extend(newest.map(Effect::PublishBatch));
         }
+        self.strangers.leave_out(outcome.left_out, now);
+        self.admit_strangers(now, effects)?;
         self.attach_orphans(&parents, now, effects)
     }
 }

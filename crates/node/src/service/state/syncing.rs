@@ -153,6 +153,7 @@ impl<R: LedgerRead> State<R> {
         self.syncing.slow.remove(&peer);
         self.syncing.ended.remove(&peer);
         self.gossip.disconnected(&peer);
+        self.strangers.disconnected(&peer);
     }
 
     /// Whether a sync that has taken long should end here, because others wait for their turn.
@@ -336,12 +337,26 @@ impl<R: LedgerRead> State<R> {
         hashes.into_iter().filter(|hash| !self.ledger.chain().contains(hash)).collect()
     }
 
-    /// Where these stations' logs end here, with what is pending; in order.
+    /// Where these stations' logs end here, with what is pending; in order. `None` of a station that is not admitted:
+    /// nothing of it is taken in, but of this one's own log.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn log_ends(&self, stations: &[StationId]) -> Result<Vec<LogEnd>, ReadError> {
-        stations.iter().map(|station| self.ledger.log_end(station)).collect()
+    pub fn log_ends(&self, stations: &[StationId]) -> Result<Vec<Option<LogEnd>>, ReadError> {
+        let end = |station: &StationId| {
+            let is_wanted = *station == self.ledger.own().station() || self.ledger.is_admitted(station)?;
+            Ok(if is_wanted { Some(self.ledger.log_end(station)?) } else { None })
+        };
+        stations.iter().map(end).collect()
+    }
+
+    /// Whether a station may produce a block on `parent`; true where the state after that is not known, which is that
+    /// of the head alone.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn may_produce(&self, parent: &BlockHash, producer: &StationId) -> Result<bool, ReadError> {
+        Ok(self.ledger.chain().head() != *parent || self.ledger.is_admitted(producer)?)
     }
 }
 

@@ -271,7 +271,7 @@ fn mine<R: LedgerRead>(ledger: &mut Ledger<R>, rules: &Rules, now: i64) -> (Veri
     let (introduction, template) = ledger.template(at(now)).unwrap();
     let template = template.unwrap();
     let header = solve(rules, &template);
-    let (block, BlocksOutcome { transitions, refused }) = ledger.mined(template, header, at(now)).unwrap();
+    let (block, BlocksOutcome { transitions, refused, .. }) = ledger.mined(template, header, at(now)).unwrap();
     assert_eq!(refused, None);
     (block.unwrap(), introduction.into_iter().chain(transitions).collect())
 }
