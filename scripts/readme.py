@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the commands of README.md, so that the page stays true.
+"""Runs the commands of README.md and docs/guide.md, so that the pages stay true.
 
 Every fenced block of shell says what becomes of it:
 
@@ -23,6 +23,8 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# The pages, in the order in which they are run: the first one builds the program that the others call.
+PAGES = ("README.md", "docs/guide.md")
 # Seconds: for an answer, for a daemon to serve, for a daemon to stop, for any other command (a build among them).
 ANSWER_LIMIT, START_LIMIT, STOP_LIMIT, COMMAND_LIMIT = 15, 20, 10, 1_200
 POLL = 0.1
@@ -200,12 +202,13 @@ def main():
 
     signal.signal(signal.SIGTERM, on_terminate)
     try:
-        found = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
-        walk(found, (ROOT / "scripts/check.sh").read_text(encoding="utf-8"))
+        for page in PAGES:
+            found = blocks((ROOT / page).read_text(encoding="utf-8"))
+            walk(found, (ROOT / "scripts/check.sh").read_text(encoding="utf-8"))
+            print(f"readme: {sum(len(commands) for _, commands in found)} commands of {page} hold")
     except (Failed, subprocess.TimeoutExpired) as failure:
-        print(f"readme: {failure}", file=sys.stderr)
+        print(f"readme: {page}: {failure}", file=sys.stderr)
         return 1
-    print(f"readme: {sum(len(commands) for _, commands in found)} commands hold")
     return 0
 
 

@@ -248,8 +248,8 @@ fn records_root(rules: &Rules, station: &StationId, sequence: Sequence, records:
 }
 
 impl Record {
-    /// Judges the record by itself and genesis alone: an action must be in the table, with the table's delta; a proof
-    /// must prove what it says.
+    /// Judges the record by itself and genesis alone: an action must be in the table, with the table's delta; a
+    /// dataset must keep the dataset rules; a proof must prove what it says.
     ///
     /// # Errors
     /// [`RecordError`].
@@ -262,7 +262,12 @@ impl Record {
                 }
                 Some(_) => Ok(()),
             },
-            Self::ContentAdded(_) | Self::ContentVerified(_) | Self::ContentReported(_) => Ok(()),
+            Self::DatasetRegistered(dataset) => Ok(rules.parameters().datasets.check(dataset)?),
+            Self::ContentAdded(_)
+            | Self::ContentVerified(_)
+            | Self::ContentReported(_)
+            | Self::DatasetVerified(_)
+            | Self::DatasetRated(_) => Ok(()),
             Self::BatchEquivocation(proof) => Ok(proof.check(rules)?),
             Self::StationAdmitted(admitted) => {
                 let is_hybrid = rules.parameters().signatures == SignatureScheme::Hybrid;

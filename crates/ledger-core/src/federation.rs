@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::codec::{self, CodecError, Decode, Encode, decode, encode, encode_onto};
 use crate::crypto::{Tag, TaggedHash};
+use crate::dataset::DatasetRules;
 use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
 use crate::ids::{BatchId, BlockHash, FederationId, Height, Id, Name, RecordHash, Sequence, StationId};
 use crate::limits::{
@@ -12,7 +13,7 @@ use crate::limits::{
 };
 use crate::pow::NonceSearch;
 use crate::record::Record;
-use crate::score::{Delta, Score};
+use crate::score::Delta;
 use crate::sha::BLOCK_BYTES;
 use crate::time::Timestamp;
 
@@ -53,15 +54,6 @@ pub struct Founder {
     pub station: StationId,
     /// The hash of its ML-DSA key, exactly under [`SignatureScheme::Hybrid`].
     pub ml_dsa_key_hash: Option<[u8; 32]>,
-}
-
-/// Which datasets may be registered.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct DatasetRules {
-    /// The licences that are accepted, in ascending order.
-    pub licenses: Vec<Id>,
-    /// The lowest quality that is accepted.
-    pub min_quality: Score,
 }
 
 /// Limits that bind validity; none may pass the protocol's own ([`crate::limits`]).
@@ -124,10 +116,6 @@ const GUIDE_ACTIONS: [(&str, i32); 5] = [
     ("verification", 20_000),
 ];
 
-/// The licences accepted by default (SPDX), in ascending order.
-const DEFAULT_LICENSES: [&str; 7] =
-    ["CC-BY-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "CC-BY-SA-4.0", "CC0-1.0", "MIT", "PDDL-1.0"];
-
 impl Parameters {
     /// An open federation with the guide's actions and default difficulty, founded by one station.
     pub fn new(name: Name, founder: StationId, created_at: Timestamp) -> Self {
@@ -143,10 +131,7 @@ impl Parameters {
             founders: vec![Founder { station: founder, ml_dsa_key_hash: None }],
             finality: Finality::Off,
             actions: GUIDE_ACTIONS.iter().map(|(name, millionths)| (id(name), delta(*millionths))).collect(),
-            datasets: DatasetRules {
-                licenses: DEFAULT_LICENSES.iter().map(|name| id(name)).collect(),
-                min_quality: Score::ZERO,
-            },
+            datasets: DatasetRules::default(),
             limits: Limits::default(),
         }
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use smol_str::SmolStr;
 
 use crate::codec::{Decode, Encode, code_text};
-use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
+use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES, MAX_TEXT_BYTES};
 
 /// Why a text is not what it should name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +111,15 @@ text!(
 );
 
 text!(
+    /// A short text about a dataset: as an [`Id`], but it may be empty.
+    Label, empty: true, limit: MAX_ID_BYTES
+);
+text!(
+    /// Some words about a dataset: 0..=1,024 bytes of UTF-8 without control characters.
+    Text, empty: true, limit: MAX_TEXT_BYTES
+);
+
+text!(
     /// Why founders admit or expel a station: 0..=128 bytes of UTF-8 without control characters.
     Reason, empty: true, limit: MAX_ID_BYTES
 );
@@ -195,6 +204,11 @@ hash!(
 hash!(
     /// The hash of a federation's genesis block. Part of everything that its stations sign.
     FederationId
+);
+
+hash!(
+    /// The SHA-256 of a dataset's bytes, without any tag: what `sha256sum` prints.
+    ContentHash
 );
 
 /// A station: its Ed25519 public key, shown as the libp2p peer id of that key.

@@ -7,6 +7,7 @@
 //! ids time score limits        what things are called, and their bounds
 //! codec crypto merkle          the only bytes and hashes
 //! batch_header equivocation    what an author signs, and the proof that it signed a place twice
+//! dataset license              what is known of a dataset, and which are accepted
 //! record batch own_log         what one station signs: its log
 //! header federation pow        genesis, rules, proof of work
 //! reveal block                 what a producer seals
@@ -72,6 +73,10 @@
 //! let statistics = network.get_statistics()?;
 //! assert_eq!((statistics.chain_length, statistics.total_records), (4, 12));
 //! assert_eq!((statistics.indexed_records, statistics.total_users), (4, 1));
+//! let stats = network.get_chain_stats()?;
+//! assert_eq!((stats.chain_length, stats.total_users, stats.chain_valid), (4, 1, true));
+//! assert_eq!(network.get_block(network.get_chain_length() - 1)?, Some(network.get_latest_block()?));
+//! assert_eq!(network.get_block(0)?.map(|genesis| genesis.records().count()), Some(0));
 //! assert_eq!(network.export_chain()?.len(), 3);
 //! # Ok(())
 //! # }
@@ -83,6 +88,7 @@ pub mod block;
 pub mod chain;
 pub mod codec;
 pub mod crypto;
+pub mod dataset;
 pub mod equivocation;
 pub mod evidence;
 pub mod federation;
@@ -91,6 +97,7 @@ pub mod header;
 pub mod held;
 pub mod ids;
 pub mod ledger;
+pub mod license;
 pub mod limits;
 pub mod memory;
 pub mod mempool;

@@ -12,6 +12,12 @@ pub const MAX_NAME_BYTES: usize = 64;
 /// Bytes of a record's metadata, at most. Opaque to validity, so it costs every station disk.
 pub const MAX_METADATA_BYTES: usize = 4 * 1024;
 
+/// Bytes of a dataset's description or source, at most.
+pub const MAX_TEXT_BYTES: usize = 1024;
+
+/// Tags of a dataset, at most: with texts of full length its record has 5 KiB.
+pub const MAX_DATASET_TAGS: usize = 16;
+
 /// Records in one batch, at most: one signature then costs less than hashing what it covers.
 pub const MAX_BATCH_RECORDS: u16 = 256;
 

@@ -104,6 +104,8 @@ pub struct Mempool {
     ids: HashMap<BatchId, (StationId, Sequence)>,
     subjects: BTreeSet<Mention>,
     hasher: RandomState,
+    /// Where registrations of datasets wait: the log's number, the batch, the index in it.
+    registrations: BTreeSet<(u64, Sequence, u16)>,
     /// Stations that a pending record proves to have equivocated, each with the number of such records.
     accused: HashMap<StationId, usize>,
     /// Logs with records by when the first of them came.
@@ -128,6 +130,7 @@ impl Mempool {
             ids: HashMap::new(),
             subjects: BTreeSet::new(),
             hasher: RandomState::new(),
+            registrations: BTreeSet::new(),
             accused: HashMap::new(),
             by_age: BTreeSet::new(),
             digest: OnceLock::new(),
@@ -262,6 +265,7 @@ impl Mempool {
         for (subject, index) in subjects_of(batch) {
             self.subjects.insert((self.hasher.hash_one(&subject), number, sequence, index));
         }
+        self.registrations.extend(registrations_of(batch).map(|index| (number, sequence, index)));
         self.numbers.insert(number, station);
         let new = Log { number, batches: VecDeque::new(), bytes: 0, oldest: None, is_on_chain };
         let log = self.logs.entry(station).or_insert(new);
@@ -346,6 +350,9 @@ impl Mempool {
         self.records -= batch.records().len() as u64;
         for (subject, index) in subjects_of(batch) {
             self.subjects.remove(&(self.hasher.hash_one(&subject), number, batch.sequence(), index));
+        }
+        for index in registrations_of(batch) {
+            self.registrations.remove(&(number, batch.sequence(), index));
         }
         for accused in accused_by(batch) {
             if let Some(count) = self.accused.get_mut(&accused) {
@@ -467,6 +474,20 @@ impl Mempool {
         found.into_iter().map(|(_, record)| record).collect()
     }
 
+    /// How many registrations of datasets wait.
+    pub fn registration_count(&self) -> usize {
+        self.registrations.len()
+    }
+
+    /// The registrations of datasets that wait from the `first` on, logs by arrival, each with its batch and its index
+    /// there.
+    pub fn registrations_from(&self, first: usize) -> impl Iterator<Item = (&VerifiedBatch, u16)> {
+        self.registrations
+            .iter()
+            .skip(first)
+            .filter_map(|(number, sequence, index)| Some((self.batch(self.numbers.get(number)?, *sequence)?, *index)))
+    }
+
     /// The batches of the next block, in order: `first` (the producer's introduction) before all, then pool order.
     ///
     /// When one doesn't fit or is dated after `latest`, its station's later ones are skipped too; new stations take at
@@ -519,13 +540,19 @@ fn subjects(record: &Record) -> impl Iterator<Item = Subject> {
     let subject = record.subject();
     let creator = match &subject {
         Some(Subject::Content { creator_id, .. }) => Some(Subject::Creator(creator_id.clone())),
-        Some(Subject::User(_) | Subject::Creator(_)) | None => None,
+        Some(Subject::User(_) | Subject::Creator(_) | Subject::Dataset(_)) | None => None,
     };
     subject.into_iter().chain(creator)
 }
 
 fn is_about(record: &Record, subject: &Subject) -> bool {
     subjects(record).any(|other| other == *subject)
+}
+
+/// The indexes of a batch's records that register a dataset.
+fn registrations_of(batch: &VerifiedBatch) -> impl Iterator<Item = u16> {
+    let all = (0..).zip(batch.records());
+    all.filter(|(_, record)| matches!(record, Record::DatasetRegistered(_))).map(|(index, _)| index)
 }
 
 /// The stations that a batch's records prove to have equivocated.

@@ -2,13 +2,18 @@
 //!
 //! The daemon uses [`Ledger`] with a store on disk; this is the same ledger for programs and for trying things out.
 
+mod block;
+mod datasets;
+
 use std::sync::Arc;
+
+pub use block::Block;
 
 use crate::block::{SignedBlock, VerifiedBlock};
 use crate::crypto::StationKey;
 use crate::federation::{Genesis, GenesisError, Parameters, Rules};
 use crate::header::Difficulty;
-use crate::ids::{BlockHash, Height, Id, IdError, Name};
+use crate::ids::{BlockHash, Height, Id, IdError, Name, Target};
 use crate::ledger::{BlockRefusal, Ledger, NoBlock, Transition};
 use crate::memory::MemoryStore;
 use crate::overlay::LedgerRead;
@@ -69,6 +74,19 @@ pub struct Statistics {
     pub total_users: u64,
 }
 
+/// The figures that the guide's `get_chain_stats` gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainStats {
+    /// Blocks, genesis included.
+    pub chain_length: u64,
+    /// Records that wait for a block.
+    pub pending_records: u64,
+    /// Distinct users on the chain.
+    pub total_users: u64,
+    /// Whether the whole chain verifies.
+    pub chain_valid: bool,
+}
+
 /// One station's trust network in memory. Times are arguments: the ledger has no clock.
 pub struct BlockchainTrustNetwork {
     ledger: Ledger<MemoryStore>,
@@ -106,8 +124,12 @@ impl BlockchainTrustNetwork {
     }
 
     fn add(&mut self, record: Record, now: Timestamp) -> Result<(), NetworkError> {
-        record.check(self.ledger.rules())?;
-        let transition = self.ledger.sign(vec![record], now)?;
+        self.add_all(vec![record], now)
+    }
+
+    fn add_all(&mut self, records: Vec<Record>, now: Timestamp) -> Result<(), NetworkError> {
+        records.iter().try_for_each(|record| record.check(self.ledger.rules()))?;
+        let transition = self.ledger.sign(records, now)?;
         self.commit(transition);
         Ok(())
     }
@@ -123,11 +145,17 @@ impl BlockchainTrustNetwork {
         target: &str,
         now: Timestamp,
     ) -> Result<(), NetworkError> {
+        let action = self.user_action(user, action, target, now)?;
+        self.add(action, now)
+    }
+
+    /// The record of an action, with the federation's delta.
+    fn user_action(&self, user: &str, action: &str, target: &str, now: Timestamp) -> Result<Record, NetworkError> {
         let action = Id::new(action)?;
         let unknown = || RecordError::UnknownAction { action: action.clone() };
         let trust_delta = self.ledger.rules().delta_of(&action).ok_or_else(unknown)?;
-        let (user_id, target) = (Id::new(user)?, crate::ids::Target::new(target)?);
-        self.add(Record::UserAction(UserAction { user_id, action, target, trust_delta, timestamp: now }), now)
+        let (user_id, target) = (Id::new(user)?, Target::new(target)?);
+        Ok(Record::UserAction(UserAction { user_id, action, target, trust_delta, timestamp: now }))
     }
 
     /// A content exists, with a score while nobody has verified or reported it.
@@ -262,18 +290,44 @@ impl BlockchainTrustNetwork {
         self.ledger.chain().height().get() + 1
     }
 
-    /// The block at an index above genesis, which has no body.
+    /// The guide's short statistics.
     ///
     /// # Errors
     /// [`NetworkError`].
-    pub fn get_block(&self, index: u64) -> Result<Option<VerifiedBlock>, NetworkError> {
-        let Some(hash) = self.ledger.chain().at(Height::new(index)) else { return Ok(None) };
-        Ok(self.ledger.read().block(&hash)?)
+    pub fn get_chain_stats(&self) -> Result<ChainStats, NetworkError> {
+        let Statistics { chain_length, pending_records, total_users, is_valid, .. } = self.get_statistics()?;
+        Ok(ChainStats { chain_length, pending_records, total_users, chain_valid: is_valid })
     }
 
-    /// The head's hash.
-    pub fn get_latest_block(&self) -> BlockHash {
-        self.ledger.chain().head()
+    /// The block at an index; genesis has 0. `None` beyond the head.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub fn get_block(&self, index: u64) -> Result<Option<Block>, NetworkError> {
+        match self.ledger.chain().at(Height::new(index)) {
+            Some(hash) => self.block(&hash).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The newest block.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub fn get_latest_block(&self) -> Result<Block, NetworkError> {
+        self.block(&self.ledger.chain().head())
+    }
+
+    fn block(&self, hash: &BlockHash) -> Result<Block, NetworkError> {
+        let rules = self.ledger.rules();
+        if *hash == rules.genesis_hash() {
+            return Ok(Block::genesis(rules));
+        }
+        Ok(self.verified(hash)?.into())
+    }
+
+    fn verified(&self, hash: &BlockHash) -> Result<VerifiedBlock, NetworkError> {
+        Ok(self.ledger.read().block(hash)?.ok_or(ReadError::Damaged { what: "a block" })?)
     }
 
     /// The blocks above genesis, with all that is needed to verify them again.
@@ -283,8 +337,8 @@ impl BlockchainTrustNetwork {
     pub fn export_chain(&self) -> Result<Vec<SignedBlock>, NetworkError> {
         let mut blocks = Vec::new();
         for index in 1..self.get_chain_length() {
-            let block = self.get_block(index)?.ok_or(ReadError::Damaged { what: "a block" })?;
-            blocks.push(block.to_signed());
+            let hash = self.ledger.chain().at(Height::new(index)).ok_or(ReadError::Damaged { what: "a block" })?;
+            blocks.push(self.verified(&hash)?.to_signed());
         }
         Ok(blocks)
     }

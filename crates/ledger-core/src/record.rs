@@ -1,16 +1,17 @@
-//! Trust records: what a station says about a user, a content or another station (protocol, section 2).
+//! Trust records: what a station says about a user, a content, a dataset or another station (protocol, section 2).
 //!
 //! A record is valid by itself: judged by the record and genesis alone. What depends on state makes a record without
 //! effect, never an invalid one, for an invalid record would stop its station's log for ever.
 
 use crate::codec::{Decode, Encode, decode_through, tagged};
+use crate::dataset::{DatasetError, DatasetRated, DatasetRegistered, DatasetVerified};
 use crate::equivocation::{BatchEquivocation, EquivocationError};
 use crate::ids::{Id, Reason, StationId, Target};
 use crate::limits::MAX_METADATA_BYTES;
 use crate::score::{Delta, Score};
 use crate::time::Timestamp;
 
-/// One trust statement. The tags of its encoding are the protocol's kinds; 4 to 7 and 9 are reserved.
+/// One trust statement. The tags of its encoding are the protocol's kinds; 7 and 9 are reserved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// Kind 0: a user did something; moves the user's score by the action's delta.
@@ -21,6 +22,12 @@ pub enum Record {
     ContentVerified(ContentRef),
     /// Kind 3: a content was reported.
     ContentReported(ContentRef),
+    /// Kind 4: a dataset exists; the first registration stands.
+    DatasetRegistered(Box<DatasetRegistered>),
+    /// Kind 5: somebody computed a dataset's SHA-256.
+    DatasetVerified(DatasetVerified),
+    /// Kind 6: somebody rated a dataset.
+    DatasetRated(DatasetRated),
     /// Kind 8: a station signed two batches for one place of its log; its opinions count for nothing from then on.
     BatchEquivocation(Box<BatchEquivocation>),
     /// Kind 10: a founder admits a station. Without effect by anybody else, and where admission is open.
@@ -34,6 +41,9 @@ tagged!(Record {
     1 => ContentAdded,
     2 => ContentVerified,
     3 => ContentReported,
+    4 => DatasetRegistered,
+    5 => DatasetVerified,
+    6 => DatasetRated,
     8 => BatchEquivocation,
     10 => StationAdmitted,
     11 => StationExpelled,
@@ -150,10 +160,12 @@ pub enum Subject {
     },
     /// A creator: all the contents of one maker.
     Creator(Id),
+    /// A dataset.
+    Dataset(Id),
 }
 
 impl Record {
-    /// What this record is about: a user, or a content; `None` of what is about a station.
+    /// What this record is about: a user, a content or a dataset; `None` of what is about a station.
     pub fn subject(&self) -> Option<Subject> {
         let content = |creator_id: &Id, content_id: &Id| Subject::Content {
             creator_id: creator_id.clone(),
@@ -165,6 +177,9 @@ impl Record {
             Self::ContentVerified(named) | Self::ContentReported(named) => {
                 Some(content(&named.creator_id, &named.content_id))
             }
+            Self::DatasetRegistered(dataset) => Some(Subject::Dataset(dataset.dataset_id.clone())),
+            Self::DatasetVerified(verified) => Some(Subject::Dataset(verified.dataset_id.clone())),
+            Self::DatasetRated(rated) => Some(Subject::Dataset(rated.dataset_id.clone())),
             Self::BatchEquivocation(_) | Self::StationAdmitted(_) | Self::StationExpelled(_) => None,
         }
     }
@@ -177,6 +192,9 @@ impl Record {
             | Self::ContentAdded(_)
             | Self::ContentVerified(_)
             | Self::ContentReported(_)
+            | Self::DatasetRegistered(_)
+            | Self::DatasetVerified(_)
+            | Self::DatasetRated(_)
             | Self::StationAdmitted(_)
             | Self::StationExpelled(_) => None,
         }
@@ -189,6 +207,9 @@ impl Record {
             Self::ContentAdded(_) => "content_added",
             Self::ContentVerified(_) => "content_verified",
             Self::ContentReported(_) => "content_reported",
+            Self::DatasetRegistered(_) => "dataset_registered",
+            Self::DatasetVerified(_) => "dataset_verified",
+            Self::DatasetRated(_) => "dataset_rated",
             Self::BatchEquivocation(_) => "batch_equivocation",
             Self::StationAdmitted(_) => "station_admitted",
             Self::StationExpelled(_) => "station_expelled",
@@ -213,10 +234,20 @@ pub enum RecordError {
         /// The delta of the action table.
         expected: Delta,
     },
+    /// A dataset that the federation's rules do not accept.
+    #[error(transparent)]
+    Dataset(Box<DatasetError>),
     /// A proof of equivocation that proves nothing.
     #[error("it proves no equivocation: {0}")]
     Equivocation(#[from] EquivocationError),
     /// An admission with the hash of an ML-DSA key where stations sign without one, or the other way round.
     #[error("an admission names the hash of an ML-DSA key exactly where the federation signs with `hybrid`")]
     KeyHash,
+}
+
+impl From<DatasetError> for RecordError {
+    /// Boxed: it is rare, and would make every refusal larger.
+    fn from(error: DatasetError) -> Self {
+        Self::Dataset(Box::new(error))
+    }
 }

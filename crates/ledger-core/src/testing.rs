@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::batch::{Introduction, SignedBatch, VerifiedBatch};
 use crate::block::{BlockError, SealedHeader, VerifiedBlock, batches_root};
 use crate::crypto::StationKey;
+use crate::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use crate::equivocation::BatchEquivocation;
 use crate::federation::{Admission, Genesis, Parameters, Rules};
 use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
-use crate::ids::{BlockHash, Height, Id, Name, Reason, Sequence, StationId, Target};
+use crate::ids::{BlockHash, ContentHash, Height, Id, Label, Name, Reason, Sequence, StationId, Target, Text};
 use crate::ledger::{Ledger, Template};
 use crate::memory::MemoryStore;
 use crate::mempool::LogEnd;
@@ -118,6 +119,35 @@ pub fn admits(station: StationId) -> Record {
 /// A founder wants a station expelled.
 pub fn expels(station: StationId) -> Record {
     Record::StationExpelled(StationExpelled { station, reason: Reason::new("spam").expect("a reason") })
+}
+
+/// The dataset was registered, with 32 times `byte` as SHA-256.
+pub fn dataset_registered(dataset: &str, byte: u8) -> Record {
+    Record::DatasetRegistered(Box::new(DatasetRegistered {
+        dataset_id: Id::new(dataset).expect("an id"),
+        name: Id::new("OpenMusic").expect("a name"),
+        license: Id::new("CC-BY-4.0").expect("a text"),
+        quality: Score::from_millionths(900_000).expect("in range"),
+        sha256: ContentHash::from_bytes([byte; 32]),
+        size: 1_024,
+        description: Text::new("Ω, and others").expect("short"),
+        source: Text::new("https://example.org/").expect("short"),
+        creator: Label::new("artist_001").expect("short"),
+        genre: Label::new("").expect("may be empty"),
+        tags: ["ambient", "live"].map(|tag| Id::new(tag).expect("short")).to_vec(),
+    }))
+}
+
+/// Somebody found 32 times `byte` as the dataset's SHA-256.
+pub fn dataset_verified(dataset: &str, byte: u8) -> Record {
+    let dataset_id = Id::new(dataset).expect("an id");
+    Record::DatasetVerified(DatasetVerified { dataset_id, sha256: ContentHash::from_bytes([byte; 32]) })
+}
+
+/// Somebody rated the dataset, in millionths.
+pub fn dataset_rated(dataset: &str, rating: u32) -> Record {
+    let dataset_id = Id::new(dataset).expect("an id");
+    Record::DatasetRated(DatasetRated { dataset_id, rating: Score::from_millionths(rating).expect("in range") })
 }
 
 /// The record that proves with two batches of one place that their author equivocated.

@@ -9,6 +9,7 @@ use qfzz_ledger_core::batch::{BatchHeader, Introduction, SignedBatch, SignedBatc
 use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock, batches_root};
 use qfzz_ledger_core::codec::{Encode, encode};
 use qfzz_ledger_core::crypto::Signature;
+use qfzz_ledger_core::dataset::DatasetRules;
 use qfzz_ledger_core::equivocation::BatchEquivocation;
 use qfzz_ledger_core::federation::{Admission, Finality, Genesis, Parameters, Rules, SignatureScheme};
 use qfzz_ledger_core::header::{BLOCK_VERSION, BlockHeader, Difficulty};
@@ -16,11 +17,13 @@ use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, Reason, Record
 use qfzz_ledger_core::mempool::{Inserted, LogEnd, Mempool};
 use qfzz_ledger_core::merkle::InclusionProof;
 use qfzz_ledger_core::pow::NonceSearch;
-use qfzz_ledger_core::record::{ContentAdded, Metadata, Record, StationAdmitted, StationExpelled, UserAction};
+use qfzz_ledger_core::record::{ContentAdded, Metadata, Record, StationAdmitted, StationExpelled, Subject, UserAction};
 use qfzz_ledger_core::reveal::RevealStep;
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::state::Key;
-use qfzz_ledger_core::testing::{at, key, own_log, proof, reported, station, verified};
+use qfzz_ledger_core::testing::{
+    at, dataset_rated, dataset_registered, dataset_verified, key, own_log, proof, reported, station, verified,
+};
 use qfzz_ledger_core::verify::Verifier;
 
 const FROZEN: &str = include_str!("golden/vectors.txt");
@@ -136,6 +139,9 @@ fn vectors() -> Vectors {
     }
 
     let mut parameters = Parameters::new(Name::new("golden").expect("a name"), station(1), at(0));
+    // A federation keeps the rules in its genesis, whatever the defaults became since.
+    let licenses = ["CC-BY-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "CC-BY-SA-4.0", "CC0-1.0", "MIT", "PDDL-1.0"];
+    parameters.datasets = DatasetRules { licenses: licenses.map(id).to_vec(), min_quality: Score::ZERO };
     parameters.set_action(id("late"), Delta::from_millionths(-50_000).expect("in range"));
     vectors.encoded("parameters", &parameters);
     let mut others = parameters.clone();
@@ -212,14 +218,20 @@ fn vectors() -> Vectors {
         vectors.encoded(&format!("state.{number:02}.key"), key);
         vectors.encoded(&format!("state.{number:02}.value"), value.as_ref().expect("present"));
     }
-    equivocation_vectors(&mut vectors, &rules, chain, [&block_1, &block_2]);
+    let (chain, block_3) = equivocation_vectors(&mut vectors, &rules, chain, [&block_1, &block_2]);
+    dataset_vectors(&mut vectors, &rules, chain, &block_3);
     admission_vectors(&mut vectors);
     vectors
 }
 
 /// Both stations equivocate: station 1 by a second signature under its introduction, station 2 by another second batch.
 /// Station 1 proves it of station 2.
-fn equivocation_vectors(vectors: &mut Vectors, rules: &Rules, mut chain: Verifier<'_>, blocks: [&VerifiedBlock; 2]) {
+fn equivocation_vectors<'r>(
+    vectors: &mut Vectors,
+    rules: &'r Rules,
+    mut chain: Verifier<'r>,
+    blocks: [&VerifiedBlock; 2],
+) -> (Verifier<'r>, VerifiedBlock) {
     let [a0, a1, b0] = blocks[0].batches() else { panic!("three batches") };
     let b1 = &blocks[1].batches()[0];
     let second = Signature::from_bytes(hex::decode(SECOND_SIGNATURE).expect("hex"));
@@ -244,6 +256,42 @@ fn equivocation_vectors(vectors: &mut Vectors, rules: &Rules, mut chain: Verifie
         vectors.encoded(&format!("state.{name}.key"), &key);
         let value = chain.state().get(&key).and_then(Option::as_ref);
         vectors.encoded(&format!("state.{name}.value"), value.expect("the proof was applied"));
+    }
+    (chain, block_3)
+}
+
+/// Station 1 registers a dataset, twice; finds its SHA-256, and another one; rates it, and one that is unknown.
+fn dataset_vectors(vectors: &mut Vectors, rules: &Rules, mut chain: Verifier<'_>, block_3: &VerifiedBlock) {
+    vectors.encoded("dataset_rules", &DatasetRules::default());
+    let records = vec![
+        dataset_registered("ds_001", 0xab),
+        dataset_verified("ds_001", 0xab),
+        dataset_rated("ds_001", 800_000),
+        dataset_registered("ds_001", 0xcd),
+        dataset_verified("ds_001", 0xcd),
+        dataset_rated("ds_002", 800_000),
+    ];
+    for (kind, record) in (4..).zip(&records[..3]) {
+        vectors.encoded(&format!("record.{kind}"), record);
+    }
+    let a2 = &block_3.batches()[0];
+    let place = (Sequence::new(3), a2.id());
+    let a3 = SignedBatch::sign(rules, &key(1), place, block_3.hash(), at(8_000), None, records);
+    batch_vectors(vectors, rules, "a3", &a3);
+    let reveal = own_log(rules, 1).reveals().reveal(2, &block_3.header().reveal).expect("1,000 steps");
+    let sealed_4 = sealed(rules, 1, (3, block_3.hash()), reveal, std::slice::from_ref(&a3));
+    let block_4 = VerifiedBlock::assemble(rules, sealed_4, vec![a3]).expect("a valid block");
+    chain.next(block_4.to_signed()).expect("a valid chain");
+    let subject = Subject::Dataset(Id::new("ds_001").expect("an id"));
+    for (name, key) in [
+        ("dataset", Key::Subject(subject.clone(), 0)),
+        ("dataset_opinions", Key::Subject(subject, 1)),
+        ("datasets", Key::Datasets),
+        ("dataset_number", Key::DatasetNumber(0)),
+    ] {
+        vectors.encoded(&format!("state.{name}.key"), &key);
+        let value = chain.state().get(&key).and_then(Option::as_ref);
+        vectors.encoded(&format!("state.{name}.value"), value.expect("the dataset was registered"));
     }
 }
 

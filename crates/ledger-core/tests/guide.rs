@@ -1,14 +1,17 @@
 //! The guide's figures, through the facade and through two stations' ledgers.
 
 use qfzz_ledger_core::codec::encode;
-use qfzz_ledger_core::ids::{Height, Id};
+use qfzz_ledger_core::dataset::DatasetRegistered;
+use qfzz_ledger_core::ids::{ContentHash, Height, Id};
 use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::memory::MemoryStore;
 use qfzz_ledger_core::network::{BlockchainTrustNetwork, NetworkError};
-use qfzz_ledger_core::record::Subject;
+use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::score::{Band, Score};
 use qfzz_ledger_core::state::{OpinionDetail, Trust, opinion_of, opinions};
-use qfzz_ledger_core::testing::{Author, added, at, interaction, ledger, reported, rules, station, verified};
+use qfzz_ledger_core::testing::{
+    Author, added, at, dataset_registered, dataset_verified, interaction, ledger, reported, rules, station, verified,
+};
 
 fn score(text: &str) -> Score {
     text.parse().expect("a score")
@@ -105,10 +108,17 @@ fn the_chain_of_the_facade_verifies_until_it_is_touched() {
     for number in 0..3 {
         network.add_user_action("user", "rating", &format!("{number}"), at(number)).expect("in the table");
         let block = network.mine_pending_records(at(number)).expect("memory can be read").expect("a record");
-        assert_eq!(network.get_latest_block(), block.hash());
-        assert_eq!(network.get_block(number as u64 + 1), Ok(Some(block)));
+        let latest = network.get_latest_block().expect("memory can be read");
+        assert_eq!((latest.hash(), latest.records().count() as u64), (block.hash(), block.record_count()));
+        assert_eq!(network.get_block(number as u64 + 1), Ok(Some(latest)));
     }
     assert_eq!((network.get_chain_length(), network.is_chain_valid(), network.get_block(9)), (4, true, Ok(None)));
+    let genesis = network.get_block(0).expect("memory can be read").expect("there is one");
+    assert_eq!((genesis.index().get(), genesis.previous_hash(), genesis.records().count()), (0, None, 0));
+    let first = network.get_block(1).expect("memory can be read").expect("there is one");
+    assert_eq!(first.previous_hash(), Some(genesis.hash()));
+    let stats = network.get_chain_stats().expect("memory can be read");
+    assert_eq!((stats.chain_length, stats.pending_records, stats.chain_valid), (4, 0, true));
     let statistics = network.get_statistics().expect("memory can be read");
     assert_eq!((statistics.total_records, statistics.pending_records, statistics.difficulty), (3, 0, 1));
     assert_eq!((statistics.total_users, statistics.indexed_records, statistics.is_valid), (1, 0, true));
@@ -173,13 +183,35 @@ fn each_station_has_its_own_opinion_and_the_ledger_counts_all() {
 }
 
 #[test]
+fn a_dataset_is_registered_verified_and_rated_as_in_the_guide() {
+    let mut network = network();
+    let Record::DatasetRegistered(dataset) = dataset_registered("ds_001", 1) else { panic!("a dataset") };
+    let bytes = |byte| ContentHash::from_bytes([byte; 32]);
+    assert_eq!(network.verify_dataset_blockchain("ds_001", bytes(1), at(1)), Ok(false), "it is unknown");
+    assert_eq!(network.register_dataset(DatasetRegistered::clone(&dataset), at(1)), Ok(true));
+    assert_eq!(network.register_dataset(*dataset, at(1)), Ok(false), "it is registered");
+    assert_eq!(network.verify_dataset_blockchain("ds_001", bytes(2), at(2)), Ok(false), "another file");
+    assert_eq!(network.verify_dataset_blockchain("ds_001", bytes(1), at(2)), Ok(true));
+    assert_eq!(network.rate_dataset("ds_001", score("0.8"), "user_001", at(3)), Ok(true));
+    assert_eq!(network.rate_dataset("ds_002", score("0.8"), "user_001", at(3)), Ok(false), "it is unknown");
+    let found = network.get_dataset("ds_001").expect("a valid id");
+    assert_eq!((found.evidence.verifications, found.evidence.rating()), (1, Some(score("0.8"))));
+    assert_eq!(network.get_user_trust("user_001").map(|it| it.score), Ok(score("0.53")));
+    let system = network.get_user_trust("system").expect("a valid id");
+    assert_eq!((system.score, system.actions), (Score::HALF, 1), "no change for system actions");
+    assert_eq!(network.can_submit_dataset("user_001", score("0.7")), Ok(false));
+    assert_eq!(network.can_submit_dataset("user_001", score("0.53")), Ok(true));
+}
+
+#[test]
 fn opinions_of_many_stations_lie_in_values_of_at_most_4_kib() {
     let rules = rules();
     let (mut ledger, store) = ledger(&rules, 1);
     let mut parent = (Height::ZERO, rules.genesis_hash());
     for number in 2..=140 {
         let mut author = Author::new(&rules, number);
-        let records = vec![verified("track", "maker"), added("track", "maker", 1), interaction("u")];
+        let mut records = vec![verified("track", "maker"), added("track", "maker", 1), interaction("u")];
+        records.extend([dataset_registered("d", 1), dataset_verified("d", 1)]);
         let body = vec![author.batch(at(0), records)];
         let block = author.block(parent, 0, at(i64::from(number)), body);
         parent = (block.index(), block.hash());
@@ -187,7 +219,7 @@ fn opinions_of_many_stations_lie_in_values_of_at_most_4_kib() {
     }
     let longest = store.state().values().flatten().map(|value| encode(value).len()).max();
     assert!(longest.is_some_and(|bytes| bytes > 1_000 && bytes <= 4_096), "{longest:?}");
-    for subject in [Subject::User(id("u")), Subject::Creator(id("maker"))] {
+    for subject in [Subject::User(id("u")), Subject::Creator(id("maker")), Subject::Dataset(id("d"))] {
         let all = opinions(&rules, ledger.read(), &subject).expect("memory can be read").heard;
         let stations: Vec<_> = all.iter().map(|it| it.station).collect();
         assert_eq!(stations, (2..=140).map(station).collect::<Vec<_>>(), "in order of first appearance");

@@ -7,17 +7,21 @@ use qfzz_ledger_core::batch::{BatchError, BatchHeader, SignedBatch, VerifiedBatc
 use qfzz_ledger_core::block::{BlockError, SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::codec::{encode, encoded_len};
 use qfzz_ledger_core::crypto::Signature;
+use qfzz_ledger_core::dataset::{DatasetError, DatasetRegistered, DatasetRules};
 use qfzz_ledger_core::federation::{
     Admission, Finality, Genesis, GenesisError, Limits, Parameters, Rules, SignatureScheme,
 };
 use qfzz_ledger_core::header::{BlockHeader, Difficulty};
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequence};
+use qfzz_ledger_core::license::LicenseError;
 use qfzz_ledger_core::limits::{MAX_CLOCK_SKEW_MS, MAX_METADATA_BYTES};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::record::{ContentAdded, Metadata, Record, RecordError, UserAction};
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::severity::Severity;
-use qfzz_ledger_core::testing::{Author, at, interaction, key, own_log, rules, rules_with, station};
+use qfzz_ledger_core::testing::{
+    Author, at, dataset_registered, interaction, key, own_log, rules, rules_with, station,
+};
 
 fn id(text: &str) -> Id {
     Id::new(text).expect("an id")
@@ -162,6 +166,32 @@ fn a_user_action_has_the_delta_of_the_table() {
     let place = RecordId { station: station(2), sequence: Sequence::ZERO, index: 1 };
     let refused = batch.signed().clone().verify(&rules);
     assert_eq!(refused, Err(BatchError::Record { id: place, error: unknown }));
+}
+
+#[test]
+fn a_dataset_keeps_the_federations_rules() {
+    let rules = rules();
+    let with = |change: fn(&mut DatasetRegistered)| {
+        let Record::DatasetRegistered(mut dataset) = dataset_registered("d", 1) else { panic!("a dataset") };
+        change(&mut dataset);
+        Record::DatasetRegistered(dataset).check(&rules)
+    };
+    let quality = |millionths| Score::from_millionths(millionths).expect("in range");
+    assert_eq!(with(|it| it.quality = Score::from_millionths(700_000).expect("in range")), Ok(()));
+    assert_eq!(with(|it| it.license = id("MIT OR CC-BY-NC-4.0")), Ok(()));
+    assert_eq!(with(|it| it.tags = vec![id("t"); 16]), Ok(()));
+    let low = DatasetError::Quality { quality: quality(699_999), least: quality(700_000) };
+    assert_eq!(with(|it| it.quality = Score::from_millionths(699_999).expect("in range")), Err(low.into()));
+    let error = LicenseError::NotAllowed { license: "CC-BY-NC-4.0".to_owned() };
+    let unlisted = DatasetError::License { license: id("CC-BY-NC-4.0"), error };
+    assert_eq!(with(|it| it.license = id("CC-BY-NC-4.0")), Err(unlisted.into()));
+    let malformed = DatasetError::License { license: id("MIT,"), error: LicenseError::Malformed };
+    assert_eq!(with(|it| it.license = id("MIT,")), Err(malformed.into()));
+    assert_eq!(with(|it| it.tags = vec![id("t"); 17]), Err(DatasetError::Tags { count: 17 }.into()));
+    let lenient = rules_with(|it| it.datasets = DatasetRules { licenses: vec![id("X")], min_quality: Score::ZERO });
+    let Record::DatasetRegistered(mut dataset) = dataset_registered("d", 1) else { panic!("a dataset") };
+    (dataset.license, dataset.quality) = (id("X"), Score::ZERO);
+    assert_eq!(Record::DatasetRegistered(dataset).check(&lenient), Ok(()));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use libp2p::Multiaddr;
 use qfzz_ledger_core::ids::Name;
+use qfzz_ledger_core::score::Score;
 use serde::{Deserialize, Serialize};
 
 use crate::ticket::JoinTarget;
@@ -91,12 +92,18 @@ pub struct Sync {
     pub interval: Duration,
 }
 
-/// `trust.*`: how questions of trust are answered.
+/// `trust.*`: how questions of trust are answered, and whom this station trusts with what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trust {
     /// How opinions are combined where a question names no policy.
     #[serde(with = "text::one")]
     pub policy: TrustPolicy,
+    /// The score from which a user is trusted by the community; 0.8 by default.
+    #[serde(serialize_with = "text::decimal", deserialize_with = "text::one::deserialize")]
+    pub community_threshold: Score,
+    /// The score that a user needs to submit a dataset here; 0.7 by default.
+    #[serde(serialize_with = "text::decimal", deserialize_with = "text::one::deserialize")]
+    pub submit_threshold: Score,
 }
 
 /// `log.*`: what goes to standard error.
@@ -148,7 +155,8 @@ impl Default for Sync {
 
 impl Default for Trust {
     fn default() -> Self {
-        Self { policy: TrustPolicy::Mean }
+        let score = |millionths| Score::from_millionths(millionths).expect("in range");
+        Self { policy: TrustPolicy::Mean, community_threshold: score(800_000), submit_threshold: score(700_000) }
     }
 }
 

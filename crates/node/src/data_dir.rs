@@ -310,6 +310,16 @@ impl DataDir {
         files.iter().try_for_each(|path| remove_if_there(path))
     }
 
+    /// Removes what says how far this station's store and reveals had come, and that its federation may be left: another
+    /// store takes its place.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn forget_reach(&self) -> Result<(), DataDirError> {
+        let files = [self.reveal_cache_file(), self.provisional_file(), self.path.join("journal.mark")];
+        files.iter().try_for_each(|path| remove_if_there(path))
+    }
+
     /// Makes what only the operator may read private again: the directory and the secret files.
     ///
     /// # Errors

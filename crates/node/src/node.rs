@@ -5,7 +5,9 @@
 
 mod blocks;
 pub(crate) mod checkup;
+mod datasets;
 mod health;
+mod importing;
 mod joining;
 mod member;
 mod mending;
@@ -42,6 +44,7 @@ use crate::network;
 use crate::store::StoreError;
 use crate::ticket::Ticket;
 
+pub(crate) use blocks::CheckProgress;
 pub(crate) use member::Member;
 pub(crate) use station::StationHandle;
 
@@ -130,6 +133,10 @@ pub(crate) struct Shared {
     pub(crate) started_at: Timestamp,
     /// How far the check of the chain is that a caller asked for.
     pub(crate) checking: Arc<blocks::CheckProgress>,
+    /// How far the import is that is under way.
+    pub(crate) import_progress: Arc<CheckProgress>,
+    /// One import at a time.
+    importing: tokio::sync::Mutex<()>,
     /// How much room the data takes.
     pub(crate) meter: Arc<disk_space::Meter>,
     /// The federation that it takes part in, once there is one.
@@ -155,6 +162,8 @@ impl Shared {
             failing: health::FailingTargets::default(),
             started_at,
             checking: Arc::default(),
+            import_progress: Arc::default(),
+            importing: tokio::sync::Mutex::new(()),
             meter: Arc::default(),
             member: RwLock::new(None),
             joining: tokio::sync::Mutex::new(()),
@@ -193,6 +202,7 @@ impl Node {
     /// [`NodeError`]; nothing is left running then.
     pub async fn start(config: Config, dir: LockedDataDir, identity: Identity) -> Result<Self, NodeError> {
         let token = dir.token()?;
+        importing::tidy(&dir);
         let genesis = mending::genesis(&dir)?;
         let address = config.api.listen.get();
         let cannot_listen = |source| NodeError::Api { address, source };

@@ -7,12 +7,14 @@
 
 mod admission;
 mod connect;
+mod dataset;
 mod query;
 mod scratch;
 mod value;
 
 pub use admission::{AdmissionState, Founders, Standing, admission, is_vouched, roster_at, roster_len, standing};
 pub use connect::{ConnectError, Connected, connect};
+pub use dataset::{DatasetEvidence, DatasetLedger, DatasetOpinion, DatasetTrust, dataset_count, dataset_id};
 pub use query::{
     ContentTrust, CreatorTrust, Opinion, OpinionDetail, Opinions, Trust, UserTrust, opinion_of, opinions, station_id,
 };
@@ -47,6 +49,10 @@ pub enum Key {
     Equivocation(StationId),
     /// How many of the founders and of the stations with a batch on the branch equivocated.
     Equivocators,
+    /// How many datasets are registered.
+    Datasets,
+    /// The dataset with a number; numbers count from 0 in order of registration.
+    DatasetNumber(u32),
     /// [`AdmissionState`] of a station that a founder admitted or wanted expelled.
     Admission(StationId),
     /// The station that founders spoke of as the n-th, from 0.

@@ -1,5 +1,6 @@
-//! Answers: how far a user, a content or a creator is trusted, by the ledger and by each station.
+//! Answers: how far a user, a content, a creator or a dataset is trusted, by the ledger and by each station.
 
+use super::dataset::{DatasetEvidence, DatasetOpinion};
 use super::value::{ContentLedger, ContentOpinion, CreatorLedger, RecordPlace, UserOpinion, Value};
 use super::{
     Key, PendingRecord, ReadError, STATIONS_PER_GROUP, Scratch, StateRead, chain_state, equivocation, equivocators,
@@ -56,8 +57,8 @@ pub struct CreatorTrust {
 
 /// The state with pending records folded on top: what an answer shows.
 pub struct Trust<'a, R> {
-    read: &'a R,
-    rules: &'a Rules,
+    pub(super) read: &'a R,
+    pub(super) rules: &'a Rules,
 }
 
 impl<'a, R: StateRead> Trust<'a, R> {
@@ -145,7 +146,7 @@ impl<'a, R: StateRead> Trust<'a, R> {
 }
 
 /// Folds pending records; returns the numbers that their authors have in this scratch.
-fn fold<'r, R: StateRead>(
+pub(super) fn fold<'r, R: StateRead>(
     scratch: &mut Scratch<'_, R>,
     pending: impl IntoIterator<Item = PendingRecord<'r>>,
 ) -> Result<Vec<(u32, StationId)>, ReadError> {
@@ -167,7 +168,7 @@ pub struct Opinion {
     pub station: StationId,
     /// The score that follows from its records alone.
     pub score: Score,
-    /// User actions, or verifications and reports; with none it has no voice.
+    /// User actions, verifications and reports, or verifications and ratings; with none it has no voice.
     pub evidence: u64,
     /// What else it says.
     pub detail: OpinionDetail,
@@ -185,6 +186,8 @@ pub enum OpinionDetail {
         /// Contents of that creator that the station has a record about.
         contents: u64,
     },
+    /// Of a dataset: what the station found.
+    Dataset(DatasetEvidence),
 }
 
 /// The opinion of one station about `subject`; `None` where it has no record about it, or has equivocated.
@@ -253,6 +256,9 @@ fn read_group(read: &impl StateRead, subject: &Subject, group: u32) -> Result<Ve
         let evidence = it.verifications + it.reports;
         (it.station, make(it.score(), evidence, OpinionDetail::Content(it)))
     };
+    let of_dataset = |DatasetOpinion { station, evidence }: DatasetOpinion| {
+        (station, make(evidence.score(), evidence.count(), OpinionDetail::Dataset(evidence)))
+    };
     Ok(match (subject, read.get(&Key::Subject(subject.clone(), group))?) {
         (_, None) => Vec::new(),
         (Subject::User(_), Some(Value::UserOpinions(group))) => group.into_iter().map(of_user).collect(),
@@ -264,6 +270,7 @@ fn read_group(read: &impl StateRead, subject: &Subject, group: u32) -> Result<Ve
                 (it.station, make(it.totals.score(), it.totals.evidence, detail))
             })
             .collect(),
+        (Subject::Dataset(_), Some(Value::DatasetOpinions(group))) => group.into_iter().map(of_dataset).collect(),
         (_, Some(_)) => return Err(ReadError::Damaged { what: "opinions about a subject" }),
     })
 }

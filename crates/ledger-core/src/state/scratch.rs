@@ -57,6 +57,7 @@ macro_rules! expect_value {
         }
     };
 }
+pub(super) use expect_value;
 
 /// Finds the opinion of a station in its group, or where it belongs, and changes it.
 macro_rules! update_opinion {
@@ -78,6 +79,7 @@ macro_rules! update_opinion {
         change(&mut opinions[at])
     }};
 }
+pub(super) use update_opinion;
 
 impl<'a, R: StateRead> Scratch<'a, R> {
     /// Nothing changed yet.
@@ -104,7 +106,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     }
 
     /// What stands under `key` now, to be changed.
-    fn slot(&mut self, key: Key) -> Result<&mut Option<Value>, ReadError> {
+    pub(super) fn slot(&mut self, key: Key) -> Result<&mut Option<Value>, ReadError> {
         Ok(match self.touched.entry(key) {
             Entry::Occupied(touched) => &mut touched.into_mut().now,
             Entry::Vacant(untouched) => {
@@ -252,6 +254,9 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         self.chain.records += 1;
         match pending.record {
             Record::UserAction(action) => self.apply_action(station, action),
+            Record::DatasetRegistered(dataset) => self.register_dataset(dataset, place, signed_at),
+            Record::DatasetVerified(verified) => self.verify_dataset(station, verified, signed_at),
+            Record::DatasetRated(rated) => self.rate_dataset(station, rated, signed_at),
             Record::BatchEquivocation(proof) => self.apply_equivocation(&proof.station(), place),
             Record::StationAdmitted(it) => {
                 self.apply_admission(&pending.batch.station, &it.station, AdmissionState::admit)

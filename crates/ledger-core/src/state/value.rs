@@ -1,9 +1,10 @@
 //! What stands under the keys of the trust state.
 
 use super::admission::AdmissionState;
+use super::dataset::{DatasetLedger, DatasetOpinion};
 use crate::codec::{Decode, Encode};
 use crate::federation::Rules;
-use crate::ids::{BatchId, BlockHash, Height, Name, Sequence, StationId};
+use crate::ids::{BatchId, BlockHash, Height, Id, Name, Sequence, StationId};
 use crate::score::Score;
 use crate::time::Timestamp;
 
@@ -35,6 +36,14 @@ pub enum Value {
     Equivocation(RecordPlace),
     /// Under `Equivocators`.
     Equivocators(u32),
+    /// A dataset's ledger part.
+    Dataset(Box<DatasetLedger>),
+    /// Opinions about a dataset, by station number.
+    DatasetOpinions(Vec<DatasetOpinion>),
+    /// Under `Datasets`.
+    Datasets(u32),
+    /// Under `DatasetNumber`.
+    DatasetNumber(Id),
     /// Under `Admission`.
     Admission(Box<AdmissionState>),
     /// Under `RosterLen`.

@@ -132,6 +132,12 @@ def equivocation(batches):
     return u32(8) + b"".join(header + raw(signature) for _, header, signature in (first, second))
 
 
+def record_dataset(dataset, sha256):
+    return (u32(4) + text(dataset) + text("OpenMusic") + text("CC-BY-4.0") + u32(900_000) + sha256 + u64(1_024)
+            + text("Ω, and others") + text("https://example.org/") + text("artist_001") + text("")
+            + items([text("ambient"), text("live")]))
+
+
 class Batch:
     def __init__(self, federation, key, sequence, previous, seen, created_at, introduction, records):
         context = key.station + u64(sequence)
@@ -312,7 +318,36 @@ def values():
     yield "state.equivocation.value", u32(9) + u32(0) + u64(2) + u16(0)
     yield "state.equivocators.key", u32(5)
     yield "state.equivocators.value", u32(10) + u32(1)
+    block_3 = Block(federation, one, 3, block_2.hash, chains[0][-3], [a2], False, block_2.draw)
+    yield from dataset_values(federation, one, a2, block_3)
     yield from admission(one, two, Key(bytes([3]) * 32))
+
+
+def dataset_values(federation, key, batch, block):
+    """What one batch of datasets after `batch` says, in a block after `block`."""
+    licenses = ["Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-4.0", "CC-BY-SA-4.0", "CC0-1.0", "GPL-2.0-only",
+                "GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later", "MIT"]
+    yield "dataset_rules", items([text(name) for name in licenses]) + u32(700_000)
+    one, other = bytes([0xab]) * 32, bytes([0xcd]) * 32
+    records = [record_dataset("ds_001", one), u32(5) + text("ds_001") + one, u32(6) + text("ds_001") + u32(800_000),
+               record_dataset("ds_001", other), u32(5) + text("ds_001") + other,
+               u32(6) + text("ds_002") + u32(800_000)]
+    for kind, record in enumerate(records[:3], 4):
+        yield f"record.{kind}", record
+    a3 = Batch(federation, key, 3, batch.id, block.hash, at(8_000), None, records)
+    yield from a3.values("a3")
+    # One verification, one mismatch, one rating of 0.8.
+    evidence = u64(1) + u64(1) + u64(1) + u64(800_000)
+    subject = u32(3) + u32(3) + text("ds_001")
+    yield "state.dataset.key", subject + u32(0)
+    yield "state.dataset.value", (u32(11) + one + u32(900_000) + u32(0) + u64(3) + u16(0) + evidence
+                                  + i64(at(8_000)) + i64(at(8_000)))
+    yield "state.dataset_opinions.key", subject + u32(1)
+    yield "state.dataset_opinions.value", u32(12) + items([u32(0) + evidence])
+    yield "state.datasets.key", u32(6)
+    yield "state.datasets.value", u32(13) + u32(1)
+    yield "state.dataset_number.key", u32(7) + u32(0)
+    yield "state.dataset_number.value", u32(14) + text("ds_001")
 
 
 def admission(one, two, three):
@@ -320,14 +355,14 @@ def admission(one, two, three):
     yield "record.10", u32(10) + two.station + text("from Zürich") + option(None)
     yield "record.11", u32(11) + two.station + text("")
     yield "record.10.hybrid", u32(10) + two.station + text("x") + option(bytes([7]) * 32)
-    yield "state.expelled.key", u32(6) + two.station
-    yield "state.expelled.value", u32(11) + u32(2) + u64(0) + u64(1)
-    yield "state.admitted.key", u32(6) + three.station
-    yield "state.admitted.value", u32(11) + u32(1) + u64(1) + u64(0)
-    yield "state.roster.0.key", u32(7) + u32(0)
+    yield "state.expelled.key", u32(8) + two.station
+    yield "state.expelled.value", u32(15) + u32(2) + u64(0) + u64(1)
+    yield "state.admitted.key", u32(8) + three.station
+    yield "state.admitted.value", u32(15) + u32(1) + u64(1) + u64(0)
+    yield "state.roster.0.key", u32(9) + u32(0)
     yield "state.roster.0.value", u32(2) + two.station
-    yield "state.roster.key", u32(8)
-    yield "state.roster.value", u32(12) + u32(2)
+    yield "state.roster.key", u32(10)
+    yield "state.roster.value", u32(16) + u32(2)
 
 
 def main():

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::ids::{Id, StationId};
+use qfzz_ledger_core::ids::{ContentHash, Id, StationId};
 use qfzz_ledger_core::record::Record;
 
 /// Users' scores and actions, and contents, of some batches in order.
@@ -11,6 +11,7 @@ use qfzz_ledger_core::record::Record;
 pub(crate) struct Fold {
     pub(crate) users: BTreeMap<Id, (i64, u64)>,
     pub(crate) contents: BTreeMap<(Id, Id), Content>,
+    pub(crate) datasets: BTreeMap<Id, Dataset>,
     /// Whoever was proven to have equivocated, with the place of the first proof.
     pub(crate) equivocators: BTreeMap<StationId, (StationId, u64, u16)>,
     pub(crate) proofs: usize,
@@ -23,6 +24,21 @@ pub(crate) struct Content {
     pub(crate) newest: Option<(u64, u16)>,
     pub(crate) verifications: i64,
     pub(crate) reports: i64,
+}
+
+pub(crate) struct Dataset {
+    pub(crate) sha256: ContentHash,
+    pub(crate) registered: (StationId, u64, u16),
+    /// What each station's verifications and ratings are worth, in millionths.
+    pub(crate) found: BTreeMap<StationId, Vec<i64>>,
+}
+
+/// Score and evidence of what verifications and ratings are worth.
+pub(crate) fn worth<'a>(found: impl Iterator<Item = &'a i64>) -> (i64, u64) {
+    let all: Vec<i64> = found.copied().collect();
+    let count = all.len() as i64;
+    let score = (800_000 * all.iter().sum::<i64>()).checked_div(count * 1_000_000);
+    (score.map_or(500_000, |share| 100_000 + share), all.len() as u64)
 }
 
 impl Content {
@@ -68,6 +84,25 @@ impl Fold {
             }
             Record::ContentReported(it) => {
                 self.contents.entry((it.creator_id.clone(), it.content_id.clone())).or_default().reports += 1;
+            }
+            Record::DatasetRegistered(it) => {
+                self.datasets.entry(it.dataset_id.clone()).or_insert_with(|| Dataset {
+                    sha256: it.sha256,
+                    registered: (batch.station(), batch.sequence().get(), index),
+                    found: BTreeMap::new(),
+                });
+            }
+            Record::DatasetVerified(it) => {
+                if let Some(dataset) = self.datasets.get_mut(&it.dataset_id) {
+                    let value = if it.sha256 == dataset.sha256 { 1_000_000 } else { 0 };
+                    dataset.found.entry(batch.station()).or_default().push(value);
+                }
+            }
+            Record::DatasetRated(it) => {
+                if let Some(dataset) = self.datasets.get_mut(&it.dataset_id) {
+                    let value = i64::from(it.rating.millionths());
+                    dataset.found.entry(batch.station()).or_default().push(value);
+                }
             }
             Record::BatchEquivocation(proof) => {
                 let place = (batch.station(), batch.sequence().get(), index);

@@ -3,6 +3,7 @@
 //! record led to, and on what still waits; and the state kept must be that of a replay.
 
 mod branch;
+mod datasets;
 mod fold;
 
 use std::cell::RefCell;
@@ -118,7 +119,7 @@ fn records(salt: usize) -> Vec<Record> {
     let pick = |number: usize| -> Record {
         let id = |text: &str| Id::new(text).expect("an id");
         let (content, creator) = (CONTENTS[number / 3 % 3], CREATORS[number / 7 % 2]);
-        match number % 6 {
+        match number % 8 {
             0 | 1 => {
                 let (action, delta) = ACTIONS[number / 5 % 4];
                 Record::UserAction(UserAction {
@@ -131,7 +132,8 @@ fn records(salt: usize) -> Vec<Record> {
             }
             2 => added(content, creator, (number * 77_777 % 1_000_000) as u32),
             3 | 4 => verified(content, creator),
-            _ => reported(content, creator),
+            5 => reported(content, creator),
+            _ => datasets::record(number),
         }
     };
     (0..1 + salt % 4).map(|number| pick(salt * 31 + number * 17 + salt / 5)).collect()
@@ -150,6 +152,8 @@ struct Totals {
     /// Looks at a chain that holds a proof, and at one that holds two.
     proven: usize,
     proven_again: usize,
+    /// Verifications and ratings of datasets that counted, over all looks.
+    found_of_datasets: usize,
     /// Batches left out because their author was not admitted any more.
     left_out: usize,
     /// Looks at a station that is vouched, and batches offered by one that is not admitted.
@@ -487,6 +491,7 @@ impl<'a> World<'a> {
         let counts = (state.records, state.users, state.contents);
         prop_assert_eq!(counts, (records as u64, all.users.len() as u64, all.contents.len() as u64));
         self.check_ledger_part(&all)?;
+        self.check_datasets(&all)?;
         self.check_proofs(&all, batches.iter().map(|batch| batch.station()).collect())?;
         let own = |who: u8| Fold::of(batches.iter().copied().filter(move |batch| batch.station() == station(who)));
         self.check_opinions(&STATIONS.map(|who| (station(who), own(who))).collect(), &all)?;
@@ -602,6 +607,7 @@ impl<'a> World<'a> {
                         Some((content.score(), content.evidence() as u64))
                     }
                     Subject::Creator(creator) => fold.creator(creator).map(|(_, score, evidence)| (score, evidence)),
+                    Subject::Dataset(_) => unreachable!("not among the subjects"),
                 }
             };
             let shown = |it: &Opinion| (i64::from(it.score.millionths()), it.evidence);
@@ -655,7 +661,8 @@ fn run(admission: Admission, founders: u8) -> Totals {
 fn the_ledger_is_the_longest_valid_chain_and_its_state_a_replay() {
     let totals = run(Admission::Open, 1);
     let enough = totals.blocks > 3_000 && totals.refused > 500 && totals.deep > 300 && totals.replaced > 100;
-    let proofs = totals.found > 30 && totals.proven > 100 && totals.proven_again > 50;
+    let proofs =
+        totals.found > 30 && totals.proven > 100 && totals.proven_again > 50 && totals.found_of_datasets > 1_000;
     assert!(enough && proofs && totals.returned > 1_000, "too little happened: {totals:?}");
 }
 

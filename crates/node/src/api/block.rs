@@ -4,7 +4,7 @@ use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::SealedHeader;
 use qfzz_ledger_core::codec::encode;
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, RecordHash, RecordId, Sequence, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, ContentHash, Height, RecordHash, RecordId, Sequence, StationId};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::time::Timestamp;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::dto::{Head, number, shown_metadata, text};
+use super::dto::{Head, ShownRegistration, number, shown_metadata, text};
 use super::schema;
 
 /// A batch with what its station had seen.
@@ -150,6 +150,14 @@ impl<'a> ExportedBlock<'a> {
     }
 }
 
+/// The members of a block as it is exported.
+///
+/// # Errors
+/// None that is known: what is shown can be written as JSON.
+pub fn exported(block: &Block, rules: &Rules) -> serde_json::Result<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_slice(&serde_json::to_vec(&ExportedBlock::new(block, rules))?)
+}
+
 /// A record as it is shown: its fields, then where it stands.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Record)]
@@ -223,6 +231,24 @@ pub(super) enum Fields<'a> {
         #[schema(value_type = schema::Id)]
         creator_id: &'a str,
     },
+    /// A dataset exists.
+    DatasetRegistered(ShownRegistration<'a>),
+    /// Somebody computed a dataset's SHA-256.
+    DatasetVerified {
+        #[schema(value_type = schema::Id)]
+        dataset_id: &'a str,
+        #[serde(serialize_with = "text")]
+        #[schema(value_type = schema::Hash)]
+        sha256: ContentHash,
+    },
+    /// Somebody rated a dataset.
+    DatasetRated {
+        #[schema(value_type = schema::Id)]
+        dataset_id: &'a str,
+        #[serde(serialize_with = "number")]
+        #[schema(value_type = schema::Score)]
+        rating: Score,
+    },
     /// A founder admitted a station; without effect by anybody else.
     StationAdmitted {
         /// Whom.
@@ -295,6 +321,13 @@ impl<'a> Fields<'a> {
             }
             Record::ContentReported(record) => {
                 Self::ContentReported { content_id: record.content_id.as_str(), creator_id: record.creator_id.as_str() }
+            }
+            Record::DatasetRegistered(dataset) => Self::DatasetRegistered(ShownRegistration::new(dataset)),
+            Record::DatasetVerified(record) => {
+                Self::DatasetVerified { dataset_id: record.dataset_id.as_str(), sha256: record.sha256 }
+            }
+            Record::DatasetRated(record) => {
+                Self::DatasetRated { dataset_id: record.dataset_id.as_str(), rating: record.rating }
             }
             Record::StationAdmitted(record) => Self::StationAdmitted {
                 admitted_id: record.station,

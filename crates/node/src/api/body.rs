@@ -55,6 +55,20 @@ pub(super) async fn read(request: Request, kinds: &[&str], limit: usize, time: D
     }
 }
 
+/// That a request's body is of one of the media types `kinds`, for who reads it piece by piece.
+///
+/// # Errors
+/// The [`Problem`] to answer with; the body was then read as far as is reasonable.
+pub(super) async fn check_kind(request: Request, kinds: &[&str]) -> Result<Request, Problem> {
+    match check_head(request.headers(), kinds, usize::MAX) {
+        Ok(()) => Ok(request),
+        Err(problem) => {
+            discard(request).await;
+            Err(problem)
+        }
+    }
+}
+
 fn check_head(headers: &HeaderMap, kinds: &[&str], limit: usize) -> Result<(), Problem> {
     if let Some(given) = headers.get(header::CONTENT_TYPE) {
         let given = String::from_utf8_lossy(given.as_bytes());
@@ -90,7 +104,8 @@ pub(super) async fn discard(request: Request) {
     }
 }
 
-async fn discard_stream(mut chunks: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin) {
+/// Reads and forgets what is left of a body, as far as is reasonable.
+pub(super) async fn discard_stream(mut chunks: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin) {
     let deadline = Instant::now() + DISCARDED_FOR;
     let mut read = 0;
     while let Ok(Some(Ok(chunk))) = timeout_at(deadline, chunks.next()).await {

@@ -2,6 +2,7 @@
 //!
 //! Hashes, ids and times are texts, bytes are hex, scores are JSON numbers written from their integers.
 
+mod dataset;
 mod trust;
 
 use std::fmt::Display;
@@ -21,6 +22,8 @@ use utoipa::ToSchema;
 use super::json::canonical_object;
 use super::schema;
 
+pub use dataset::{Dataset, DatasetChange, DatasetPage, DatasetTrust};
+pub(super) use dataset::{ShownChange, ShownDataset, ShownRegistration};
 pub(super) use trust::ShownGlobal;
 pub use trust::{ContentTrust, CreatorTrust, GlobalTrust, LogHead, Trust, UserTrust, Voice};
 
@@ -160,6 +163,8 @@ pub struct Status {
     pub signing: bool,
     /// How far the check of the whole chain is that was asked for; null while none is under way.
     pub verifying: Option<Checking>,
+    /// How far the import is that is under way, in bytes of the file; null while there is none.
+    pub importing: Option<Checking>,
     /// Whether it mines by itself.
     pub mining: bool,
     /// Reorganisations since the start.
@@ -183,12 +188,12 @@ pub struct Status {
     pub notices: Vec<String>,
 }
 
-/// How far a check of the chain is.
+/// How far a check of the chain is, in blocks, or an import, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Checking {
-    /// Blocks checked.
+    /// What is done.
     pub done: u64,
-    /// Blocks to check.
+    /// What there is to do.
     pub of: u64,
 }
 
@@ -362,6 +367,8 @@ pub struct Statistics {
     pub difficulty: Difficulty,
     /// Whether every block that is shown was verified.
     pub is_valid: bool,
+    /// The same, as the guide's `get_chain_stats` calls it.
+    pub chain_valid: bool,
     /// Distinct pairs of content and creator on the chain.
     pub indexed_records: u64,
     /// Distinct users on the chain.
@@ -372,6 +379,34 @@ pub struct Statistics {
     pub work: Work,
     /// The head.
     pub head: Head,
+}
+
+/// What importing a file came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Imported {
+    /// What the file is.
+    pub format: ImportFormat,
+    /// Blocks in the file, block 0 too.
+    pub blocks: u64,
+    /// Records that were added: 0 if all of it was here already.
+    pub records: u64,
+    /// The SHA-256 of the file.
+    #[schema(value_type = schema::Hash)]
+    pub source: String,
+    /// Of the records added, those whose metadata is too large or no JSON: only its SHA-256 is kept.
+    pub metadata_left_out: u64,
+}
+
+/// What an imported file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportFormat {
+    /// A chain that a station of this program exported.
+    Export,
+    /// A chain of the original program.
+    Chain,
+    /// A station's ledger of the original program.
+    Ledger,
 }
 
 /// What verifying the stored chain came to.

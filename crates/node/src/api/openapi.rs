@@ -19,7 +19,8 @@ pub(super) const TOKEN: &str = "token";
 const DESCRIPTION: &str = "\
 The HTTP API of a QFZZ station. Reads are open where the API listens on loopback; every write, and every read where it \
 listens beyond, needs `Authorization: Bearer` with the token of `DATA_DIR/api.token`. `Host` must be local or one of \
-`api.hosts`; a foreign `Origin` may not write. Bodies have at most 256 KiB, bulk bodies 8 MiB.
+`api.hosts`; a foreign `Origin` may not write. Bodies have at most 256 KiB, bulk bodies 8 MiB, \
+files that are imported any size.
 
 Refusals are problem details (RFC 9457) with a stable `code`. What is no HTTP at all is refused before that: a request \
 line or header that cannot be read gets 400, a head that is too large 431, and one that does not arrive in time is cut \

@@ -5,14 +5,18 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use futures::stream::BoxStream;
+use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Id, Name, Reason, RecordId, StationId};
+use qfzz_ledger_core::ids::{BlockHash, ContentHash, FederationId, Height, Id, Name, Reason, RecordId, StationId};
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Record, Subject};
+use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::time::Timestamp;
 #[cfg(doc)]
 use qfzz_sync::global_trust::MAX_LISTED;
@@ -21,8 +25,8 @@ use qfzz_sync::report::SyncReport;
 
 use super::block::{Block, FoundRecord};
 use super::dto::{
-    ContentTrust, CreatorTrust, Dialled, GlobalTrust, Invitation, Peer, Readiness, Receipt, StationInfo, Statistics,
-    Status, UserTrust, Verification,
+    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Imported,
+    Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
 };
 use super::problem::Code;
 use crate::events::Events;
@@ -30,6 +34,9 @@ use crate::metrics::{Figures, Metrics};
 
 /// Blocks of the best chain, by rising height.
 pub type BlockStream = BoxStream<'static, Result<Block, PortError>>;
+
+/// A file as it comes; an error ends it.
+pub type Upload = BoxStream<'static, Result<Bytes, io::Error>>;
 
 /// Why the node did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +61,46 @@ pub enum PortError {
     /// Several blocks have a hash that begins as given.
     #[error("several blocks have a hash that begins so")]
     SeveralBlocks,
+    /// A user's score is below this station's threshold.
+    #[error("the user `{user}` has a score of {score}, below this station's trust.submit_threshold of {threshold}")]
+    BelowThreshold {
+        /// Who.
+        user: Id,
+        /// What they have.
+        score: Score,
+        /// What is asked for.
+        threshold: Score,
+    },
+    /// The dataset is registered already.
+    #[error("the dataset `{dataset}` is registered already, by {station}")]
+    DatasetExists {
+        /// Which.
+        dataset: Id,
+        /// By whom.
+        station: StationId,
+    },
+    /// The dataset is not registered.
+    #[error("no dataset `{dataset}` is registered")]
+    UnknownDataset {
+        /// Which.
+        dataset: Id,
+    },
+    /// Another SHA-256 was found than the registered one.
+    #[error("this is not the dataset `{dataset}`: its SHA-256 is {found}, registered is {registered}")]
+    DatasetMismatch {
+        /// Which.
+        dataset: Id,
+        /// The registered one.
+        registered: ContentHash,
+        /// The one found.
+        found: ContentHash,
+    },
+    /// The federation's table lacks an action that must be written.
+    #[error("the federation's table has no action `{action}`")]
+    NoAction {
+        /// Which.
+        action: &'static str,
+    },
     /// The peer that was named is not connected.
     #[error("the peer is not connected")]
     NotConnected,
@@ -85,6 +132,24 @@ pub enum PortError {
     #[error("{reason}")]
     AnotherDaemon {
         /// What is known of it.
+        reason: String,
+    },
+    /// A file that is to be imported does not hold.
+    #[error("the file is refused, and nothing of it is kept: {reason}")]
+    BadImport {
+        /// The first block that is wrong, and what is wrong with it.
+        reason: String,
+    },
+    /// An export is to be imported, and the station has a chain of its own.
+    #[error("the export cannot be imported: {reason}")]
+    NotEmpty {
+        /// What the station has.
+        reason: String,
+    },
+    /// A file broke off while it came.
+    #[error("the file did not arrive whole ({reason})")]
+    BrokeOff {
+        /// What the connection said.
         reason: String,
     },
     /// Who takes part says no.
@@ -201,6 +266,29 @@ pub struct GlobalQuery {
     pub policy: Option<Policy>,
 }
 
+/// Which datasets to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatasetQuery {
+    /// Where to begin: 0, or what the part before said.
+    pub after: u64,
+    /// How many to list, at most.
+    pub limit: usize,
+    /// Of at least this quality.
+    pub min_quality: Option<Score>,
+    /// With this licence in their expression.
+    pub license: Option<Id>,
+    /// Of this genre.
+    pub genre: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// By this creator.
+    pub creator: Option<String>,
+    /// Registered by this station.
+    pub station: Option<StationId>,
+    /// Verified by anybody, or by nobody.
+    pub verified: Option<bool>,
+}
+
 /// The node, as the API sees it. Clones are the same node.
 ///
 /// Methods may be called at any time and from any number of tasks; those that need a federation fail with
@@ -283,6 +371,43 @@ pub trait Station: Clone + Send + Sync + 'static {
         station: Option<StationId>,
     ) -> impl Future<Output = Result<CreatorTrust, PortError>> + Send;
 
+    /// How far a dataset is trusted, by the ledger or by one station.
+    fn dataset_trust(
+        &self,
+        dataset: Id,
+        station: Option<StationId>,
+    ) -> impl Future<Output = Result<DatasetTrust, PortError>> + Send;
+
+    /// One dataset; `None` if it is not registered.
+    fn dataset(&self, dataset: Id) -> impl Future<Output = Result<Option<Dataset>, PortError>> + Send;
+
+    /// A part of the list of datasets: at most [`DatasetQuery::limit`], fewer also where the list goes on.
+    fn datasets(&self, query: DatasetQuery) -> impl Future<Output = Result<DatasetPage, PortError>> + Send;
+
+    /// Registers a dataset, valid by itself, in the name of `user` where one is named, whose score must then reach this
+    /// station's threshold. Refused if it is registered already.
+    fn register_dataset(
+        &self,
+        dataset: DatasetRegistered,
+        user: Option<Id>,
+    ) -> impl Future<Output = Result<DatasetChange, PortError>> + Send;
+
+    /// Records that a SHA-256 was found, with the guide's actions of `system` and of `user` where one is named. One that
+    /// is not the registered one is refused unless `publish`.
+    fn verify_dataset(
+        &self,
+        found: DatasetVerified,
+        user: Option<Id>,
+        publish: bool,
+    ) -> impl Future<Output = Result<DatasetChange, PortError>> + Send;
+
+    /// Records a user's rating, with the guide's action.
+    fn rate_dataset(
+        &self,
+        rated: DatasetRated,
+        user: Id,
+    ) -> impl Future<Output = Result<DatasetChange, PortError>> + Send;
+
     /// The opinions of many stations, combined.
     fn global_trust(&self, query: GlobalQuery) -> impl Future<Output = Result<GlobalTrust, PortError>> + Send;
 
@@ -304,9 +429,19 @@ pub trait Station: Clone + Send + Sync + 'static {
     /// not known.
     fn proof(&self, id: RecordId) -> impl Future<Output = Result<Option<RecordProof>, PortError>> + Send;
 
+    /// The scores of contents (content, creator), with what is pending, in their order; at most [`MAX_SCORES`].
+    fn content_scores(&self, contents: Vec<(Id, Id)>) -> impl Future<Output = Result<Vec<Score>, PortError>> + Send;
+
+    /// Takes in a file: our own export into a station without a chain, or a file of the original program. All of it is
+    /// judged first; one that does not hold changes nothing.
+    fn import(&self, file: Upload) -> impl Future<Output = Result<Imported, PortError>> + Send;
+
     /// Reads the stored chain from disk and verifies all of it.
     fn verify(&self) -> impl Future<Output = Result<Verification, PortError>> + Send;
 }
 
 /// Records that one call of [`Station::submit`] may have: four full batches.
 pub const MAX_SUBMIT: usize = 1_024;
+
+/// Contents that one call of [`Station::content_scores`] may name: they are answered in one turn of the worker.
+pub const MAX_SCORES: usize = 64;

@@ -61,12 +61,16 @@ codes! {
     ForeignHost, "foreign_host", FORBIDDEN, "Foreign Host";
     /// An `Origin` that is neither local nor configured.
     ForeignOrigin, "foreign_origin", FORBIDDEN, "Foreign Origin";
+    /// A user's score is below what this station asks for.
+    BelowThreshold, "below_threshold", FORBIDDEN, "The user is not trusted enough";
     /// No such route.
     UnknownRoute, "unknown_route", NOT_FOUND, "No such route";
     /// No such block is known.
     UnknownBlock, "unknown_block", NOT_FOUND, "No such block";
     /// No such record is known.
     UnknownRecord, "unknown_record", NOT_FOUND, "No such record";
+    /// No such dataset is registered.
+    UnknownDataset, "unknown_dataset", NOT_FOUND, "No such dataset";
     /// No connection to the peer that was named.
     UnknownPeer, "unknown_peer", NOT_FOUND, "No such peer";
     /// The route has other methods.
@@ -77,6 +81,12 @@ codes! {
     NoFederation, "no_federation", CONFLICT, "No federation yet";
     /// The other side belongs to another federation.
     OtherFederation, "other_federation", CONFLICT, "Another federation";
+    /// The dataset is registered already, and the first registration stands.
+    DatasetExists, "dataset_exists", CONFLICT, "The dataset is registered already";
+    /// Another SHA-256 was found than the registered one.
+    DatasetMismatch, "dataset_mismatch", CONFLICT, "Not the registered dataset";
+    /// The station has a chain of its own.
+    NotEmpty, "not_empty", CONFLICT, "The station has a chain already";
     /// Every station takes part in this federation.
     AdmissionOpen, "admission_open", CONFLICT, "Admission is open";
     /// Only a founder may do this.
@@ -133,6 +143,18 @@ codes! {
     UnknownAction, "unknown_action", UNPROCESSABLE_ENTITY, "Unknown action";
     /// A delta that is not its action's.
     WrongDelta, "wrong_delta", UNPROCESSABLE_ENTITY, "The delta is not the action's";
+    /// Not a SHA-256.
+    BadHash, "bad_hash", UNPROCESSABLE_ENTITY, "Not a SHA-256";
+    /// A licence that is no SPDX expression.
+    BadLicense, "bad_license", UNPROCESSABLE_ENTITY, "Not a licence";
+    /// A licence that the federation does not accept.
+    LicenseNotAllowed, "license_not_allowed", UNPROCESSABLE_ENTITY, "The licence is not accepted here";
+    /// A quality below what the federation accepts.
+    QualityTooLow, "quality_too_low", UNPROCESSABLE_ENTITY, "The quality is too low";
+    /// More tags than a dataset may have.
+    TooManyTags, "too_many_tags", UNPROCESSABLE_ENTITY, "Too many tags";
+    /// A file that was to be imported does not hold.
+    BadImport, "bad_import", UNPROCESSABLE_ENTITY, "The file does not verify";
     /// The station failed.
     Internal, "internal", INTERNAL_SERVER_ERROR, "The station failed";
     /// The peer could not be reached.

@@ -1,8 +1,13 @@
 //! Records as they are sent: one strict reading for single records, bulk bodies and files.
 
+mod dataset;
+
+pub(super) use dataset::{parse_finding, parse_rating, parse_registration};
+
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{Id, IdError, Target};
 use qfzz_ledger_core::record::{ContentAdded, ContentRef, Metadata, Record, UserAction};
 use qfzz_ledger_core::score::{Delta, Score, ScoreError};
@@ -42,14 +47,37 @@ pub(super) mod kinds {
     pub(in crate::api) const CONTENT_REPORTED: Kind =
         Kind { name: "content_reported", required: &["content_id", "creator_id"], optional: &[] };
 
+    pub(in crate::api) const DATASET_REGISTERED: Kind = Kind {
+        name: "dataset_registered",
+        required: &["dataset_id", "name", "license", "quality", "sha256"],
+        optional: &["size", "description", "source", "creator", "genre", "tags"],
+    };
+    pub(in crate::api) const DATASET_VERIFIED: Kind =
+        Kind { name: "dataset_verified", required: &["dataset_id", "sha256"], optional: &[] };
+    pub(in crate::api) const DATASET_RATED: Kind =
+        Kind { name: "dataset_rated", required: &["dataset_id", "rating"], optional: &[] };
+
     /// All of them.
-    pub(in crate::api) const ALL: [Kind; 4] = [USER_ACTION, CONTENT_ADDED, CONTENT_VERIFIED, CONTENT_REPORTED];
+    pub(in crate::api) const ALL: [Kind; 7] = [
+        USER_ACTION,
+        CONTENT_ADDED,
+        CONTENT_VERIFIED,
+        CONTENT_REPORTED,
+        DATASET_REGISTERED,
+        DATASET_VERIFIED,
+        DATASET_RATED,
+    ];
+
+    /// Their names, for a refusal.
+    pub(in crate::api) fn names() -> String {
+        ALL.map(|kind| kind.name).join(", ")
+    }
 }
 
 use kinds::Kind;
 
 /// Kinds of the protocol that this version does not write.
-const LATER_KINDS: [&str; 4] = ["dataset_registered", "dataset_verified", "dataset_rated", "testimony"];
+const LATER_KINDS: [&str; 1] = ["testimony"];
 
 /// Actions that a refusal lists, at most.
 const LISTED_ACTIONS: usize = 20;
@@ -85,6 +113,8 @@ impl From<ObjectError> for FieldError {
                 let name = quoted(&field);
                 let remedy = match field.as_str() {
                     "initial_score" | "trust_delta" | "quality" | "rating" => "send a number such as 0.5",
+                    "size" => "send a whole number",
+                    "tags" => "send a list such as [\"live\"]",
                     "metadata" => "send an object such as {\"tags\":[]}",
                     _ => "send a text in double quotes",
                 };
@@ -113,12 +143,13 @@ impl From<ObjectError> for FieldError {
 /// Reads one record from JSON; what may be left out is filled in.
 ///
 /// `trust_delta` defaults to the action's, `timestamp` to `now`, `target` to the empty text, `initial_score` to 0.5,
-/// `metadata` to the empty object.
+/// `metadata` to the empty object, a dataset's texts to the empty text, its `size` to 0, its `tags` to none. A licence may
+/// be a short name; it is written as SPDX does.
 ///
 /// # Errors
 /// [`FieldError`], the first that applies: JSON, kind, fields that don't exist, then the fields in the order of
 /// the contract. What the node itself sets (`record_id`, `hash`, `station_id`, ...) does not exist here.
-pub fn parse_record(text: &str, actions: &Actions, now: Timestamp) -> Result<Record, FieldError> {
+pub fn parse_record(text: &str, rules: &Rules, now: Timestamp) -> Result<Record, FieldError> {
     let fields = Fields::read(text)?;
     let kind = fields.text("kind")?;
     match kind.as_str() {
@@ -129,7 +160,7 @@ pub fn parse_record(text: &str, actions: &Actions, now: Timestamp) -> Result<Rec
             let target = Target::new(target).map_err(|error| bad_id("target", &error))?;
             let given = fields.decimal::<Delta>("trust_delta")?;
             let timestamp = fields.timestamp("timestamp")?.unwrap_or(now);
-            let trust_delta = delta_of(&action, given, actions)?;
+            let trust_delta = delta_of(&action, given, rules.actions())?;
             Ok(Record::UserAction(UserAction { user_id, action, target, trust_delta, timestamp }))
         }
         "content_added" => {
@@ -141,6 +172,18 @@ pub fn parse_record(text: &str, actions: &Actions, now: Timestamp) -> Result<Rec
         }
         "content_verified" => Ok(Record::ContentVerified(fields.content(&kinds::CONTENT_VERIFIED)?)),
         "content_reported" => Ok(Record::ContentReported(fields.content(&kinds::CONTENT_REPORTED)?)),
+        "dataset_registered" => {
+            fields.only(&kinds::DATASET_REGISTERED)?;
+            Ok(Record::DatasetRegistered(Box::new(fields.registration(rules)?)))
+        }
+        "dataset_verified" => {
+            fields.only(&kinds::DATASET_VERIFIED)?;
+            Ok(Record::DatasetVerified(fields.verification()?))
+        }
+        "dataset_rated" => {
+            fields.only(&kinds::DATASET_RATED)?;
+            Ok(Record::DatasetRated(fields.rating()?))
+        }
         "batch_equivocation" => {
             let detail = "the kind `batch_equivocation` is written by the node itself when it meets two signed batches of one place: there is nothing to send";
             Err(FieldError::new("kind", Code::KindOfTheNode, detail))
@@ -152,16 +195,11 @@ pub fn parse_record(text: &str, actions: &Actions, now: Timestamp) -> Result<Rec
             Err(FieldError::new("kind", Code::KindOfTheNode, detail))
         }
         later if LATER_KINDS.contains(&later) => {
-            let detail = format!(
-                "the kind `{later}` is not available in this version: send user_action, content_added, content_verified or content_reported"
-            );
+            let detail = format!("the kind `{later}` is not available in this version: send one of {}", kinds::names());
             Err(FieldError::new("kind", Code::KindNotAvailable, detail))
         }
         other => {
-            let detail = format!(
-                "the kind {} is unknown: send user_action, content_added, content_verified or content_reported",
-                quoted(other)
-            );
+            let detail = format!("the kind {} is unknown: send one of {}", quoted(other), kinds::names());
             Err(FieldError::new("kind", Code::UnknownKind, detail))
         }
     }
@@ -222,7 +260,11 @@ impl<'a> Fields<'a> {
 
     /// Refuses every field that is not one of the kind's.
     fn only(&self, kind: &Kind) -> Result<(), FieldError> {
-        let known = [&["kind"], kind.required, kind.optional].concat();
+        self.among(&[&["kind"], kind.required, kind.optional].concat())
+    }
+
+    /// Refuses every field that is not among those `known`.
+    fn among(&self, known: &[&str]) -> Result<(), FieldError> {
         match self.0.keys().find(|field| !known.contains(&field.as_str())) {
             None => Ok(()),
             Some(field) => {

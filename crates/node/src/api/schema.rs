@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use qfzz_ledger_core::limits::MAX_ID_BYTES;
+use qfzz_ledger_core::limits::{MAX_DATASET_TAGS, MAX_ID_BYTES, MAX_TEXT_BYTES};
 use qfzz_sync::global_trust::Policy;
-use utoipa::openapi::schema::{AdditionalProperties, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
+};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -19,8 +21,7 @@ macro_rules! schemas {
 
             impl PartialSchema for $name {
                 fn schema() -> RefOr<Schema> {
-                    let object: ObjectBuilder = $schema;
-                    object.into()
+                    $schema.into()
                 }
             }
 
@@ -74,6 +75,22 @@ schemas! {
     /// As an id, but may be empty.
     Target => text("At most 128 bytes of UTF-8 without control characters", NO_CONTROLS)
         .max_length(Some(MAX_ID_BYTES));
+    /// Yes or no.
+    Truth => ObjectBuilder::new().schema_type(Type::Boolean).description(Some("true or false"));
+    /// Some words.
+    Text => text("At most 1,024 bytes of UTF-8 without control characters", NO_CONTROLS)
+        .max_length(Some(MAX_TEXT_BYTES));
+    /// Words that tell what is in a dataset.
+    Tags => ArrayBuilder::new().items(Ref::from_schema_name("Id")).max_items(Some(MAX_DATASET_TAGS))
+        .description(Some("At most 16 words"));
+    /// A licence.
+    License => text("An SPDX expression of licences that the federation accepts; when sent also a short name such as CC-BY", NO_CONTROLS)
+        .min_length(Some(1)).max_length(Some(MAX_ID_BYTES));
+    /// How good a dataset is.
+    QualityBand => ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["low", "medium", "high"]))
+        .description(Some("low below 0.6, medium below 0.8, high from there"));
+    /// How many datasets.
+    DatasetLimit => whole("How many datasets").minimum(Some(1)).maximum(Some(100));
     /// A name.
     Name => ObjectBuilder::new().schema_type(Type::String).max_length(Some(64))
         .description(Some("At most 64 bytes of UTF-8 without control characters"));
@@ -95,8 +112,7 @@ schemas! {
         .description(Some("A JSON object of at most 8 levels, without duplicate keys, and 4 KiB"));
     /// What a question of global trust is about.
     SubjectKind => ObjectBuilder::new().schema_type(Type::String)
-        .enum_values(Some(["user", "content", "creator", "dataset"]))
-        .description(Some("`dataset` is not available in this version"));
+        .enum_values(Some(["user", "content", "creator", "dataset"]));
     /// A list of stations.
     Nodes => text(
         "Stations' ids, separated by commas",
@@ -108,8 +124,53 @@ schemas! {
     BlockPlace => text("`latest`, an index, or the first digits of a hash", "^(latest|[0-9]{1,20}|[0-9a-f]{6,64})$");
     /// How many blocks.
     Limit => whole("How many blocks").minimum(Some(1)).maximum(Some(10_000));
+    /// A block of a file that is imported.
+    ImportedBlock => ObjectBuilder::new().schema_type(Type::Object)
+        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+        .description(Some("A block as `/v1/chain/export` shows it, or as the original program wrote it"));
     /// A batch of lines.
     Lines => ObjectBuilder::new().schema_type(Type::String).description(Some("JSON lines: one value a line"));
+}
+
+/// A dataset as it is registered: the fields of its record, and in whose name.
+pub(super) struct SentDataset;
+
+/// What somebody found of a dataset.
+pub(super) struct SentFinding;
+
+/// How somebody rates a dataset.
+pub(super) struct SentRating;
+
+/// The object that `POST` takes at a route of datasets.
+macro_rules! sent {
+    ($name:ident, $required:expr, $optional:expr) => {
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                object_of(ObjectBuilder::new(), $required, $optional).into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed(stringify!($name))
+            }
+        }
+    };
+}
+
+sent!(SentDataset, kinds::DATASET_REGISTERED.required, &[kinds::DATASET_REGISTERED.optional, &["user_id"]].concat());
+sent!(SentFinding, &["sha256"], &["user_id", "publish"]);
+sent!(SentRating, &["rating", "user_id"], &[]);
+
+/// Adds fields to an object that has no others.
+fn object_of(mut object: ObjectBuilder, required: &[&str], optional: &[&str]) -> ObjectBuilder {
+    for field in required.iter().chain(optional) {
+        object = object.property(*field, Ref::from_schema_name(schema_of(field)));
+    }
+    for field in required {
+        object = object.required(*field);
+    }
+    object.additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
 /// A record as it is sent: one schema for each kind, with the fields that the reader of records takes.
@@ -119,14 +180,7 @@ impl PartialSchema for SentRecord {
     fn schema() -> RefOr<Schema> {
         let of = |kind: &kinds::Kind| {
             let name = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind.name]));
-            let mut object = ObjectBuilder::new().property("kind", name).required("kind");
-            for field in kind.required.iter().chain(kind.optional) {
-                object = object.property(*field, Ref::from_schema_name(schema_of(field)));
-            }
-            for field in kind.required {
-                object = object.required(*field);
-            }
-            object.additional_properties(Some(AdditionalProperties::FreeForm(false)))
+            object_of(ObjectBuilder::new().property("kind", name).required("kind"), kind.required, kind.optional)
         };
         let one_of = kinds::ALL.iter().fold(utoipa::openapi::OneOfBuilder::new(), |all, kind| all.item(of(kind)));
         one_of
@@ -149,6 +203,14 @@ fn schema_of(field: &str) -> &'static str {
         "timestamp" => "Time",
         "initial_score" => "Score",
         "metadata" => "Metadata",
+        "quality" | "rating" => "Score",
+        "sha256" => "Hash",
+        "license" => "License",
+        "size" => "Whole",
+        "description" | "source" => "Text",
+        "creator" | "genre" => "Target",
+        "tags" => "Tags",
+        "publish" => "Truth",
         _ => "Id",
     }
 }

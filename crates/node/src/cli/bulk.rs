@@ -30,18 +30,18 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const READ_AHEAD: usize = MAX_CHUNK_LINES;
 
 /// One line of the input.
-struct Line {
+pub(super) struct Line {
     /// Its number, from 1.
-    number: u64,
+    pub(super) number: u64,
     /// How far the input is read with it, in the unit in which the input is measured.
     read: u64,
-    /// The record, or why it cannot be one.
-    text: Result<Vec<u8>, BadLine>,
+    /// What is in it, or why it cannot be sent.
+    pub(super) text: Result<Vec<u8>, BadLine>,
 }
 
 /// Why a line is not even sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum BadLine {
+pub(super) enum BadLine {
     #[error("the line has over {MAX_LINE_BYTES} bytes: shorten it")]
     TooLong,
     #[error("the line is not UTF-8: convert it")]
@@ -50,7 +50,7 @@ enum BadLine {
 
 impl BadLine {
     /// The code that the daemon has for it.
-    const fn code(self) -> &'static str {
+    pub(super) const fn code(self) -> &'static str {
         match self {
             Self::TooLong => "line_too_long",
             Self::NotUtf8 => "not_json",
@@ -75,31 +75,51 @@ struct Tally {
     next: u64,
 }
 
+/// Lines that are read from a file, or from standard input.
+pub(super) struct Input {
+    lines: mpsc::Receiver<io::Result<Line>>,
+    supply: Supply,
+    /// Its bytes, where that is known.
+    size: Option<u64>,
+}
+
+impl Input {
+    /// Opens a file, or standard input if `from` is `-`.
+    pub(super) fn open(from: &str) -> Result<Self, Failure> {
+        let unusable = |source| Failure::Input { path: PathBuf::from(from), source };
+        let (input, supply, size): (Box<dyn Read + Send>, _, _) = match from {
+            "-" => (Box::new(io::stdin()), Supply::Live, None),
+            _ => {
+                let file = File::open(from).map_err(unusable)?;
+                let metadata = file.metadata().map_err(unusable)?;
+                if metadata.is_dir() {
+                    return Err(unusable(io::ErrorKind::IsADirectory.into()));
+                }
+                // A pipe or device has no size.
+                let size = Some(metadata.len()).filter(|_| metadata.is_file());
+                (Box::new(file), Supply::Ready, size)
+            }
+        };
+        let (sender, lines) = mpsc::channel(READ_AHEAD);
+        // A thread of its own: a read from a terminal or pipe cannot be cancelled, and must not hold up the end.
+        std::thread::spawn(move || {
+            read_lines(BufReader::with_capacity(256 * 1024, input), |line| sender.blocking_send(line).is_ok())
+        });
+        Ok(Self { lines, supply, size })
+    }
+
+    /// The next lines, as [`next_chunk`]; `broken` learns why the input ended early.
+    pub(super) async fn next_chunk(&mut self, broken: &mut io::Result<()>) -> Option<Vec<Line>> {
+        next_chunk(&mut self.lines, self.supply, broken).await
+    }
+}
+
 /// Stores the records of a file, or of standard input if `from` is `-`.
 pub(super) async fn record_from(client: &Client, from: &str, out: &mut Output) -> Result<(), Failure> {
-    let path = PathBuf::from(from);
-    let unusable = |source| Failure::Input { path: path.clone(), source };
-    let (input, supply, size): (Box<dyn Read + Send>, _, _) = match from {
-        "-" => (Box::new(io::stdin()), Supply::Live, None),
-        _ => {
-            let file = File::open(&path).map_err(unusable)?;
-            let metadata = file.metadata().map_err(unusable)?;
-            if metadata.is_dir() {
-                return Err(unusable(io::ErrorKind::IsADirectory.into()));
-            }
-            // A pipe or device has no size.
-            let size = Some(metadata.len()).filter(|_| metadata.is_file());
-            (Box::new(file), Supply::Ready, size)
-        }
-    };
-    let (lines, from_reader) = mpsc::channel(READ_AHEAD);
-    // A thread of its own: a read from a terminal or pipe cannot be cancelled, and must not hold up the end.
-    std::thread::spawn(move || {
-        read_lines(BufReader::with_capacity(256 * 1024, input), |line| lines.blocking_send(line).is_ok())
-    });
+    let Input { lines, supply, size } = Input::open(from)?;
     let progress = Progress::start("recording", "bytes", out);
-    let stored = store_all(client, from_reader, supply, (progress, size), out).await?;
-    stored.map_err(|source| Failure::File { doing: "read", path, source })
+    let stored = store_all(client, lines, supply, (progress, size), out).await?;
+    stored.map_err(|source| Failure::File { doing: "read", path: PathBuf::from(from), source })
 }
 
 /// Stores the same record several times.

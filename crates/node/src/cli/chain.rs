@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
+use super::import::{self, ImportArgs};
 use super::output::{Output, clean, items, notice, show};
 use super::progress::{Progress, show_elapsed};
 use super::proof::{self, ProofArgs, VerifyProofArgs};
@@ -34,6 +35,9 @@ pub(super) enum ChainCommand {
         /// Where to; standard output without it, or with `-`
         file: Option<PathBuf>,
     },
+    /// Take in a file: an export into a station without a chain, or what the original program wrote. Exits with code 5 if
+    /// it does not hold
+    Import(ImportArgs),
     /// Write the proof that a record was signed and is in its block, for anybody to verify
     Proof(ProofArgs),
     /// Verify such a proof; needs no daemon. Exits with code 5 if it does not hold
@@ -61,6 +65,7 @@ pub(super) async fn chain(client: &Client, command: &ChainCommand, out: &mut Out
         ChainCommand::Latest => block(client, "latest", out).await,
         ChainCommand::Block { place } => block(client, place, out).await,
         ChainCommand::Export { file } => export(client, file.as_deref(), out).await,
+        ChainCommand::Import(args) => import::import(client, args, out).await,
         ChainCommand::Proof(args) => proof::proof(client, args, out).await,
         // Answered before anybody is asked.
         ChainCommand::VerifyProof(_) => Ok(()),

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 
 use super::failure::Failure;
@@ -63,6 +63,17 @@ impl Client {
         self.json(self.send(request).await?).await
     }
 
+    /// GETs one page of a list, and where it goes on: the parameter `after` of the next page, which `Link` names.
+    pub(super) async fn get_page(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<(Value, Option<String>), Failure> {
+        let response = self.send(self.request(Method::GET, path, query, Patience::Short)?).await?;
+        let next = response.headers().get(header::LINK).and_then(|link| next_page(&self.base, link.to_str().ok()?));
+        Ok((self.json(response).await?, next))
+    }
+
     /// GETs the JSON at `path`, however long it takes to make.
     pub(super) async fn get_slow(&self, path: &[&str]) -> Result<Value, Failure> {
         self.json(self.get_stream(path).await?).await
@@ -93,7 +104,19 @@ impl Client {
         path: &[&str],
         lines: Vec<u8>,
     ) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
-        let request = self.request(Method::POST, path, &[], Patience::Long)?;
+        let (lines, end) = self.post_raw_lines(path, &[], lines).await?;
+        let lines: Result<_, _> = lines.iter().map(|line| serde_json::from_slice(line).map_err(unreadable)).collect();
+        Ok((lines?, end))
+    }
+
+    /// As [`post_lines`](Self::post_lines), with `query`, and each line that comes back as it is.
+    pub(super) async fn post_raw_lines(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        lines: Vec<u8>,
+    ) -> Result<(Vec<Vec<u8>>, Result<(), Failure>), Failure> {
+        let request = self.request(Method::POST, path, query, Patience::Long)?;
         let request = request.header(header::CONTENT_TYPE, "application/x-ndjson").body(lines);
         let response = self.send(request).await?;
         let mut answer = Vec::new();
@@ -101,8 +124,14 @@ impl Client {
         // What follows the last line feed is a line that broke off, or nothing.
         let whole = answer.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines = answer[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let lines: Result<_, _> = lines.map(|line| serde_json::from_slice(line).map_err(unreadable)).collect();
-        Ok((lines?, end))
+        Ok((lines.map(<[u8]>::to_vec).collect(), end))
+    }
+
+    /// POSTs a file of any size to `path` and returns the JSON that comes back.
+    pub(super) async fn post_file(&self, path: &[&str], file: Body) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, path, &[], Patience::Long)?;
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(file);
+        self.json(self.send(request).await?).await
     }
 
     /// The next piece of a streamed answer; `None` at its end.
@@ -194,6 +223,13 @@ fn unreadable(error: serde_json::Error) -> Failure {
     Failure::BadAnswer { why: error.to_string() }
 }
 
+/// The parameter `after` of the page that a `Link` header names as the next.
+fn next_page(base: &Url, link: &str) -> Option<String> {
+    let (target, _) = link.strip_prefix('<')?.split_once(">; rel=\"next\"")?;
+    let url = base.join(target).ok()?;
+    url.query_pairs().find(|(name, _)| name == "after").map(|(_, after)| after.into_owned())
+}
+
 /// The cause at the bottom, which says more than what is wrapped around it.
 fn innermost(error: &dyn Error) -> String {
     let mut cause = error;
@@ -251,6 +287,14 @@ mod tests {
             let refused = client().request(Method::GET, &["v1", step], &[], Patience::Short).expect_err("refused");
             assert_eq!(refused.exit_code(), 2);
         }
+    }
+
+    #[test]
+    fn the_next_page_is_where_the_link_leads() {
+        let next = |link: &str| next_page(&client().base, link);
+        assert_eq!(next("</v1/datasets?tag=a%26b&after=100>; rel=\"next\""), Some("100".to_owned()));
+        assert_eq!(next("</v1/datasets?after=100>; rel=\"prev\""), None);
+        assert_eq!(next("</v1/datasets>; rel=\"next\""), None);
     }
 
     #[test]

@@ -150,6 +150,17 @@ fn rule(subject: &Subject<'_>, answer: &Value) -> String {
                 verified.saturating_add(reported)
             ),
         },
+        Subject::Dataset(_) => {
+            let [verified, other, rated] = ["verifications", "mismatches", "ratings"].map(|it| number(answer, it));
+            let all = verified.saturating_add(other).saturating_add(rated);
+            if all == 0 {
+                return "it is registered, but nobody has verified or rated it: then it is 0.5".to_owned();
+            }
+            format!(
+                "verified {verified} times, {other} times another file, rated {rated} times with {} on average: 0.1 + 0.8 * the mean of all {all}, where a verification is 1 and another file 0",
+                show_score(answer, "rating")
+            )
+        }
         Subject::Creator(_) => format!("the mean over {} contents of this creator", number(answer, "contents")),
     }
 }

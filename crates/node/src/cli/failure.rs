@@ -7,6 +7,7 @@ use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::score::Score;
 
 use crate::api::port::Refusal;
+use crate::api::problem::Code;
 use crate::api::proof::ProofFault;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
@@ -19,7 +20,7 @@ pub(super) const EXIT_CODES: [(u8, &str); 6] = [
     (exit::USAGE, "wrong usage or configuration"),
     (exit::NOT_FOUND, "not found"),
     (exit::NO_DAEMON, "the daemon cannot be reached"),
-    (exit::NOT_VERIFIED, "verification failed (chain, dataset, proof, threshold)"),
+    (exit::NOT_VERIFIED, "verification failed (chain, dataset, proof, threshold, import)"),
 ];
 
 /// Exit codes; 0 is done.
@@ -32,7 +33,7 @@ mod exit {
     pub(super) const NOT_FOUND: u8 = 3;
     /// The daemon cannot be reached.
     pub(super) const NO_DAEMON: u8 = 4;
-    /// Verification failed: chain, proof or threshold.
+    /// Verification failed: chain, dataset, proof, threshold or import.
     pub(super) const NOT_VERIFIED: u8 = 5;
 }
 
@@ -61,6 +62,8 @@ pub(super) enum Failure {
     StopTooSlow { seconds: u64 },
     #[error("stopped at once, asked twice: what was acknowledged is on disk all the same")]
     StopInterrupted,
+    #[error("no sync came to its end: each peer's report names its problem")]
+    NothingSynced,
     #[error("no daemon runs on {}: start it with `{start}`", path.display())]
     NoDaemon { path: PathBuf, start: String },
     #[error("the daemon at {url} cannot be reached ({why}): start it with `{start}`, or give its address with --api")]
@@ -81,12 +84,19 @@ pub(super) enum Failure {
     ChainInvalid { problem: Option<String> },
     #[error("the proof does not hold: {fault}")]
     ProofInvalid { fault: ProofFault },
+    #[error(
+        "{} is not the dataset {dataset}: its SHA-256 is {found}, registered is {registered}{}", file.display(),
+        if *published { "; that was recorded" } else { ": get it again from its source, or record this with --publish" }
+    )]
+    OtherDataset { file: PathBuf, dataset: String, found: String, registered: String, published: bool },
     #[error("{what}")]
     NotFound { what: String },
     #[error("{problems} problems: what helps stands beside each")]
     Unhealthy { problems: usize, is_chain_invalid: bool },
     #[error("{refused} of {lines} lines were not stored")]
     BadLines { refused: u64, lines: u64 },
+    #[error("{refused} of {lines} lines could not be read")]
+    UnreadLines { refused: u64, lines: u64 },
     #[error(
         "{failure}\n{stored} records before line {line} are stored; of the lines from there on some may be: look before you send them again"
     )]
@@ -131,6 +141,7 @@ impl Failure {
             | Self::Genesis(_)
             | Self::Input { .. } => exit::USAGE,
             Self::Refused { status: 404, .. } => exit::NOT_FOUND,
+            Self::Refused { code, .. } if code == Code::BadImport.as_str() => exit::NOT_VERIFIED,
             // What was asked is wrong in itself, such as a delta that is not the action's.
             Self::Refused { status: 400 | 422, .. } => exit::USAGE,
             Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
@@ -138,6 +149,7 @@ impl Failure {
             Self::BelowThreshold { .. }
             | Self::ChainInvalid { .. }
             | Self::ProofInvalid { .. }
+            | Self::OtherDataset { .. }
             | Self::Unhealthy { is_chain_invalid: true, .. } => exit::NOT_VERIFIED,
             Self::Interrupted { failure, .. } => failure.exit_code(),
             Self::Logged { exit_code } => *exit_code,
@@ -148,10 +160,12 @@ impl Failure {
             | Self::Start(_)
             | Self::StopTooSlow { .. }
             | Self::StopInterrupted
+            | Self::NothingSynced
             | Self::NotADaemon { .. }
             | Self::BadAnswer { .. }
             | Self::Refused { .. }
             | Self::BadLines { .. }
+            | Self::UnreadLines { .. }
             | Self::Unhealthy { is_chain_invalid: false, .. }
             | Self::File { .. }
             | Self::Output(_)

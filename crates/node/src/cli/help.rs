@@ -11,7 +11,7 @@ use super::failure::EXIT_CODES;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run a station", &["init", "run", "status", "demo"]),
     ("Among other stations", &["ticket", "join", "peers", "sync", "station"]),
-    ("Record and ask", &["record", "content", "trust"]),
+    ("Record and ask", &["record", "content", "dataset", "trust"]),
     ("The chain", &["mine", "chain"]),
     ("Keep it on air", &["config", "doctor", "completions", "man", "help"]),
 ];
@@ -126,12 +126,24 @@ Examples:
   qfzz content verify track_001 artist_001 --times 4
   qfzz content show track_001 artist_001"
         }
+        "dataset" => {
+            "\
+Examples:
+  qfzz dataset register music.tar --id ds_001 --name OpenMusic --license CC-BY --quality 0.9 --tag ambient
+  qfzz dataset verify ds_001 music.tar --user user_001
+  qfzz dataset rate ds_001 0.8 --user user_001
+  qfzz dataset list --min-quality 0.8 --license CC0-1.0"
+        }
         "trust" => {
             "\
 Examples:
   qfzz trust user user_001
   qfzz trust content track_001 artist_001 --global
-  qfzz trust creator artist_001 --at-least 0.6 && echo play"
+  qfzz trust creator artist_001 --at-least 0.6 && echo play
+  qfzz trust filter playlist.jsonl --at-least 0.75
+
+A playlist has one JSON object a line, such as
+  {\"content_id\":\"track_001\",\"creator_id\":\"artist_001\",\"title\":\"Song 1\"}"
         }
         "chain" => {
             "\
@@ -141,6 +153,8 @@ Examples:
   qfzz chain block 17
   qfzz chain block 00ff85a04024         the first 6 digits of a hash, or more
   qfzz chain export chain.json
+  qfzz chain import chain.json            into a station that has no chain yet
+  qfzz chain import qfzz_ledger.json      what the original program wrote becomes records
   qfzz chain proof 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3 proof.json
   qfzz chain verify-proof proof.json"
         }

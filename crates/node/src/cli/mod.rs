@@ -6,11 +6,14 @@ mod chain;
 mod client;
 mod configuration;
 mod content;
+mod dataset;
 mod demo;
 mod doctor;
 mod explain;
 mod failure;
+mod filter;
 mod help;
+mod import;
 mod init;
 mod manual;
 mod mine;
@@ -37,7 +40,7 @@ use crate::config::{Flag, LogLevel};
 use crate::data_dir::DataDir;
 
 /// A station of a QFZZ federation: it records what users do and what content is verified, agrees with other stations
-/// on one chain, and answers how far a user, a content or a creator is trusted.
+/// on one chain, and answers how far a user, a content, a creator or a dataset is trusted.
 #[derive(Debug, Parser)]
 #[command(name = "qfzz", version, propagate_version = true)]
 struct Cli {
@@ -117,12 +120,15 @@ enum Question {
     /// Add, verify, report or show content
     #[command(subcommand)]
     Content(content::ContentCommand),
-    /// Show how far a user, a content or a creator is trusted
+    /// Register, verify, rate, show or list datasets
+    #[command(subcommand)]
+    Dataset(dataset::DatasetCommand),
+    /// Show how far a user, a content, a creator or a dataset is trusted
     #[command(subcommand)]
     Trust(trust::TrustCommand),
     /// Mine blocks until all that is pending now is on the chain
     Mine,
-    /// Show or verify the chain
+    /// Show, verify, export or import the chain
     #[command(subcommand)]
     Chain(chain::ChainCommand),
     /// Catch up with one peer, or with all
@@ -209,6 +215,7 @@ async fn ask(question: &Question, client: &Client, out: &mut Output) -> Result<(
         Question::Sync(args) => status::sync(client, args, out).await,
         Question::Record(args) => record::record(client, args, out).await,
         Question::Content(command) => content::content(client, command, out).await,
+        Question::Dataset(command) => dataset::dataset(client, command, out).await,
         Question::Trust(command) => trust::trust(client, command, out).await,
         Question::Mine => mine::mine(client, out).await,
         Question::Chain(command) => chain::chain(client, command, out).await,

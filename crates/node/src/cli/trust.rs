@@ -1,4 +1,4 @@
-//! `qfzz trust`: how far users, contents and creators are trusted.
+//! `qfzz trust`: how far users, contents, creators and datasets are trusted.
 
 use clap::{Args, Subcommand};
 use qfzz_ledger_core::ids::{Id, StationId};
@@ -9,6 +9,7 @@ use super::client::Client;
 use super::content::Place;
 use super::explain::Explanation;
 use super::failure::Failure;
+use super::filter::{self, FilterArgs};
 use super::output::{Output, clean, items, notice, show, show_head};
 use crate::config::TrustPolicy;
 
@@ -35,6 +36,15 @@ pub(super) enum TrustCommand {
         #[command(flatten)]
         view: View,
     },
+    /// How far a dataset is trusted, by what stations found
+    Dataset {
+        /// Which
+        dataset: Id,
+        #[command(flatten)]
+        view: View,
+    },
+    /// Print those contents of a playlist that reach a score
+    Filter(FilterArgs),
 }
 
 /// Whose answer is wanted, and what it must reach.
@@ -65,6 +75,7 @@ pub(super) enum Subject<'a> {
     User(&'a Id),
     Content(&'a Place),
     Creator(&'a Id),
+    Dataset(&'a Id),
 }
 
 pub(super) async fn trust(client: &Client, command: &TrustCommand, out: &mut Output) -> Result<(), Failure> {
@@ -72,6 +83,8 @@ pub(super) async fn trust(client: &Client, command: &TrustCommand, out: &mut Out
         TrustCommand::User { user, view } => (Subject::User(user), view),
         TrustCommand::Content { place, view } => (Subject::Content(place), view),
         TrustCommand::Creator { creator, view } => (Subject::Creator(creator), view),
+        TrustCommand::Dataset { dataset, view } => (Subject::Dataset(dataset), view),
+        TrustCommand::Filter(args) => return filter::filter(client, args, out).await,
     };
     let mut answer = match view.global {
         true => {
@@ -130,6 +143,7 @@ async fn ask(client: &Client, subject: &Subject<'_>, station: Option<&StationId>
     match subject {
         Subject::User(user) => client.get(&["v1", "trust", "users", user.as_str()], &query).await,
         Subject::Creator(creator) => client.get(&["v1", "trust", "creators", creator.as_str()], &query).await,
+        Subject::Dataset(dataset) => client.get(&["v1", "trust", "datasets", dataset.as_str()], &query).await,
         Subject::Content(place) => {
             query.extend([("content_id", place.content.as_str()), ("creator_id", place.creator.as_str())]);
             client.get(&["v1", "trust", "content"], &query).await
@@ -141,6 +155,7 @@ async fn ask_globally(client: &Client, subject: &Subject<'_>, view: &View) -> Re
     let mut query = match subject {
         Subject::User(user) => vec![("kind", "user"), ("id", user.as_str())],
         Subject::Creator(creator) => vec![("kind", "creator"), ("id", creator.as_str())],
+        Subject::Dataset(dataset) => vec![("kind", "dataset"), ("id", dataset.as_str())],
         Subject::Content(place) => {
             vec![("kind", "content"), ("id", place.content.as_str()), ("creator_id", place.creator.as_str())]
         }
@@ -190,7 +205,18 @@ fn show_one(subject: &Subject<'_>, answer: &Value, out: &mut Output) -> Result<(
         ("pending", format!("{} records, {}", show(answer, "pending"), counted(answer))),
     ])?;
     match subject {
-        Subject::User(_) => {}
+        // Of one station's opinion these two would mislead: they are about everybody's.
+        Subject::User(_) if !answer["station_id"].is_null() => {}
+        Subject::User(_) => out.facts(&[
+            ("may submit datasets", show(answer, "may_submit")),
+            ("community trusted", show(answer, "community_trusted")),
+        ])?,
+        Subject::Dataset(_) => out.facts(&[
+            ("verifications", show(answer, "verifications")),
+            ("mismatches", show(answer, "mismatches")),
+            ("rating", show_score(answer, "rating")),
+            ("ratings", show(answer, "ratings")),
+        ])?,
         Subject::Creator(_) => out.facts(&[("contents", show(answer, "contents"))])?,
         Subject::Content(_) => out.facts(&[
             ("verifications", show(answer, "verifications")),

@@ -146,11 +146,25 @@ fn what_may_have_been_meant_is_looked_for_in_the_same_section_first() {
 }
 
 #[test]
+fn thresholds_are_scores_from_a_file_as_from_a_variable() {
+    let dir = Dir::with("[trust]\nsubmit_threshold = 0.4\ncommunity_threshold = 1\n");
+    let environment = variables([("QFZZ_TRUST_SUBMIT_THRESHOLD", "0.25")]);
+    let trust = |environment| Config::load(&dir.file(), environment, &[]).expect("right").config.trust;
+    let score = |text: &str| text.parse::<Score>().expect("a score");
+    assert_eq!(trust(Vec::new()).submit_threshold, score("0.4"));
+    assert_eq!(trust(environment.to_vec()).submit_threshold, score("0.25"));
+    assert_eq!(trust(Vec::new()).community_threshold, Score::ONE);
+    assert_eq!(serde_json::to_value(trust(Vec::new())).expect("JSON")["submit_threshold"], serde_json::json!(0.4));
+    let wrong = Config::load(&Dir::with("[trust]\nsubmit_threshold = 1.2\n").file(), NOTHING, &[]).expect_err("wrong");
+    assert!(wrong.to_string().contains("`trust.submit_threshold`: `1.2` is out of range"), "{wrong}");
+}
+
+#[test]
 fn keys_of_later_versions_are_named_as_such_wherever_they_are_set() {
-    let dir = Dir::with("[quantum]\nenabled = true\n[verify]\nfolders = ['/srv']\n[trust]\nsubmit_threshold = 0.4\n");
+    let dir = Dir::with("[quantum]\nenabled = true\n[verify]\nfolders = ['/srv']\n");
     let environment = variables([("QFZZ_QUANTUM_PYTHON", "/usr/bin/python3"), ("QFZZ_NETWORK_MDNS", "true")]);
     let error = Config::load(&dir.file(), environment, &[]).expect_err("wrong");
-    assert_eq!(error.problems.len(), 5, "{error}");
+    assert_eq!(error.problems.len(), 4, "{error}");
     for problem in error.problems {
         assert!(matches!(problem, ConfigProblem::NotAvailable { .. }), "{problem}");
     }

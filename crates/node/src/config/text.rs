@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use qfzz_ledger_core::score::Score;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -116,6 +117,12 @@ pub(super) mod many {
             Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
         }
     }
+}
+
+/// Writes a score as a number.
+pub(super) fn decimal<S: Serializer>(score: &Score, output: S) -> Result<S::Ok, S::Error> {
+    // Dividing rounds to the nearest float, whose shortest decimal is the score's.
+    output.serialize_f64(f64::from(score.millionths()) / 1e6)
 }
 
 /// Reads `true` or `false`.

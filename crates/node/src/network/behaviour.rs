@@ -57,6 +57,12 @@ pub enum BuildError {
         /// The cause.
         source: std::io::Error,
     },
+    /// The thread for handshakes could not be started.
+    #[error("cannot start the thread for handshakes: {source}")]
+    Thread {
+        /// The cause.
+        source: std::io::Error,
+    },
     /// A protocol refused its configuration.
     #[error("cannot set up gossip: {reason}")]
     Gossip {

@@ -15,6 +15,7 @@ mod gate;
 pub mod genesis;
 mod gossip;
 mod handle;
+mod handshakes;
 mod links;
 mod muxer;
 pub(crate) mod names;

@@ -11,6 +11,7 @@ use libp2p::{PeerId, dns, noise, quic, tcp};
 
 use super::CONNECT_TIMEOUT;
 use super::behaviour::BuildError;
+use super::handshakes::Aside;
 use super::muxer::{MAX_STREAMS, Metered, Yamux};
 
 /// How long a peer that connects may take for the handshakes: five round trips of the slowest satellite link. What is
@@ -36,7 +37,8 @@ pub(super) fn transport(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerB
     let either = tcp.or_transport(quic).map(|either, _| either.into_inner());
     let named = dns::tokio::Transport::system(either).map_err(|source| BuildError::Dns { source })?;
     let dialling = TransportTimeout::with_outgoing_timeout(named, CONNECT_TIMEOUT);
-    Ok(TransportTimeout::with_ingoing_timeout(dialling, HANDSHAKE_TIMEOUT).boxed())
+    let timed = TransportTimeout::with_ingoing_timeout(dialling, HANDSHAKE_TIMEOUT).boxed();
+    Ok(Aside::new(timed).map_err(|source| BuildError::Thread { source })?.boxed())
 }
 
 fn quic_config(keypair: &Keypair) -> quic::Config {

@@ -98,7 +98,7 @@ pub(super) fn block_within(
     }
 }
 
-/// How far a check of the whole chain is; nothing is checked while `of` is 0.
+/// How far a check of the whole chain is, or an import; nothing is under way while `of` is 0.
 #[derive(Default)]
 pub(crate) struct CheckProgress {
     done: AtomicU64,
@@ -112,7 +112,8 @@ impl CheckProgress {
         (of > 0).then_some(Checking { done, of })
     }
 
-    fn set(&self, done: u64, of: u64) {
+    /// `done` of `of` are done; nothing is under way with 0 of 0.
+    pub(crate) fn set(&self, done: u64, of: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.of.store(of, Ordering::Relaxed);
     }

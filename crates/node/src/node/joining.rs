@@ -174,7 +174,7 @@ async fn join_by(shared: &Arc<Shared>, target: &JoinTarget, address: Multiaddr) 
 }
 
 /// Whether the federation that this node is in was founded because none was named, and nothing has happened in it.
-async fn is_unused(shared: &Shared, member: &Member) -> bool {
+pub(super) async fn is_unused(shared: &Shared, member: &Member) -> bool {
     shared.dir.is_provisional() && member.is_pristine().await
 }
 

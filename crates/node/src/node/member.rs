@@ -163,6 +163,11 @@ impl Member {
         if founders.iter().any(|founder| founder.station != self.station) || !self.network.peers().await.is_empty() {
             return false;
         }
+        self.is_empty().await
+    }
+
+    /// Whether there is neither a block nor a batch.
+    pub(super) async fn is_empty(&self) -> bool {
         let empty = self
             .service
             .query(|state| state.ledger().chain().height() == Height::ZERO && state.ledger().pool().is_empty());

@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt};
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::batch::VerifiedBatch;
+use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{Height, Id, Name, Reason, RecordId, StationId};
 use qfzz_ledger_core::ledger::Ledger;
@@ -25,16 +26,19 @@ use qfzz_sync::global_trust::{Policy, get_global_trust};
 use qfzz_sync::report::SyncReport;
 
 use super::blocks::{Reading, block_by_hash, block_within, seen, show, verify};
+use super::datasets;
 use super::health::{self, Standing};
+use super::importing::import;
 use super::joining::join;
 use super::status::status;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
-    self, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, Invitation, LogHead, Peer, Readiness, Receipt,
-    StationInfo, Statistics, Status, UserTrust, Verification, Voice,
+    self, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Head,
+    Imported, Invitation, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
+    Voice,
 };
-use crate::api::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station, Word};
+use crate::api::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::disk_space;
@@ -74,13 +78,13 @@ fn dialable(peer: &PeerInfo) -> Multiaddr {
 }
 
 /// A subject in the ledger's eyes, put together in the worker's turn.
-struct Answered<T> {
-    trust: T,
+pub(super) struct Answered<T> {
+    pub(super) trust: T,
     /// Pending records about the subject, and those of them that are evidence.
-    pending: Pending,
+    pub(super) pending: Pending,
     /// One station's opinion, where it was asked for.
-    opinion: Option<(Voice, Option<Opinion>)>,
-    head: Head,
+    pub(super) opinion: Option<(Voice, Option<Opinion>)>,
+    pub(super) head: Head,
 }
 
 /// Where the batch of a record stands.
@@ -95,14 +99,19 @@ enum Place {
 }
 
 #[derive(Clone, Copy)]
-struct Pending {
+pub(super) struct Pending {
     records: u64,
     evidence: u64,
 }
 
 impl Pending {
+    pub(super) const fn records(self) -> u64 {
+        self.records
+    }
+
     fn of(records: &[PendingRecord<'_>]) -> Self {
-        let is_evidence = |it: &&PendingRecord<'_>| !matches!(it.record, Record::ContentAdded(_));
+        let is_evidence =
+            |it: &&PendingRecord<'_>| !matches!(it.record, Record::ContentAdded(_) | Record::DatasetRegistered(_));
         Self { records: records.len() as u64, evidence: records.iter().filter(is_evidence).count() as u64 }
     }
 }
@@ -116,7 +125,7 @@ fn ledger_trust(scores: (Score, Score), evidence: u64, known: bool, pending: Pen
 }
 
 /// What the answers of one station have in common.
-fn opinion_trust(voice: Voice, opinion: Option<&Opinion>, pending: Pending, head: Head) -> dto::Trust {
+pub(super) fn opinion_trust(voice: Voice, opinion: Option<&Opinion>, pending: Pending, head: Head) -> dto::Trust {
     let (score, evidence) = opinion.map_or((Score::HALF, 0), |opinion| (opinion.score, opinion.evidence));
     let (known, pending) = (opinion.is_some(), pending.records);
     dto::Trust { voice, score, confirmed_score: score, evidence, confirmed_evidence: evidence, pending, known, head }
@@ -131,8 +140,13 @@ impl StationHandle {
         self.0.member().ok_or(PortError::NoFederation)
     }
 
+    /// The score that a user needs to submit a dataset here.
+    pub(super) fn submit_threshold(&self) -> Score {
+        self.0.config.trust.submit_threshold
+    }
+
     /// Asks the ledger about `subject`: what all say, and one station's opinion where it is asked for.
-    async fn about<T: Send + 'static>(
+    pub(super) async fn about<T: Send + 'static>(
         &self,
         subject: Subject,
         station: Option<StationId>,
@@ -371,7 +385,9 @@ impl Station for StationHandle {
                 ledger_trust(scores, trust.actions, trust.actions > 0, pending, head)
             }
         };
-        Ok(UserTrust { user_id, trust })
+        let policy = &self.0.config.trust;
+        let may_submit = trust.score >= policy.submit_threshold;
+        Ok(UserTrust { user_id, trust, may_submit, community_trusted: trust.score >= policy.community_threshold })
     }
 
     async fn content_trust(
@@ -390,7 +406,7 @@ impl Station for StationHandle {
         if let (Some(station), Some((voice, opinion))) = (station, opinion) {
             let detail = opinion.as_ref().and_then(|it| match &it.detail {
                 OpinionDetail::Content(detail) => Some(detail.clone()),
-                OpinionDetail::User | OpinionDetail::Creator { .. } => None,
+                OpinionDetail::User | OpinionDetail::Creator { .. } | OpinionDetail::Dataset(_) => None,
             });
             let metadata = match detail.as_ref().and_then(|detail| detail.added) {
                 Some(place) => self.metadata(station, place).await?,
@@ -450,6 +466,35 @@ impl Station for StationHandle {
         Ok(CreatorTrust { creator_id, trust: shown, contents: trust.contents })
     }
 
+    async fn dataset_trust(&self, dataset: Id, station: Option<StationId>) -> Result<DatasetTrust, PortError> {
+        self.trust_in_dataset(dataset, station).await
+    }
+
+    async fn dataset(&self, dataset: Id) -> Result<Option<Dataset>, PortError> {
+        datasets::one(self.member()?, dataset).await
+    }
+
+    async fn datasets(&self, query: DatasetQuery) -> Result<DatasetPage, PortError> {
+        datasets::list(self.member()?, query).await
+    }
+
+    async fn register_dataset(&self, dataset: DatasetRegistered, user: Option<Id>) -> Result<DatasetChange, PortError> {
+        self.registered(dataset, user).await
+    }
+
+    async fn verify_dataset(
+        &self,
+        found: DatasetVerified,
+        user: Option<Id>,
+        publish: bool,
+    ) -> Result<DatasetChange, PortError> {
+        self.verified(found, user, publish).await
+    }
+
+    async fn rate_dataset(&self, rated: DatasetRated, user: Id) -> Result<DatasetChange, PortError> {
+        self.rated(rated, user).await
+    }
+
     async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {
         let GlobalQuery { subject, nodes, policy } = query;
         let policy = policy.unwrap_or(match self.0.config.trust.policy {
@@ -482,6 +527,7 @@ impl Station for StationHandle {
                 difficulty: ledger.rules().parameters().difficulty,
                 // Nothing joins the chain unverified; `verify` reads it all again.
                 is_valid: true,
+                chain_valid: true,
                 indexed_records: chain.contents,
                 total_users: chain.users,
                 work: ledger.chain().work_of(&chain.head).unwrap_or_default(),
@@ -567,6 +613,23 @@ impl Station for StationHandle {
             }
         })
         .await
+    }
+
+    async fn content_scores(&self, contents: Vec<(Id, Id)>) -> Result<Vec<Score>, PortError> {
+        let question = move |state: &State<StoreReader>| -> Result<Vec<Score>, ReadError> {
+            let ledger = state.ledger();
+            let trust = Trust::new(ledger.rules(), ledger.read());
+            let score = |(content_id, creator_id)| {
+                let subject = Subject::Content { creator_id, content_id };
+                Ok(trust.content(&subject, ledger.pending_about(&subject)?)?.score)
+            };
+            contents.into_iter().map(score).collect()
+        };
+        Ok(self.member()?.service.query(question).await??)
+    }
+
+    async fn import(&self, file: Upload) -> Result<Imported, PortError> {
+        import(&self.0, file).await
     }
 
     async fn verify(&self) -> Result<Verification, PortError> {

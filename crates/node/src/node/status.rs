@@ -85,6 +85,7 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
         synced: false,
         signing: false,
         verifying: shared.checking.read(),
+        importing: shared.import_progress.read(),
         mining: shared.config.mining.enabled,
         reorganisations: 0,
         banned: Vec::new(),

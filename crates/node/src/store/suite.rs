@@ -11,7 +11,9 @@ use qfzz_ledger_core::ledger::Transition;
 use qfzz_ledger_core::limits::MAX_UNDO_BLOCKS;
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::state::{Key, StateRead, Writes};
-use qfzz_ledger_core::testing::{added, interaction, reported, rules, station, verified};
+use qfzz_ledger_core::testing::{
+    added, dataset_registered, dataset_verified, interaction, reported, rules, station, verified,
+};
 use qfzz_sync::message::{Request, Response};
 use qfzz_sync::serve::answer_about_blocks;
 
@@ -326,7 +328,7 @@ fn a_consistent_reading_is_of_one_commit<B: Bench>() {
 
 fn random_forks_leave_what_a_walk_from_genesis_gives<B: Bench>() {
     let mut reorganisations = 0;
-    for seed in 1..=4u64 {
+    for seed in 1..=6u64 {
         let rules = rules();
         let mut home = Home::<B>::new(&rules);
         let mut peers = [Peer::new(&rules, 2), Peer::new(&rules, 3)];
@@ -338,10 +340,12 @@ fn random_forks_leave_what_a_walk_from_genesis_gives<B: Bench>() {
             random % below
         };
         for step in 0..60 {
-            let record = match draw(4) {
+            let record = match draw(6) {
                 0 => added(&format!("track {}", draw(5)), "artist", 1_000 * draw(900) as u32),
                 1 => verified(&format!("track {}", draw(5)), "artist"),
                 2 => reported(&format!("track {}", draw(5)), "artist"),
+                3 => dataset_registered(&format!("set {}", draw(3)), draw(2) as u8),
+                4 => dataset_verified(&format!("set {}", draw(3)), draw(2) as u8),
                 _ => interaction(&format!("user {}", draw(8))),
             };
             let peer = draw(2) as usize;

@@ -39,7 +39,8 @@ pub struct Trust {
     pub score: Score,
     /// At the head, the same on every node.
     pub confirmed_score: Score,
-    /// What `score` rests on: actions of a user, verifications and reports of a content or of a creator's contents.
+    /// What `score` rests on: actions of a user, verifications and reports of a content or of a creator's contents,
+    /// verifications and ratings of a dataset.
     pub evidence: u64,
     /// The part of it that is on the chain.
     pub confirmed_evidence: u64,
@@ -71,7 +72,8 @@ pub(in crate::api) struct ShownTrust {
     #[serde(serialize_with = "text")]
     #[schema(value_type = schema::Band)]
     band: Band,
-    /// What `score` rests on: actions of a user, verifications and reports of a content or of a creator's contents.
+    /// What `score` rests on: actions of a user, verifications and reports of a content or of a creator's contents,
+    /// verifications and ratings of a dataset.
     evidence: u64,
     /// The part of it that is on the chain.
     confirmed_evidence: u64,
@@ -128,6 +130,10 @@ pub struct UserTrust {
     #[serde(flatten)]
     #[schema(value_type = ShownTrust)]
     pub trust: Trust,
+    /// Whether `score` reaches this station's `trust.submit_threshold`: its users with less submit no datasets here.
+    pub may_submit: bool,
+    /// Whether `score` reaches this station's `trust.community_threshold`.
+    pub community_trusted: bool,
 }
 
 /// How far a content is trusted.
@@ -240,7 +246,7 @@ pub(in crate::api) struct ShownVoice<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = GlobalTrust)]
 pub(in crate::api) struct ShownGlobal<'a> {
-    /// `user`, `content` or `creator`.
+    /// `user`, `content`, `creator` or `dataset`.
     kind: &'static str,
     /// The user, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,6 +257,9 @@ pub(in crate::api) struct ShownGlobal<'a> {
     /// The creator, where it is about one or one's content.
     #[serde(skip_serializing_if = "Option::is_none")]
     creator_id: Option<&'a str>,
+    /// The dataset, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataset_id: Option<&'a str>,
     /// 0.5 where no station has an opinion.
     #[serde(serialize_with = "number")]
     #[schema(value_type = schema::Score)]
@@ -283,12 +292,13 @@ pub(in crate::api) struct ShownGlobal<'a> {
 
 impl Serialize for GlobalTrust {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let (kind, user_id, content_id, creator_id) = match &self.subject {
-            Subject::User(user) => ("user", Some(user.as_str()), None, None),
+        let (kind, user_id, content_id, creator_id, dataset_id) = match &self.subject {
+            Subject::User(user) => ("user", Some(user.as_str()), None, None, None),
             Subject::Content { creator_id, content_id } => {
-                ("content", None, Some(content_id.as_str()), Some(creator_id.as_str()))
+                ("content", None, Some(content_id.as_str()), Some(creator_id.as_str()), None)
             }
-            Subject::Creator(creator) => ("creator", None, None, Some(creator.as_str())),
+            Subject::Creator(creator) => ("creator", None, None, Some(creator.as_str()), None),
+            Subject::Dataset(dataset) => ("dataset", None, None, None, Some(dataset.as_str())),
         };
         let combined::GlobalTrust { score, policy, ref voices, more, coverage, confidence } = self.combined;
         let shown = |voice: &combined::Voice| ShownVoice {
@@ -305,6 +315,7 @@ impl Serialize for GlobalTrust {
             user_id,
             content_id,
             creator_id,
+            dataset_id,
             score,
             band: score.band(),
             policy: policy.as_str(),

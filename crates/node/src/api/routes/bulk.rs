@@ -22,11 +22,11 @@ use crate::api::body;
 use crate::api::dto::Receipt;
 use crate::api::port::{MAX_SUBMIT, PortError, Station};
 use crate::api::problem::{Code, Problem};
-use crate::api::record::{Actions, FieldError, parse_record};
+use crate::api::record::{FieldError, parse_record};
 use crate::api::schema;
 
 /// Bytes of a body, at most.
-const BULK_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const BULK_BYTES: usize = 8 * 1024 * 1024;
 
 /// Lines of a body, at most: more than fit, unless they are too short to be records.
 const BULK_LINES: usize = 150_000;
@@ -35,10 +35,10 @@ const BULK_LINES: usize = 150_000;
 const LINE_BYTES: usize = 64 * 1024;
 
 /// Chunks that may wait for the client.
-const CHUNKS: usize = 4;
+pub(super) const CHUNKS: usize = 4;
 
 /// What a bulk body may call itself.
-const LINES: &[&str] = &["application/x-ndjson", "application/ndjson", "application/jsonl"];
+pub(super) const LINES: &[&str] = &["application/x-ndjson", "application/ndjson", "application/jsonl"];
 
 /// Adds many records
 ///
@@ -54,22 +54,28 @@ pub(super) async fn add<S: Station>(State(app): State<App<S>>, request: Request)
         return Err(Problem::new(Code::Busy, "too many bulk requests are under way: try again in a second"));
     };
     let body = body::read(request, LINES, BULK_BYTES, app.limits.body_time).await?;
-    let count = lines(&body).count();
-    if count > BULK_LINES {
-        let detail = format!("the body has {count} lines, at most {BULK_LINES} are taken: send fewer at once");
-        return Err(Problem::new(Code::TooManyLines, detail));
-    }
+    check_count(&body)?;
     let rules = app.station.rules().await?;
     let (chunks, taken) = mpsc::channel(CHUNKS);
     tokio::spawn(store(app, rules, body, chunks, permit));
     Ok(body::stream("application/x-ndjson", ReceiverStream::new(taken)))
 }
 
+/// That a body has no more lines than are taken at once.
+pub(super) fn check_count(body: &[u8]) -> Result<(), Problem> {
+    let count = lines(body).count();
+    if count > BULK_LINES {
+        let detail = format!("the body has {count} lines, at most {BULK_LINES} are taken: send fewer at once");
+        return Err(Problem::new(Code::TooManyLines, detail));
+    }
+    Ok(())
+}
+
 /// A line's number, from 1, and what is in it.
-type Line<'a> = (usize, &'a [u8]);
+pub(super) type Line<'a> = (usize, &'a [u8]);
 
 /// The lines of `body` that are not blank.
-fn lines(body: &[u8]) -> impl Iterator<Item = Line<'_>> {
+pub(super) fn lines(body: &[u8]) -> impl Iterator<Item = Line<'_>> {
     (1..).zip(body.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.trim_ascii().is_empty())
 }
 
@@ -87,7 +93,7 @@ async fn store<S: Station>(
         if group.is_empty() {
             return;
         }
-        let answer = answer(&app.station, rules.actions(), &group).await;
+        let answer = answer(&app.station, &rules, &group).await;
         if !matches!(timeout(app.limits.take_time, chunks.send(Ok(answer))).await, Ok(Ok(()))) {
             return;
         }
@@ -95,12 +101,12 @@ async fn store<S: Station>(
 }
 
 /// Stores the good lines of `group`, all or none of them, and writes a line for each.
-async fn answer<S: Station>(station: &S, actions: &Actions, group: &[Line<'_>]) -> Vec<u8> {
+async fn answer<S: Station>(station: &S, rules: &Rules, group: &[Line<'_>]) -> Vec<u8> {
     let now = station.now();
     let mut records = Vec::with_capacity(group.len());
     let mut refusals = Vec::with_capacity(group.len());
     for (_, line) in group {
-        let parsed = parse_line(line, actions, now);
+        let parsed = parse_line(line, rules, now);
         refusals.push(parsed.map(|record| records.push(record)).err());
     }
     let stored = if records.is_empty() { Ok(Vec::new()) } else { station.submit(records).await };
@@ -119,15 +125,19 @@ async fn answer<S: Station>(station: &S, actions: &Actions, group: &[Line<'_>]) 
     out
 }
 
-fn parse_line(line: &[u8], actions: &Actions, now: Timestamp) -> Result<Record, FieldError> {
-    let refused = |code, detail: String| Err(FieldError { field: None, code, detail });
+fn parse_line(line: &[u8], rules: &Rules, now: Timestamp) -> Result<Record, FieldError> {
+    parse_record(text_of(line)?, rules, now)
+}
+
+/// A line as text, if it is not too long.
+pub(super) fn text_of(line: &[u8]) -> Result<&str, FieldError> {
+    let refused = |code, detail: String| FieldError { field: None, code, detail };
     if line.len() > LINE_BYTES {
-        return refused(Code::LineTooLong, format!("the line is longer than {} KiB: shorten it", LINE_BYTES / 1024));
+        let detail = format!("the line is longer than {} KiB: shorten it", LINE_BYTES / 1024);
+        return Err(refused(Code::LineTooLong, detail));
     }
-    match std::str::from_utf8(line) {
-        Ok(text) => parse_record(text, actions, now),
-        Err(_) => refused(Code::NotJson, "the line is not UTF-8: send JSON in UTF-8".to_owned()),
-    }
+    std::str::from_utf8(line)
+        .map_err(|_| refused(Code::NotJson, "the line is not UTF-8: send JSON in UTF-8".to_owned()))
 }
 
 /// The answer to one line.

@@ -2,8 +2,11 @@
 
 mod bulk;
 mod chain;
+mod datasets;
 mod documents;
 mod events;
+mod filter;
+mod import;
 mod records;
 mod roster;
 mod station;
@@ -134,6 +137,23 @@ const RECORD: &[Code] = &[
     Code::BadMetadata,
     Code::UnknownAction,
     Code::WrongDelta,
+    Code::BadHash,
+    Code::BadLicense,
+    Code::LicenseNotAllowed,
+    Code::QualityTooLow,
+    Code::TooManyTags,
+];
+
+/// Refusals of what is said about a dataset.
+const FINDING: &[Code] = &[
+    Code::NotJson,
+    Code::NotAnObject,
+    Code::UnknownField,
+    Code::MissingField,
+    Code::DuplicateField,
+    Code::WrongType,
+    Code::UnknownAction,
+    Code::UnknownDataset,
 ];
 
 /// One route: where, how and what it answers stand at its handler (`P`), what it refuses with stands here.
@@ -195,6 +215,32 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             trust::content::<S>,
             &[ASKS, FEDERATION, QUERY, &[Code::MissingParameter, Code::BadId]],
         ))
+        .routes(route::<trust::__path_dataset, _, _, _>(app, trust::dataset::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
+        .routes(route::<datasets::__path_list, _, _, _>(
+            app,
+            datasets::list::<S>,
+            &[ASKS, FEDERATION, QUERY, &[Code::BadId]],
+        ))
+        .routes(route::<datasets::__path_show, _, _, _>(
+            app,
+            datasets::show::<S>,
+            &[ASKS, FEDERATION, SEGMENT, &[Code::UnknownDataset, Code::NotReady]],
+        ))
+        .routes(route::<datasets::__path_register, _, _, _>(
+            app,
+            datasets::register::<S>,
+            &[ASKS, FEDERATION, BODY, RECORD, SIGNS, &[Code::BelowThreshold, Code::DatasetExists]],
+        ))
+        .routes(route::<datasets::__path_verify, _, _, _>(
+            app,
+            datasets::verify::<S>,
+            &[ASKS, FEDERATION, SEGMENT, BODY, FINDING, SIGNS, &[Code::BadHash, Code::DatasetMismatch]],
+        ))
+        .routes(route::<datasets::__path_rate, _, _, _>(
+            app,
+            datasets::rate::<S>,
+            &[ASKS, FEDERATION, SEGMENT, BODY, FINDING, SIGNS, &[Code::NotANumber, Code::OutOfRange, Code::TooPrecise]],
+        ))
         .routes(route::<trust::__path_global, _, _, _>(
             app,
             trust::global::<S>,
@@ -249,14 +295,31 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             bulk::add::<S>,
             &[ASKS, FEDERATION, BODY, SIGNS, &[Code::TooManyLines]],
         ))
+        .routes(route::<filter::__path_filter, _, _, _>(
+            app,
+            filter::filter::<S>,
+            &[ASKS, FEDERATION, BODY, QUERY, &[Code::Busy, Code::TooManyLines, Code::MissingParameter]],
+        ))
         .routes(route::<chain::__path_mine, _, _, _>(
             app,
             chain::mine::<S>,
             &[ASKS, FEDERATION, BODY, SIGNS, &[Code::UnknownField, Code::NotAdmitted]],
         ))
         .routes(route::<chain::__path_verify, _, _, _>(app, chain::verify::<S>, &[ASKS, FEDERATION, &[Code::Busy]]));
+    // A file takes as long as it is large; what is bounded is the time between two pieces of it.
+    let files = OpenApiRouter::new().routes(route::<import::__path_import, _, _, _>(
+        app,
+        import::import::<S>,
+        &[
+            &ASKS[1..],
+            FEDERATION,
+            SIGNS,
+            &[Code::UnsupportedMediaType, Code::BodyTooSlow, Code::BadImport, Code::NotEmpty],
+        ],
+    ));
     let within = |time: Duration| from_fn_with_state(time, deadline);
-    let all = answers.layer(within(app.limits.answer_time)).merge(work.layer(within(app.limits.work_time)));
+    let all =
+        answers.layer(within(app.limits.answer_time)).merge(work.layer(within(app.limits.work_time))).merge(files);
     all.split_for_parts()
 }
 
@@ -346,6 +409,21 @@ impl From<PortError> for Problem {
                 (Code::BadAddress, "give a ticket, a multiaddress such as /ip4/192.0.2.1/tcp/4811, or a peer id")
             }
             PortError::SeveralBlocks => (Code::BadParameter, "give more of its digits"),
+            PortError::BelowThreshold { .. } => (
+                Code::BelowThreshold,
+                "let it rise by actions such as `rating` first; the operator may set another threshold",
+            ),
+            PortError::DatasetExists { .. } => {
+                (Code::DatasetExists, "the first registration stands, so choose another id")
+            }
+            PortError::UnknownDataset { .. } => {
+                (Code::UnknownDataset, "check the id, register it with `qfzz dataset register`, or run `qfzz sync`")
+            }
+            PortError::DatasetMismatch { .. } => (
+                Code::DatasetMismatch,
+                "get the file again from its source; to publish what was found, send `publish`: true",
+            ),
+            PortError::NoAction { .. } => (Code::UnknownAction, "it must be added when the federation is founded"),
             PortError::NotConnected => (Code::UnknownPeer, "connect to it first with `qfzz join`, or see `qfzz peers`"),
             PortError::Unreachable { .. } => (Code::Unreachable, "check the address, and that the station runs there"),
             PortError::NotReady { .. } => (Code::NotReady, "try again in a few seconds"),
@@ -359,6 +437,14 @@ impl From<PortError> for Problem {
                 Code::AnotherDaemon,
                 "use the other one; or stop it, then restart this one. A copy needs a key of its own: `qfzz init` in an empty --data-dir",
             ),
+            PortError::BadImport { .. } => {
+                (Code::BadImport, "get the file again from where it was written, and compare its SHA-256")
+            }
+            PortError::NotEmpty { .. } => (
+                Code::NotEmpty,
+                "use a station without a chain, in an empty --data-dir; one of the same federation catches up with `qfzz sync`",
+            ),
+            PortError::BrokeOff { .. } => (Code::BodyTooSlow, "send it whole"),
             PortError::Roster(refusal) => refusal.code_and_remedy(),
             PortError::Busy => (Code::Busy, "try again in a second"),
             PortError::DiskFull => (Code::DiskFull, "free some space where the station keeps its data"),
@@ -377,6 +463,9 @@ const fn field_of(error: &PortError) -> Option<&'static str> {
     match error {
         PortError::BadAddress { .. } => Some("address"),
         PortError::SeveralBlocks => Some("block"),
+        PortError::BelowThreshold { .. } => Some("user_id"),
+        PortError::DatasetExists { .. } | PortError::UnknownDataset { .. } => Some("dataset_id"),
+        PortError::DatasetMismatch { .. } => Some("sha256"),
         _ => None,
     }
 }

@@ -28,7 +28,7 @@ pub(super) async fn add<S: Station>(State(app): State<App<S>>, request: Request)
     let text = std::str::from_utf8(&body)
         .map_err(|_| Problem::new(Code::NotJson, "the body is not UTF-8: send JSON in UTF-8"))?;
     let rules = app.station.rules().await?;
-    let record = parse_record(text, rules.actions(), app.station.now())?;
+    let record = parse_record(text, &rules, app.station.now())?;
     let receipts = app.station.submit(vec![record]).await?;
     let receipt = receipts.first().ok_or(PortError::Failed { reason: "there is no receipt".to_owned() })?;
     Ok(body::json(StatusCode::CREATED, receipt))

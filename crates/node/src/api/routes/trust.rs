@@ -1,4 +1,4 @@
-//! How far users, contents and creators are trusted: by the ledger, by one station, globally.
+//! How far users, contents, creators and datasets are trusted: by the ledger, by one station, globally.
 
 use std::collections::BTreeSet;
 
@@ -58,12 +58,28 @@ pub(super) async fn content<S: Station>(State(app): State<App<S>>, uri: Uri) -> 
     Ok(ok(&app.station.content_trust(content, creator, station(&query)?).await?))
 }
 
+/// How far a dataset is trusted
+///
+/// By what stations found: a verification counts 1, another SHA-256 0, a rating itself.
+#[utoipa::path(get, path = "/v1/trust/datasets/{id}", operation_id = "dataset_trust", tag = "trust", params(
+    ("id" = schema::Id, Path, description = "The dataset"),
+    ("station" = Option<schema::PeerId>, Query, description = "The opinion of this station alone"),
+), responses((status = OK, description = "0.5 for a dataset that nobody knows", body = dto::DatasetTrust)))]
+pub(super) async fn dataset<S: Station>(
+    State(app): State<App<S>>,
+    Segment(dataset): Segment,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let station = station(&Query::of(&uri, &["station"])?)?;
+    Ok(ok(&app.station.dataset_trust(id("dataset_id", &dataset)?, station).await?))
+}
+
 /// How far somebody or something is trusted across stations
 ///
 /// The opinions of many stations, combined. What waits for a block is in no opinion.
 #[utoipa::path(get, path = "/v1/trust/global", operation_id = "global_trust", tag = "trust", params(
     ("kind" = schema::SubjectKind, Query, description = "About what"),
-    ("id" = schema::Id, Query, description = "The user, content or creator"),
+    ("id" = schema::Id, Query, description = "The user, content, creator or dataset"),
     ("creator_id" = Option<schema::Id>, Query, description = "Who made the content; with `kind=content` only"),
     ("nodes" = Option<schema::Nodes>, Query, description = "Only these stations, at most 256, separated by commas"),
     ("policy" = Option<schema::PolicyName>, Query, description = "How to combine them; by default as configured"),
@@ -77,7 +93,7 @@ pub(super) async fn global<S: Station>(State(app): State<App<S>>, uri: Uri) -> R
 }
 
 /// The station whose opinion is asked for, if one is.
-fn station(query: &Query) -> Result<Option<StationId>, Problem> {
+pub(super) fn station(query: &Query) -> Result<Option<StationId>, Problem> {
     query.optional("station").map(|text| read_station("station", text)).transpose()
 }
 
@@ -99,12 +115,9 @@ fn subject(query: &Query) -> Result<Subject, Problem> {
             let creator_id = id("creator_id", query.required("creator_id")?)?;
             Ok(Subject::Content { creator_id, content_id: subject()? })
         }
-        "dataset" => {
-            let detail = "`kind=dataset` is not available in this version: use user, content or creator";
-            Err(Problem::of_field("kind", Code::NotAvailable, detail))
-        }
+        "dataset" => Ok(Subject::Dataset(subject()?)),
         other => {
-            let detail = format!("`kind` is {}: use user, content or creator", quoted(other));
+            let detail = format!("`kind` is {}: use user, content, creator or dataset", quoted(other));
             Err(Problem::of_field("kind", Code::BadParameter, detail))
         }
     }

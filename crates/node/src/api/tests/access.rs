@@ -65,12 +65,10 @@ async fn a_preflight_gets_no_leave() {
 #[tokio::test]
 async fn what_does_not_exist_is_a_problem_too() {
     let api = Api::start().await;
-    for path in ["/", "/v1", "/v1/", "/v1/status/", "/v1/datasets", "/v1/duties", "/v1/quantum"] {
+    for path in ["/", "/v1", "/v1/", "/v1/status/", "/v1/duties", "/v1/quantum"] {
         assert_eq!(api.get(path).await.problem(), (404, "unknown_route".to_owned()), "{path}");
     }
-    for path in ["/v1/testimonies", "/v1/trust/filter", "/v1/chain/import", "/v1/datasets"] {
-        assert_eq!(api.post(path, "{}").await.problem(), (404, "unknown_route".to_owned()), "{path}");
-    }
+    assert_eq!(api.post("/v1/testimonies", "{}").await.problem(), (404, "unknown_route".to_owned()));
     let wrong_method = api.post("/v1/status", "{}").await;
     assert_eq!(wrong_method.problem(), (405, "method_not_allowed".to_owned()));
     assert_eq!(wrong_method.header("allow"), "GET,HEAD");

@@ -2,7 +2,9 @@
 
 mod access;
 mod bounds;
+mod datasets;
 mod events;
+mod files;
 mod openapi;
 mod reads;
 mod records;
@@ -16,6 +18,7 @@ use futures::StreamExt;
 use qfzz_ledger_core::batch::{Introduction, SignedBatch};
 use qfzz_ledger_core::block::SealedHeader;
 use qfzz_ledger_core::crypto::StationKey;
+use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::{Genesis, Parameters, Rules};
 use qfzz_ledger_core::header::{BlockHeader, Work};
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, Reason, RecordHash, RecordId, Sequence, StationId};
@@ -33,10 +36,11 @@ use tokio::net::{TcpListener, TcpStream};
 use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
-    BannedPeer, ContentTrust, CreatorTrust, Dialled, GlobalTrust, Head, Invitation, LogHead, Peer, Readiness, Receipt,
-    StationInfo, Statistics, Status, Trouble, Trust, UserTrust, Verification, Voice,
+    BannedPeer, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust,
+    Head, ImportFormat, Imported, Invitation, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status,
+    Trouble, Trust, UserTrust, Verification, Voice,
 };
-use super::port::{BlockAt, BlockStream, GlobalQuery, PortError, Station, Word};
+use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
 use super::server::{Handle, Limits, start};
 use crate::data_dir::ApiToken;
 use crate::events::Events;
@@ -69,6 +73,7 @@ struct State {
     blocks: Vec<Block>,
     /// The size of each submission.
     submissions: Vec<usize>,
+    datasets: Vec<Dataset>,
     /// What it was asked last, where the answer does not show it.
     asked: Option<String>,
     fails: Option<PortError>,
@@ -241,6 +246,22 @@ impl Station for Fake {
         Ok(vec![report()])
     }
 
+    async fn content_scores(&self, contents: Vec<(Id, Id)>) -> Result<Vec<Score>, PortError> {
+        self.obey().await?;
+        // A content's score stands in its id.
+        Ok(contents.iter().map(|(content, _)| content.as_str().parse().unwrap_or(Score::HALF)).collect())
+    }
+
+    async fn import(&self, mut file: Upload) -> Result<Imported, PortError> {
+        self.obey().await?;
+        let mut bytes = 0;
+        while let Some(chunk) = file.next().await {
+            bytes += chunk.map_err(|error| PortError::BrokeOff { reason: error.to_string() })?.len() as u64;
+        }
+        let source = "0".repeat(64);
+        Ok(Imported { format: ImportFormat::Chain, blocks: 1, records: bytes, source, metadata_left_out: 0 })
+    }
+
     async fn status(&self) -> Result<Status, PortError> {
         self.obey().await?;
         Ok(Status {
@@ -258,6 +279,7 @@ impl Station for Fake {
             synced: true,
             signing: true,
             verifying: None,
+            importing: None,
             mining: true,
             reorganisations: 3,
             data_bytes: Some(1_234),
@@ -326,7 +348,7 @@ impl Station for Fake {
 
     async fn user_trust(&self, user_id: Id, station: Option<StationId>) -> Result<UserTrust, PortError> {
         self.obey().await?;
-        Ok(UserTrust { user_id, trust: self.trust(station, "0.54") })
+        Ok(UserTrust { user_id, trust: self.trust(station, "0.54"), may_submit: false, community_trusted: false })
     }
 
     async fn content_trust(
@@ -354,6 +376,37 @@ impl Station for Fake {
     async fn creator_trust(&self, creator_id: Id, station: Option<StationId>) -> Result<CreatorTrust, PortError> {
         self.obey().await?;
         Ok(CreatorTrust { creator_id, trust: self.trust(station, "0.000001"), contents: 1 })
+    }
+
+    async fn dataset_trust(&self, dataset_id: Id, station: Option<StationId>) -> Result<DatasetTrust, PortError> {
+        self.obey().await?;
+        let trust = self.trust(station, "0.9");
+        Ok(DatasetTrust { dataset_id, trust, verifications: 1, mismatches: 0, rating: None, ratings: 0 })
+    }
+
+    async fn dataset(&self, dataset: Id) -> Result<Option<Dataset>, PortError> {
+        self.obey().await.map(|()| self.dataset_of(&dataset))
+    }
+
+    async fn datasets(&self, query: DatasetQuery) -> Result<DatasetPage, PortError> {
+        self.obey().await.map(|()| self.datasets_of(query))
+    }
+
+    async fn register_dataset(&self, it: DatasetRegistered, user: Option<Id>) -> Result<DatasetChange, PortError> {
+        self.register(it, user).await
+    }
+
+    async fn verify_dataset(
+        &self,
+        found: DatasetVerified,
+        _user: Option<Id>,
+        publish: bool,
+    ) -> Result<DatasetChange, PortError> {
+        self.verified(found, publish).await
+    }
+
+    async fn rate_dataset(&self, rated: DatasetRated, user: Id) -> Result<DatasetChange, PortError> {
+        self.rated(rated, user).await
     }
 
     async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {
@@ -391,6 +444,7 @@ impl Station for Fake {
             pending_records: 1,
             difficulty: self.0.rules.parameters().difficulty,
             is_valid: true,
+            chain_valid: true,
             indexed_records: 1,
             total_users: 2,
             work: Work::ZERO.plus(self.0.rules.parameters().difficulty.work()),

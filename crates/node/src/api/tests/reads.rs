@@ -58,7 +58,7 @@ async fn the_station_shows_itself() {
     assert_eq!((listed["station_id"].as_str(), listed["equivocated"].as_bool()), (Some(&station[..]), Some(true)));
     assert_eq!(listed["equivocation"], format!("{}.3.1", listed["station_id"].as_str().expect("a text")));
     let expected = json!({"chain_length": 1, "total_records": 4, "pending_records": 1, "difficulty": 2, "is_valid": true,
-        "indexed_records": 1, "total_users": 2, "work": 256, "head": head});
+        "chain_valid": true, "indexed_records": 1, "total_users": 2, "work": 256, "head": head});
     assert_eq!(api.get("/v1/chain").await.json(), expected);
     let verified = api.get("/v1/chain/verify").await;
     assert_eq!(
@@ -99,7 +99,8 @@ async fn questions_about_trust_are_read_strictly() {
         ("/v1/trust/global?kind=content&id=c", 400, "missing_parameter", "creator_id"),
         ("/v1/trust/global?kind=user&id=c&creator_id=m", 400, "unknown_parameter", "creator_id"),
         ("/v1/trust/global?kind=planet&id=c", 400, "bad_parameter", "kind"),
-        ("/v1/trust/global?kind=dataset&id=d", 400, "not_available", "kind"),
+        ("/v1/trust/global?kind=dataset&id=d&creator_id=m", 400, "unknown_parameter", "creator_id"),
+        ("/v1/trust/datasets/a%00b", 422, "bad_id", "dataset_id"),
         ("/v1/trust/global?kind=user&id=u&live=true", 400, "not_available", "live"),
         ("/v1/trust/global?kind=user&id=u&live=yes", 400, "bad_parameter", "live"),
         ("/v1/trust/global?kind=user&id=u&policy=anchored", 400, "unknown_policy", "policy"),

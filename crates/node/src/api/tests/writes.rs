@@ -40,8 +40,7 @@ async fn a_record_is_acknowledged_and_then_found_as_it_was_sent() {
     }
     assert_eq!(fields["timestamp"], "2026-01-25T10:00:00.000Z");
     assert_eq!(fields["trust_delta"].to_string(), "0.01");
-    let read =
-        |text: &str| crate::api::record::parse_record(text, api.fake.0.rules.actions(), now()).expect("a record");
+    let read = |text: &str| crate::api::record::parse_record(text, &api.fake.0.rules, now()).expect("a record");
     assert_eq!(read(&serde_json::to_string(&fields).expect("JSON")), read(sent));
 
     let block = api.post("/v1/mine", "").await.json();
@@ -78,7 +77,7 @@ async fn a_bad_record_is_a_problem_that_names_its_field_and_stores_nothing() {
         ),
         (r#"{"kind":"user_action","user_id":"","action":"rating"}"#, 422, "bad_id", Some("user_id")),
         (r#"{"kind":"user_action","user_id":"u","action":"rating","hash":"x"}"#, 422, "unknown_field", Some("hash")),
-        (r#"{"kind":"dataset_rated","dataset_id":"d","rating":0.8}"#, 422, "kind_not_available", Some("kind")),
+        (r#"{"kind":"testimony","record_id":"r","answer":"agree"}"#, 422, "kind_not_available", Some("kind")),
     ] {
         let answer = api.post("/v1/records", body).await;
         assert_eq!(answer.problem(), (status, code.to_owned()), "{body}");
