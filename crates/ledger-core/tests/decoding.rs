@@ -193,7 +193,7 @@ fn a_record_of_a_kind_to_come_is_nobodys_fault() {
     let mut bytes = encode(batch.signed());
     let at_tag = bytes.len() - encode(&batch.records()[0]).len();
     assert_eq!(bytes[at_tag..at_tag + 4], 2u32.to_le_bytes());
-    for tag in [7, 9].into_iter().chain([12, 99, u32::MAX]) {
+    for tag in [7, 9, 12, 99, u32::MAX] {
         bytes[at_tag..at_tag + 4].copy_from_slice(&tag.to_le_bytes());
         let error = SignedBatch::decode(&bytes).expect_err("unknown");
         assert_eq!(error, BatchError::Codec(CodecError::UnknownTag { tag }));

@@ -106,8 +106,13 @@ impl Plan {
             }
             Record::ContentVerified(named) => self.count(named, |counts| &mut counts.verifications),
             Record::ContentReported(named) => self.count(named, |counts| &mut counts.reports),
-            // An import makes no others.
-            _ => {}
+            Record::UserAction(_)
+            | Record::DatasetRegistered(_)
+            | Record::DatasetVerified(_)
+            | Record::DatasetRated(_)
+            | Record::BatchEquivocation(_)
+            | Record::StationAdmitted(_)
+            | Record::StationExpelled(_) => {}
         }
     }
 

@@ -49,7 +49,7 @@ const OPENINGS: Rate = Rate::per_second(256, 32);
 
 /// Handshakes with stations that are kept away, from one place: each costs a millisecond or two, and who it is shows only
 /// at its end. Once these are used nobody gets in from there for a while, but for whom we call.
-const IN_VAIN: Rate = Rate::per_minute(16, 30);
+const IN_VAIN: Rate = Rate::per_minute(8, 12);
 
 /// Handshakes under way from a place from which such a station came lately, at most.
 const MAX_PENDING_FROM_SUSPECT: usize = 4;
@@ -312,7 +312,7 @@ mod tests {
                 taken += 1;
             }
         }
-        assert!((16..20).contains(&taken), "{taken}");
+        assert!((8..12).contains(&taken), "{taken}");
         assert!(arrive(&mut gate, 1_000, "/ip4/192.0.2.2/tcp/1"), "others are not concerned");
         gate.in_vain.clear();
         gate.was_in_vain(place_of(&from));

@@ -232,7 +232,8 @@ fn no_federation(shared: &Shared) -> Trouble {
         let problem = "this station has no federation yet".to_owned();
         return Trouble::new("no_federation", problem, "join one: qfzz join TICKET or ADDRESS");
     }
-    let named: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    // Whoever reads this need not have the token: an invitation's secret is not shown.
+    let named: Vec<String> = targets.iter().map(|target| target.without_invitation().to_string()).collect();
     let problem = format!("this station has no federation yet: nobody answers at {}", named.join(", "));
     let remedy = "see that the station there runs and its port is open; or join by another: qfzz join ADDRESS";
     Trouble::new("no_federation", problem, remedy)
