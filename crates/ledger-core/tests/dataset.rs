@@ -111,7 +111,9 @@ fn what_is_pending_counts_at_once_and_is_listed_apart() {
     let signed = ledger.sign(records, at(0)).expect("memory can be read").expect("signed");
     let subject = Subject::Dataset(id("d"));
     let trust = Trust::new(&rules, ledger.read());
-    let found = trust.dataset(&id("d"), ledger.pending_about(&subject).expect("memory can be read")).expect("memory can be read");
+    let found = trust
+        .dataset(&id("d"), ledger.pending_about(&subject).expect("memory can be read"))
+        .expect("memory can be read");
     assert_eq!((found.score, found.confirmed_score), (score(500_000), Score::HALF));
     assert_eq!((found.evidence.count(), found.confirmed_evidence.count()), (2, 0));
     assert_eq!(found.registered.map(|(who, it)| (who, it.sha256)), Some((station(1), hash(1))));
