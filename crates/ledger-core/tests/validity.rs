@@ -8,9 +8,7 @@ use qfzz_ledger_core::block::{BlockError, SealedHeader, SignedBlock, VerifiedBlo
 use qfzz_ledger_core::codec::{encode, encoded_len};
 use qfzz_ledger_core::crypto::Signature;
 use qfzz_ledger_core::dataset::{DatasetError, DatasetRegistered, DatasetRules};
-use qfzz_ledger_core::federation::{
-    Admission, Finality, Genesis, GenesisError, Limits, Parameters, Rules, SignatureScheme,
-};
+use qfzz_ledger_core::federation::{Finality, Genesis, GenesisError, Limits, Parameters, Rules, SignatureScheme};
 use qfzz_ledger_core::header::{BlockHeader, Difficulty};
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, RecordId, Sequence};
 use qfzz_ledger_core::license::LicenseError;
@@ -45,7 +43,6 @@ fn a_federation_that_this_version_cannot_keep_is_refused_by_name() {
     let cases: Vec<(Change, GenesisError)> = vec![
         (|it| it.protocol_version = 2, GenesisError::Version { found: 2 }),
         (|it| it.signatures = SignatureScheme::Hybrid, not_yet("signatures `hybrid`")),
-        (|it| it.admission = Admission::Roster, not_yet("admission `roster`")),
         (|it| it.finality = Finality::On, not_yet("finality")),
         (|it| it.founders.clear(), GenesisError::FounderCount { found: 0 }),
         (|it| (1..=65).for_each(|number| it.add_founder(station(number))), GenesisError::FounderCount { found: 65 }),

@@ -13,7 +13,9 @@ use axum::body::Bytes;
 use futures::stream::BoxStream;
 use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{BlockHash, ContentHash, FederationId, Height, Id, Name, Reason, RecordId, StationId};
+use qfzz_ledger_core::ids::{
+    BlockHash, ContentHash, FederationId, Height, Id, Label, Name, Reason, RecordId, StationId,
+};
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::score::Score;
@@ -278,11 +280,11 @@ pub struct DatasetQuery {
     /// With this licence in their expression.
     pub license: Option<Id>,
     /// Of this genre.
-    pub genre: Option<String>,
+    pub genre: Option<Label>,
     /// With this tag.
-    pub tag: Option<String>,
+    pub tag: Option<Id>,
     /// By this creator.
-    pub creator: Option<String>,
+    pub creator: Option<Label>,
     /// Registered by this station.
     pub station: Option<StationId>,
     /// Verified by anybody, or by nobody.

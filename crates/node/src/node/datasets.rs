@@ -5,7 +5,7 @@ use std::sync::Arc;
 use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{Id, RecordId, StationId, Target};
+use qfzz_ledger_core::ids::{Id, Label, RecordId, StationId, Target};
 use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::record::{Record, Subject, UserAction};
 use qfzz_ledger_core::state::{
@@ -143,16 +143,16 @@ pub(super) async fn list(member: Arc<Member>, query: DatasetQuery) -> Result<Dat
 impl DatasetQuery {
     fn passes(&self, dataset: &Dataset) -> bool {
         let registered = &dataset.registered;
-        let is = |asked: &Option<String>, found: &str| asked.as_deref().is_none_or(|asked| asked == found);
+        let is = |asked: &Option<Label>, found: &Label| asked.as_ref().is_none_or(|asked| asked == found);
         let has_license = |asked: &Id| {
             let expression = registered.license.as_str();
             asked.as_str() == expression || expression.split([' ', '(', ')']).any(|word| word == asked.as_str())
         };
         self.min_quality.is_none_or(|least| registered.quality >= least)
             && self.license.as_ref().is_none_or(has_license)
-            && is(&self.genre, registered.genre.as_str())
-            && is(&self.creator, registered.creator.as_str())
-            && self.tag.as_ref().is_none_or(|asked| registered.tags.iter().any(|tag| tag.as_str() == asked))
+            && is(&self.genre, &registered.genre)
+            && is(&self.creator, &registered.creator)
+            && self.tag.as_ref().is_none_or(|asked| registered.tags.contains(asked))
             && self.station.is_none_or(|station| dataset.record_id.station == station)
             && self.verified.is_none_or(|verified| (dataset.evidence.verifications > 0) == verified)
     }

@@ -3,6 +3,7 @@
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
+use qfzz_ledger_core::ids::Label;
 use qfzz_ledger_core::score::Score;
 
 use super::{App, BODY_BYTES, JSON, id, ok, trust};
@@ -67,7 +68,10 @@ fn read_query(query: &Query) -> Result<DatasetQuery, Problem> {
     let verified = query
         .optional("verified")
         .map(|text| text.parse().map_err(|_| bad("verified", format!("is {}: use true or false", quoted(text)))));
-    let text = |name: &str| query.optional(name).map(str::to_owned);
+    let label = |name: &str| {
+        let bad = |error| Problem::of_field(name, Code::BadId, format!("`{name}` {error}"));
+        query.optional(name).map(|text| Label::new(text).map_err(bad)).transpose()
+    };
     let limit = query.number("limit", 1, MAX_DATASETS)?.unwrap_or(MAX_DATASETS);
     Ok(DatasetQuery {
         // Nobody registers more than a u32 can number.
@@ -75,9 +79,9 @@ fn read_query(query: &Query) -> Result<DatasetQuery, Problem> {
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
         min_quality: min_quality.transpose()?,
         license: license.transpose()?,
-        genre: text("genre"),
-        tag: text("tag"),
-        creator: text("creator"),
+        genre: label("genre")?,
+        tag: query.optional("tag").map(|text| id("tag", text)).transpose()?,
+        creator: label("creator")?,
         station: trust::station(query)?,
         verified: verified.transpose()?,
     })

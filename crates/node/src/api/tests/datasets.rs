@@ -234,5 +234,7 @@ async fn the_list_is_read_strictly_and_says_where_it_goes_on() {
         assert_eq!(refused.problem(), (400, "bad_parameter".to_owned()), "{query}");
         assert_eq!(refused.json()["field"], field);
     }
-    assert_eq!(api.get("/v1/datasets?station=me").await.problem(), (422, "bad_id".to_owned()));
+    for query in ["station=me", "tag=", "tag=%C2%9B", "genre=%00", &format!("creator={}", "x".repeat(129))] {
+        assert_eq!(api.get(&format!("/v1/datasets?{query}")).await.problem(), (422, "bad_id".to_owned()), "{query}");
+    }
 }
