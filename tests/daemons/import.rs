@@ -248,6 +248,10 @@ fn exported(files: &Files) -> (Daemon, String) {
     north.qfzz(&["record", "user_001", "rating"]).exits(0);
     north.qfzz(&["mine"]).exits(0);
     north.qfzz(&["content", "report", "track_002", "artist_002"]).exits(0);
+    let file = files.write("dataset.csv", "1,2,3\n");
+    let named = ["--id", "ds_001", "--name", "OpenMusic", "--license", "CC-BY-4.0", "--quality", "0.9"];
+    north.qfzz(&[&["dataset", "register", &file][..], &named].concat()).exits(0);
+    north.qfzz(&["dataset", "rate", "ds_001", "0.8", "--user", "user_001"]).exits(0);
     north.qfzz(&["mine"]).exits(0);
     let export = files.path("export.json").to_str().expect("UTF-8").to_owned();
     north.qfzz(&["chain", "export", &export]).exits(0);
@@ -261,7 +265,7 @@ fn reads(station: &Daemon) -> Vec<Value> {
         let (id, creator) = place.split_once(' ').expect("two");
         content(station, id, creator)
     }));
-    reads.push(station.api().get("/v1/trust/users/user_001"));
+    reads.extend(["/v1/trust/users/user_001", "/v1/datasets/ds_001"].map(|path| station.api().get(path)));
     reads
 }
 
@@ -270,13 +274,15 @@ fn an_export_becomes_the_chain_of_a_station_that_has_none() {
     let _turn = beside_others();
     let files = Files::new();
     let (north, export) = exported(&files);
+    let records = north.api().get("/v1/chain")["total_records"].as_u64().expect("a number");
+
     // One that founded a federation because none was named, and one that has none as it cannot reach whom it should join.
     let mut south = Recipe::new("south").prepare();
     south.start();
     let mut west = Recipe::new("west").join("/ip4/127.0.0.1/tcp/1");
     for (station, what) in [(&mut south, "a new one"), (&mut west, "one without a federation")] {
         let imported = import(station, &export);
-        assert_eq!(came_to(&imported), ("export", 4, 14), "{what}: {imported}");
+        assert_eq!(came_to(&imported), ("export", 4, records), "{what}: {imported}");
         assert_eq!(station.api().get("/v1/status")["federation"], "Harbour Radio", "{what}");
         assert_eq!(station.api().head(), north.api().head(), "{what}");
         assert_eq!(reads(station), reads(&north), "{what}");
