@@ -134,6 +134,7 @@ fn every_command_prints_one_json_value_and_nothing_else_when_asked_to() {
     let table: &[(&[&str], &str)] = &[
         (&["status"], ""),
         (&["peers"], ""),
+        (&["station", "list"], ""),
         (&["ticket"], ""),
         (&["join", &address], ""),
         (&["record", "user_001", "rating"], ""),

@@ -15,6 +15,7 @@ mod refusal;
 pub(crate) mod roster;
 mod station;
 mod status;
+mod trust;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

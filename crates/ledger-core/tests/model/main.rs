@@ -5,6 +5,7 @@
 mod branch;
 mod datasets;
 mod fold;
+mod step;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,22 +17,21 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::federation::{Admission, Rules};
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Sequence, StationId, Target};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Sequence, StationId};
 use qfzz_ledger_core::ledger::{BatchOutcome, BlocksOutcome, Ledger, Transition};
 use qfzz_ledger_core::memory::MemoryStore;
 use qfzz_ledger_core::overlay::LedgerRead;
-use qfzz_ledger_core::record::{Record, Subject, UserAction};
+use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::state::{
     self, Opinion, Trust, Writes, equivocation, equivocators, opinion_of, opinions, station_id, station_state,
 };
-use qfzz_ledger_core::testing::{
-    self, Author, added, admits, at, expels, own_log, proof, reported, rules_with, solve, verified,
-};
+use qfzz_ledger_core::testing::{self, Author, admits, at, expels, own_log, proof, rules_with, solve};
 use qfzz_ledger_core::verify::Verifier;
 
 use crate::branch::Branch;
 use crate::fold::{Content, Fold};
+use crate::step::{Fault, Step, Totals, records, step};
 
 /// The station whose ledger is tested.
 const OWN: u8 = 1;
@@ -50,115 +50,6 @@ const ACTIONS: [(&str, i32); 4] = [("interaction", 10_000), ("rating", 30_000), 
 fn station(number: u8) -> StationId {
     static STATIONS_BY_NUMBER: LazyLock<Vec<StationId>> = LazyLock::new(|| (0..=LIAR).map(testing::station).collect());
     STATIONS_BY_NUMBER[usize::from(number)]
-}
-
-/// How a block is made wrong; by luck it may be right nevertheless, of which the model is the judge.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
-    None,
-    Reveal,
-    Gap,
-    Repeat,
-    NoIntroduction,
-    Old,
-    Empty,
-    /// A station that is not admitted on the branch, if there is one.
-    Stranger,
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    /// Makes a branch of blocks on the `parent`-th newest block, the fault in the first of them.
-    Make {
-        parent: usize,
-        length: usize,
-        producer: u8,
-        others: Vec<(u8, bool)>,
-        fault: Fault,
-    },
-    /// Delivers blocks whose parents were delivered.
-    Deliver {
-        pick: usize,
-        count: usize,
-    },
-    /// Sends the next batch of a station's log.
-    Offer {
-        who: u8,
-    },
-    Sign {
-        salt: usize,
-    },
-    Mine,
-    Commit,
-    ForgetUndo,
-    Reopen,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    use Fault::{Empty, Gap, NoIntroduction, Old, Repeat, Reveal, Stranger};
-    let fault = prop_oneof![
-        12 => Just(Fault::None),
-        3 => proptest::sample::select(vec![Reveal, Gap, Repeat, NoIntroduction, Old, Empty, Stranger]),
-    ];
-    let others = vec((STATIONS, any::<bool>()), 0..4);
-    let make = (0..8usize, 1..5usize, STATIONS.start() + 1..=*STATIONS.end(), others, fault);
-    prop_oneof![
-        8 => make.prop_map(|(parent, length, producer, others, fault)| Step::Make { parent, length, producer, others, fault }),
-        8 => (0..8usize, 1..6usize).prop_map(|(pick, count)| Step::Deliver { pick, count }),
-        4 => STATIONS.prop_map(|who| Step::Offer { who }),
-        2 => (0..100usize).prop_map(|salt| Step::Sign { salt }),
-        1 => Just(Step::Mine),
-        3 => Just(Step::Commit),
-        1 => Just(Step::ForgetUndo),
-        1 => Just(Step::Reopen),
-    ]
-}
-
-/// Some records, different for each batch.
-fn records(salt: usize) -> Vec<Record> {
-    let pick = |number: usize| -> Record {
-        let id = |text: &str| Id::new(text).expect("an id");
-        let (content, creator) = (CONTENTS[number / 3 % 3], CREATORS[number / 7 % 2]);
-        match number % 8 {
-            0 | 1 => {
-                let (action, delta) = ACTIONS[number / 5 % 4];
-                Record::UserAction(UserAction {
-                    user_id: id(USERS[number / 11 % 3]),
-                    action: id(action),
-                    target: Target::new("").expect("may be empty"),
-                    trust_delta: Delta::from_millionths(delta).expect("in range"),
-                    timestamp: at(0),
-                })
-            }
-            2 => added(content, creator, (number * 77_777 % 1_000_000) as u32),
-            3 | 4 => verified(content, creator),
-            5 => reported(content, creator),
-            _ => datasets::record(number),
-        }
-    };
-    (0..1 + salt % 4).map(|number| pick(salt * 31 + number * 17 + salt / 5)).collect()
-}
-
-/// What happened over all cases: a test that never reorganised would prove nothing.
-#[derive(Default, Debug)]
-struct Totals {
-    blocks: usize,
-    refused: usize,
-    deep: usize,
-    replaced: usize,
-    returned: usize,
-    /// Equivocations that the ledger found.
-    found: usize,
-    /// Looks at a chain that holds a proof, and at one that holds two.
-    proven: usize,
-    proven_again: usize,
-    /// Verifications and ratings of datasets that counted, over all looks.
-    found_of_datasets: usize,
-    /// Batches left out because their author was not admitted any more.
-    left_out: usize,
-    /// Looks at a station that is vouched, and batches offered by one that is not admitted.
-    vouched: usize,
-    strangers: usize,
 }
 
 struct World<'a> {

@@ -13,7 +13,8 @@ use qfzz_ledger_core::state::{
 };
 
 use super::Member;
-use super::station::{StationHandle, on_disk, opinion_trust};
+use super::station::{StationHandle, on_disk};
+use super::trust::opinion_trust;
 use crate::api::dto::{self, Dataset, DatasetChange, DatasetPage, Voice};
 use crate::api::port::{DatasetQuery, PortError, Station};
 use crate::clock;
@@ -210,7 +211,8 @@ impl StationHandle {
         user: Option<Id>,
     ) -> Result<DatasetChange, PortError> {
         if let Some(user) = user {
-            let (score, threshold) = (self.user_trust(user.clone(), None).await?.trust.score, self.submit_threshold());
+            let (score, threshold) =
+                (self.user_trust(user.clone(), None).await?.trust.score, self.trust_policy().submit_threshold);
             if score < threshold {
                 return Err(PortError::BelowThreshold { user, score, threshold });
             }

@@ -31,6 +31,7 @@ pub(super) struct Showing {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Showing>,
+    is_hurried: bool,
     is_closed: bool,
 }
 
@@ -53,13 +54,19 @@ impl Showings {
             return false;
         }
         let may_wait = showing.step.is_own_only && queue.waiting.len() + 1 < MAX_TOGETHER;
-        let wakes = queue.waiting.is_empty() || !may_wait;
+        let wakes = queue.waiting.is_empty() || !may_wait || queue.is_hurried;
         queue.waiting.push_back(showing);
         drop(queue);
         if wakes {
             self.changed.notify_one();
         }
         true
+    }
+
+    /// From now on nothing waits for anything else, or it may again.
+    pub(super) fn hurry(&self, is_hurried: bool) {
+        self.lock().is_hurried = is_hurried;
+        self.changed.notify_one();
     }
 
     /// Waits for what is to be shown next, as one; `None` when all is shown and no more comes.
@@ -75,7 +82,8 @@ impl Showings {
                 continue;
             };
             let patience = (first.started + PATIENCE).saturating_duration_since(Instant::now());
-            let all_may_wait = own == queue.waiting.len() && own < MAX_TOGETHER && !queue.is_closed;
+            let is_calm = !queue.is_hurried && !queue.is_closed;
+            let all_may_wait = own == queue.waiting.len() && own < MAX_TOGETHER && is_calm;
             if all_may_wait && !patience.is_zero() {
                 queue = self.changed.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner).0;
                 continue;

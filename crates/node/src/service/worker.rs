@@ -297,7 +297,13 @@ impl Worker {
     async fn input(&mut self, input: Input) {
         // Before anything is decided that would have to be written.
         if let Some(full) = self.disk.change() {
+            self.writer.hurry(full);
             if full {
+                // All that is on its way is written while there is room, before anybody hears that there is none.
+                let persisted = self.persisted;
+                let is_written = |progress: &Progress| progress.committed >= persisted || progress.failure.is_some();
+                // An error means that the writer has ended, which the main loop notices.
+                let _ = self.progress.clone().wait_for(is_written).await;
                 tracing::error!("the disk is full: nothing is taken in until there is room again; reads go on");
             } else {
                 tracing::info!("the disk has room again");

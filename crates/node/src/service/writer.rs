@@ -55,6 +55,7 @@ struct Waiting {
 pub(super) struct Writer {
     transitions: Option<mpsc::Sender<Waiting>>,
     room: Arc<Semaphore>,
+    showings: Arc<Showings>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -65,15 +66,15 @@ impl Writer {
         let (progress, watched) = watch::channel(Progress::default());
         let (journal, view) = store.split();
         let showings = Arc::new(Showings::default());
-        let (shown, progress_of_view) = (Arc::clone(&showings), progress.clone());
-        let write = move || write(journal, queue, &showings, &progress);
+        let (written, shown, progress_of_view) = (Arc::clone(&showings), Arc::clone(&showings), progress.clone());
+        let write = move || write(journal, queue, &written, &progress);
         let show = move || show(view, &shown, &progress_of_view, &metrics);
         let threads = vec![
             Builder::new().name("qfzz-journal".to_owned()).spawn(write)?,
             Builder::new().name("qfzz-view".to_owned()).spawn(show)?,
         ];
         let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
-        Ok((Self { transitions: Some(transitions), room, threads }, watched))
+        Ok((Self { transitions: Some(transitions), room, showings, threads }, watched))
     }
 
     /// Hands over a transition; waits while too much waits. False if the writer has failed.
@@ -85,6 +86,11 @@ impl Writer {
             return false;
         };
         queue.send(Waiting { transition, answers, bytes, share }).await.is_ok()
+    }
+
+    /// Whether the view takes everything at once, while there is room for it, instead of much together.
+    pub(super) fn hurry(&self, is_hurried: bool) {
+        self.showings.hurry(is_hurried);
     }
 
     /// Waits until everything that was handed over is on disk, and closes the store.
