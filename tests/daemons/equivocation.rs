@@ -9,17 +9,12 @@ use qfzz_ledger_core::batch::{BatchHeader, SignedBatchHeader, VerifiedBatch};
 use qfzz_ledger_core::codec::{decode, encode};
 use qfzz_ledger_core::crypto::Signature;
 use qfzz_ledger_core::equivocation::BatchEquivocation;
-use qfzz_ledger_core::federation::{Genesis, Rules};
-use qfzz_ledger_core::ids::{Height, Name};
-use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::testing::{Author, at, interaction};
-use qfzz_node::network::{self, NetworkConfig, NetworkEvent, NetworkHandle, Topic};
-use qfzz_sync::message::{Request, Response, Status};
-use qfzz_tests::harness::{Answer, Daemon, Recipe, beside_others, wait_for};
+use qfzz_tests::harness::{Answer, Daemon, Ledgerless, Recipe, beside_others, rules_of, wait_for};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
 /// How long to wait where no limit is promised.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,78 +22,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Within which a client is told why nothing is signed.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 
-fn rules_of(daemon: &Daemon) -> Arc<Rules> {
-    let genesis = fs::read(daemon.data_dir().join("genesis")).expect("a member has a genesis");
-    Arc::new(Rules::new(Genesis::decode(&genesis).expect("a genesis")).expect("a valid genesis"))
-}
-
-/// A station that speaks libp2p and has no ledger: what it publishes is whatever it is told to.
-struct Hostile {
-    runtime: Runtime,
-    network: NetworkHandle,
-    _home: tempfile::TempDir,
-}
+/// A hostile station, connected with one daemon under a key of its own.
+struct Hostile(Ledgerless);
 
 impl Hostile {
-    /// Connected with one daemon, under a key of its own.
     fn meet(rules: &Arc<Rules>, seed: u8, daemon: &Daemon) -> Self {
-        let home = tempfile::tempdir().expect("a temporary directory can be made");
-        let runtime = Runtime::new().expect("a runtime can be made");
-        let address = daemon.address().parse().expect("a multiaddress");
-        let network = runtime.block_on(async {
-            let config = NetworkConfig {
-                seed: [seed; 32],
-                federation: rules.federation(),
-                name: Name::new("hostile").expect("a name"),
-                federation_name: rules.parameters().name.clone(),
-                genesis: rules.genesis().encode(),
-                listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a multiaddress")],
-                join: Vec::new(),
-                address_book: home.path().join("peers"),
-            };
-            let (network, mut events) = network::start(config).expect("the network starts");
-            let rules = Arc::clone(rules);
-            tokio::spawn(async move {
-                while let Some(event) = events.recv().await {
-                    if let NetworkEvent::Request { data, respond, .. } = event {
-                        respond.send(encode(&answer(&rules, &data)));
-                    }
-                }
-            });
-            network.dial(address).await.expect("the daemon answers");
-            network
-        });
-        let station = network.station().to_string();
+        let hostile = Ledgerless::start(rules, seed);
+        assert!(hostile.dial(daemon), "the daemon answers");
+        let station = hostile.station().to_string();
         wait_for("the daemon knows the hostile station", PATIENCE, || {
             let peers = daemon.api().get("/v1/peers").to_string();
             if peers.contains(&station) { Ok(()) } else { Err(peers) }
         });
-        Self { runtime, network, _home: home }
+        Self(hostile)
     }
 
     /// Gossips a batch, once somebody listens.
     fn publish(&self, batch: &VerifiedBatch) {
-        wait_for("somebody listens to the hostile station", PATIENCE, || {
-            let published = self.network.publish(Topic::Batches, encode(batch.signed()));
-            self.runtime.block_on(published).map_err(|error| error.to_string())
-        });
-    }
-}
-
-/// As one answers whose chain is genesis alone.
-fn answer(rules: &Rules, request: &[u8]) -> Response {
-    match Request::decode(request) {
-        Ok(Request::Status { .. }) => Response::Status(Status {
-            federation: rules.federation(),
-            head: rules.genesis_hash(),
-            height: Height::ZERO,
-            work: rules.parameters().difficulty.work(),
-            pending: [0; 32],
-            your_log: LogEnd::EMPTY,
-            other_run: None,
-        }),
-        Ok(Request::Pending { .. }) => Response::Pending(Vec::new()),
-        _ => Response::Unknown,
+        wait_for("somebody listens to the hostile station", PATIENCE, || self.0.publish(encode(batch.signed())));
     }
 }
 

@@ -1,0 +1,108 @@
+//! A station without a ledger, in the test's own process.
+
+use std::fs;
+use std::sync::Arc;
+
+use qfzz_ledger_core::codec::encode;
+use qfzz_ledger_core::federation::{Genesis, Rules};
+use qfzz_ledger_core::header::Work;
+use qfzz_ledger_core::ids::{Height, Name, StationId};
+use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_node::network::{self, NetworkConfig, NetworkEvent, NetworkHandle, Topic};
+use qfzz_sync::message::{Request, Response, Status};
+use tokio::runtime::Runtime;
+
+use super::Daemon;
+
+/// The rules of a daemon's federation.
+///
+/// # Panics
+/// If it has none.
+pub fn rules_of(daemon: &Daemon) -> Arc<Rules> {
+    let genesis = fs::read(daemon.data_dir().join("genesis")).expect("a member has a genesis");
+    Arc::new(Rules::new(Genesis::decode(&genesis).expect("a genesis")).expect("a valid genesis"))
+}
+
+/// A station that speaks libp2p and publishes whatever it is told to. Asked, it knows of genesis alone.
+pub struct Ledgerless {
+    runtime: Runtime,
+    network: NetworkHandle,
+    _home: tempfile::TempDir,
+}
+
+impl Ledgerless {
+    /// Starts it under a key made of `seed`.
+    ///
+    /// # Panics
+    /// If the network cannot be started.
+    pub fn start(rules: &Arc<Rules>, seed: u8) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory can be made");
+        let runtime = Runtime::new().expect("a runtime can be made");
+        let network = runtime.block_on(async {
+            let config = NetworkConfig {
+                seed: [seed; 32],
+                federation: rules.federation(),
+                name: Name::new("ledgerless").expect("a name"),
+                federation_name: rules.parameters().name.clone(),
+                genesis: rules.genesis().encode(),
+                listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a multiaddress")],
+                join: Vec::new(),
+                address_book: home.path().join("peers"),
+            };
+            let (network, mut events) = network::start(config).expect("the network starts");
+            let rules = Arc::clone(rules);
+            tokio::spawn(async move {
+                while let Some(event) = events.recv().await {
+                    if let NetworkEvent::Request { data, respond, .. } = event {
+                        respond.send(encode(&answer(&rules, &data)));
+                    }
+                }
+            });
+            network
+        });
+        Self { runtime, network, _home: home }
+    }
+
+    /// Its id.
+    pub fn station(&self) -> StationId {
+        self.network.station()
+    }
+
+    /// Whether the daemon answers its call.
+    ///
+    /// # Panics
+    /// If the daemon listens nowhere.
+    pub fn dial(&self, daemon: &Daemon) -> bool {
+        let address = daemon.address().parse().expect("a multiaddress");
+        self.runtime.block_on(self.network.dial(address)).is_ok()
+    }
+
+    /// Gossips the encoding of a batch, or what passes for one.
+    ///
+    /// # Errors
+    /// Where nobody listens, or its own network has too much to do.
+    pub fn publish(&self, data: Vec<u8>) -> Result<(), String> {
+        self.runtime.block_on(self.network.publish(Topic::Batches, data)).map_err(|error| error.to_string())
+    }
+
+    /// Whether anybody is connected.
+    pub fn is_connected(&self) -> bool {
+        !self.runtime.block_on(self.network.peers()).is_empty()
+    }
+}
+
+fn answer(rules: &Rules, request: &[u8]) -> Response {
+    match Request::decode(request) {
+        Ok(Request::Status { .. }) => Response::Status(Status {
+            federation: rules.federation(),
+            head: rules.genesis_hash(),
+            height: Height::ZERO,
+            work: Work::ZERO,
+            pending: [0; 32],
+            your_log: LogEnd::EMPTY,
+            other_run: None,
+        }),
+        Ok(Request::Pending { .. }) => Response::Pending(Vec::new()),
+        _ => Response::Unknown,
+    }
+}
