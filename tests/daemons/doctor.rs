@@ -101,6 +101,26 @@ fn permissions_token_and_key_are_put_right() {
 }
 
 #[test]
+fn a_station_that_finds_its_chain_damaged_says_so_and_adds_nothing_to_it() {
+    let _turn = beside_others();
+    let (mut station, _) = stopped(0);
+    let dir = station.data_dir().to_owned();
+    station.start();
+    station.qfzz(&["chain", "verify"]).exits(0);
+    damage(&dir, "mined");
+    let found = station.qfzz(&["chain", "verify"]).exits(5);
+    assert!(found.stderr.contains("damaged"), "{found:?}");
+    let (status, _) = station.wait_end(Duration::from_secs(5));
+    assert_eq!(status.code(), Some(1));
+    let said = station.said("stderr");
+    assert!(said.contains("does not verify") && said.contains("doctor --repair"), "{said}");
+    // Put right, it is whole again.
+    damage(&dir, "lined");
+    station.start();
+    station.qfzz(&["chain", "verify"]).exits(0);
+}
+
+#[test]
 fn what_nobody_has_any_more_is_named_and_given_up_only_when_asked() {
     let _turn = beside_others();
     let (mut station, ids) = stopped(4);

@@ -151,6 +151,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Stops the node, and says why; the first reason stays.
+    fn fail(&self, reason: String) {
+        self.failure.send_if_modified(|failure| {
+            let is_first = failure.is_none();
+            failure.get_or_insert(reason);
+            is_first
+        });
+    }
+
     /// What the parts of a node share that has not started yet; and where it says why it cannot go on.
     fn new(config: Config, dir: LockedDataDir, identity: Identity) -> (Arc<Self>, watch::Receiver<Option<String>>) {
         let (started_at, (failure, failed)) = (clock::now(), watch::channel(None));

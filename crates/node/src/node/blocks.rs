@@ -120,13 +120,20 @@ impl CheckProgress {
 }
 
 /// Verifies the whole stored chain again, from genesis, and that the stored trust state is what follows from it.
+/// What cannot be read as it was written is as invalid as what breaks a rule.
 pub(super) fn verify(reader: &StoreReader, progress: &CheckProgress) -> Result<Verification, PortError> {
     let verified = verify_all(reader, progress);
+    let blocks = progress.read().map_or(0, |checking| checking.done);
     progress.set(0, 0);
-    verified
+    match verified {
+        Err(error @ ReadError::Damaged { .. }) => {
+            Ok(Verification { valid: false, blocks, problem: Some(error.to_string()) })
+        }
+        verified => Ok(verified?),
+    }
 }
 
-fn verify_all(reader: &StoreReader, progress: &CheckProgress) -> Result<Verification, PortError> {
+fn verify_all(reader: &StoreReader, progress: &CheckProgress) -> Result<Verification, ReadError> {
     let mut verifier = Verifier::from_genesis(reader.rules());
     let chain = chain_state(reader, reader.rules())?;
     let end = chain.height.get();

@@ -367,7 +367,7 @@ impl Station for StationHandle {
                 total_records: chain.records,
                 pending_records: ledger.pool().records(),
                 difficulty: ledger.rules().parameters().difficulty,
-                // Nothing joins the chain unverified; `verify` reads it all again.
+                // Nothing joins the chain unverified, and a station that finds anything else stops.
                 is_valid: true,
                 chain_valid: true,
                 indexed_records: chain.contents,
@@ -477,6 +477,14 @@ impl Station for StationHandle {
     async fn verify(&self) -> Result<Verification, PortError> {
         let member = self.member()?;
         let progress = Arc::clone(&self.0.checking);
-        on_disk(move || verify(&member.reader, &progress)).await
+        let verified = on_disk(move || verify(&member.reader, &progress)).await?;
+        if let Some(problem) = &verified.problem {
+            // Nothing is added to such a chain: the start that follows heals it, or says what is missing.
+            let reason = format!(
+                "the chain on disk does not verify: {problem}. If a restart does not heal it: qfzz doctor --repair"
+            );
+            self.0.fail(reason);
+        }
+        Ok(verified)
     }
 }
