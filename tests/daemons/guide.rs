@@ -1,7 +1,7 @@
 //! The guide's figures and its whole workflow, through commands.
 
 use qfzz_tests::harness::{Daemon, Recipe, beside_others, millionths};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Runs a command that must succeed, and returns its JSON.
 #[track_caller]
@@ -162,4 +162,47 @@ fn the_whole_workflow_of_the_api_guide_as_commands() {
     assert_eq!(exported.as_array().map(Vec::len), Some(3));
     assert_eq!(exported[1]["hash"], block["hash"]);
     station.qfzz(&["chain", "block", "3"]).exits(3);
+}
+
+#[test]
+fn the_whole_workflow_of_the_api_guide_over_http() {
+    let _turn = beside_others();
+    let station = Recipe::new("http").found("http", &[]);
+    let api = station.api();
+    let content = |kind: &str, number: u8, creator: u8| json!({ "kind": kind, "content_id": format!("track_00{number}"), "creator_id": format!("artist_00{creator}") });
+    let added = |number: u8, creator: u8, score: f64| {
+        let mut record = content("content_added", number, creator);
+        record["initial_score"] = json!(score);
+        record
+    };
+    for record in [
+        added(1, 1, 0.6),
+        added(2, 2, 0.7),
+        added(3, 1, 0.5),
+        content("content_verified", 1, 1),
+        content("content_verified", 1, 1),
+        content("content_verified", 2, 2),
+        content("content_reported", 3, 1),
+    ] {
+        api.record(&record);
+    }
+    assert_eq!(api.get("/v1/chain")["pending_records"], 7);
+    let first = api.mine().expect("records are pending");
+    assert_eq!((&first["index"], first["records"].as_array().map(Vec::len)), (&Value::from(1), Some(7)));
+    api.record(&added(4, 3, 0.5));
+    api.record(&content("content_verified", 4, 3));
+    api.record(&content("content_verified", 4, 3));
+    assert_eq!(api.mine().expect("records are pending")["records"].as_array().map(Vec::len), Some(3));
+    assert_eq!(api.mine(), None, "nothing is pending");
+
+    let score = |path: &str| millionths(&api.get(path)["score"]);
+    let of_track = |number: u8, creator: u8| {
+        score(&format!("/v1/trust/content?content_id=track_00{number}&creator_id=artist_00{creator}"))
+    };
+    assert_eq!((of_track(1, 1), of_track(3, 1), of_track(4, 3)), (900_000, 100_000, 900_000));
+    assert_eq!(score("/v1/trust/creators/artist_001"), 500_000);
+    assert_eq!(api.get("/v1/chain/verify")["valid"], true);
+    let statistics = api.get("/v1/chain");
+    assert_eq!((&statistics["chain_length"], &statistics["total_records"]), (&json!(3), &json!(10)));
+    assert_eq!(api.get("/v1/chain/export").as_array().map(Vec::len), Some(3));
 }

@@ -31,6 +31,9 @@ const AFTER_SUBSCRIBED_MS: i64 = 1_000;
 /// How long a peer that gave no answer is left alone, in milliseconds.
 const COOL_DOWN_MS: i64 = 5_000;
 
+/// How soon a peer is asked again whose connection broke while this station waits for what it knows, in milliseconds.
+const AGAIN_MS: i64 = 250;
+
 /// How long a peer that sent something invalid is left alone, in milliseconds.
 pub(super) const BAN_MS: i64 = 600_000;
 
@@ -202,6 +205,12 @@ impl<R: LedgerRead> State<R> {
                     self.signing.answered(now);
                 }
             }
+            // Of several connections to one peer that one broke, or it is back already: what it knows is waited for.
+            Some(Fault::Session(SessionError::Disconnected)) if self.is_learning_log() => {
+                if let Some(due) = self.syncing.due.get_mut(&peer) {
+                    *due = now.saturating_add(AGAIN_MS);
+                }
+            }
             Some(
                 Fault::Session(SessionError::Timeout | SessionError::Disconnected) | Fault::Busy | Fault::Withheld,
             ) => {
@@ -225,6 +234,11 @@ impl<R: LedgerRead> State<R> {
         }
         effects.push(Effect::Event(Event::Sync(Box::new(report))));
         Ok(())
+    }
+
+    /// Whether nothing is signed before a peer has told of this station's log.
+    const fn is_learning_log(&self) -> bool {
+        matches!(self.signing.reason(), Some(NotSigning::LearningLog | NotSigning::LogUnknown))
     }
 
     /// Parts with a peer for `ms` milliseconds, because of what it did, in the past tense.

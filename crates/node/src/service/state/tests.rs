@@ -14,6 +14,7 @@ use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::testing::{Author, at, interaction, key, ledger, proof, rules, station};
 
 use qfzz_sync::alive::{OtherRun, Run, Statement};
+use qfzz_sync::peer::SessionError;
 use qfzz_sync::report::{Fault, SyncReport};
 
 use super::{Hold, MiningConfig, NotSigning, State, StateConfig, SyncConfig};
@@ -480,6 +481,18 @@ fn blocks_taken_before_a_refused_one_of_their_group_are_reported() {
         _ => None,
     });
     assert_eq!(reported, Some((2, 2, true)));
+}
+
+#[test]
+fn who_is_asked_for_the_own_log_is_asked_again_soon_where_the_connection_breaks() {
+    let rules = rules();
+    let mut state = state(&rules);
+    let broke = report(2, LogEnd::EMPTY, Some(Fault::Session(SessionError::Disconnected)));
+    state.handle(Input::SyncEnded(Box::new(broke)), at(20));
+    assert_eq!(state.not_signing(), Some(NotSigning::LearningLog));
+    let asks = |effects: &[Effect]| effects.iter().any(|it| matches!(it, Effect::Sync(peer) if *peer == station(2)));
+    assert!(!asks(&state.handle(Input::Tick, at(269))));
+    assert!(asks(&state.handle(Input::Tick, at(270))));
 }
 
 #[test]
