@@ -62,8 +62,6 @@ pub(super) enum Failure {
     StopTooSlow { seconds: u64 },
     #[error("stopped at once, asked twice: what was acknowledged is on disk all the same")]
     StopInterrupted,
-    #[error("no sync came to its end: each peer's report names its problem")]
-    NothingSynced,
     #[error("no daemon runs on {}: start it with `{start}`", path.display())]
     NoDaemon { path: PathBuf, start: String },
     #[error("the daemon at {url} cannot be reached ({why}): start it with `{start}`, or give its address with --api")]
@@ -160,7 +158,6 @@ impl Failure {
             | Self::Start(_)
             | Self::StopTooSlow { .. }
             | Self::StopInterrupted
-            | Self::NothingSynced
             | Self::NotADaemon { .. }
             | Self::BadAnswer { .. }
             | Self::Refused { .. }
