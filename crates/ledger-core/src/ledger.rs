@@ -361,24 +361,23 @@ impl<R: LedgerRead> Ledger<R> {
         announced: &Announcement,
         extra: &BTreeMap<BatchId, VerifiedBatch>,
     ) -> Result<Result<Assembled, BlockError>, ReadError> {
-        let here = |id: &BatchId| extra.get(id).or_else(|| self.pool.by_id(id));
-        let is_complete = announced.batch_ids.iter().all(|id| here(id).is_some());
+        let here = |id: &BatchId| extra.get(id).or_else(|| self.pool.by_id(id)).cloned();
+        let mut batches: Vec<Option<VerifiedBatch>> = announced.batch_ids.iter().map(here).collect();
         // Whoever made a block at the same time took much the same batches, which are in the pool no more.
-        let sibling = if is_complete { None } else { self.chain.at(announced.sealed.header.index) };
-        let sibling = sibling.map(|hash| self.read.block(&hash)).transpose()?.flatten();
-        let taken = sibling.iter().flat_map(VerifiedBlock::batches).map(|batch| (batch.id(), batch));
-        let taken: HashMap<BatchId, &VerifiedBatch> = taken.collect();
-        let mut batches = Vec::with_capacity(announced.batch_ids.len());
-        let mut missing = Vec::new();
-        for (index, id) in (0..).zip(&announced.batch_ids) {
-            match here(id).or_else(|| taken.get(id).copied()) {
-                Some(batch) => batches.push(batch.clone()),
-                None => missing.push(index),
+        if batches.iter().any(Option::is_none)
+            && let Some(hash) = self.chain.at(announced.sealed.header.index)
+            && let Some(sibling) = self.read.block(&hash)?
+        {
+            let taken: HashMap<BatchId, &VerifiedBatch> = sibling.batches().iter().map(|it| (it.id(), it)).collect();
+            for (batch, id) in batches.iter_mut().zip(&announced.batch_ids).filter(|(batch, _)| batch.is_none()) {
+                *batch = taken.get(id).copied().cloned();
             }
         }
+        let missing: Vec<u32> = (0..).zip(&batches).filter(|(_, it)| it.is_none()).map(|(index, _)| index).collect();
         if !missing.is_empty() {
             return Ok(Ok(Assembled::Missing(missing)));
         }
+        let batches = batches.into_iter().flatten().collect();
         Ok(VerifiedBlock::assemble(&self.rules, announced.sealed.clone(), batches).map(Assembled::Block))
     }
 

@@ -42,6 +42,7 @@ use crate::events::Events;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::network;
+use crate::service::worker::fail;
 use crate::store::StoreError;
 use crate::ticket::Ticket;
 
@@ -153,11 +154,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Stops the node, and says why; the first reason stays.
     fn fail(&self, reason: String) {
-        self.failure.send_if_modified(|failure| {
-            let is_first = failure.is_none();
-            failure.get_or_insert(reason);
-            is_first
-        });
+        fail(&self.failure, reason);
     }
 
     /// What the parts of a node share that has not started yet; and where it says why it cannot go on.

@@ -116,6 +116,14 @@ pub(super) async fn discard_stream(mut chunks: impl Stream<Item = Result<Bytes, 
     }
 }
 
+/// A body as text.
+///
+/// # Errors
+/// The [`Problem`] to answer with.
+pub(super) fn text(body: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|_| Problem::new(Code::NotJson, "the body is not UTF-8: send JSON in UTF-8"))
+}
+
 /// Reads a body as one JSON object whose only member may be the text `field`; an empty body is the empty object.
 ///
 /// # Errors
@@ -124,9 +132,7 @@ pub(super) fn one_text(body: &[u8], field: &str) -> Result<Option<String>, Probl
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let text =
-        std::str::from_utf8(body).map_err(|_| Problem::new(Code::NotJson, "the body is not UTF-8: send JSON"))?;
-    let members = members(text).map_err(FieldError::from)?;
+    let members = members(text(body)?).map_err(FieldError::from)?;
     if let Some(unknown) = members.keys().find(|name| *name != field) {
         let detail = format!("the field {} does not exist here: remove it; the only one is `{field}`", quoted(unknown));
         return Err(Problem::of_field(unknown, Code::UnknownField, detail));

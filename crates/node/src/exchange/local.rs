@@ -36,14 +36,17 @@ impl Local {
 
 /// Verifies batches beside everything else that this station does.
 pub(super) async fn check(verifiers: &rayon::ThreadPool, rules: &Arc<Rules>, batches: Vec<SignedBatch>) -> Checked {
-    let (respond_to, checked) = oneshot::channel();
     let rules = Arc::clone(rules);
-    verifiers.spawn(move || {
-        let verified: Vec<_> = batches.into_par_iter().map(|batch| batch.verify(&rules)).collect();
-        // Whoever asked may have gone.
-        let _ = respond_to.send(verified.into_iter().collect());
-    });
-    checked.await.unwrap_or_default()
+    let verify = move || batches.into_par_iter().map(|batch| batch.verify(&rules)).collect::<Vec<_>>();
+    on_pool(verifiers, verify).await.unwrap_or_default().into_iter().collect()
+}
+
+/// What `work` comes to, done by the pool; `None` if it panicked.
+async fn on_pool<T: Send + 'static>(pool: &rayon::ThreadPool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (respond_to, done) = oneshot::channel();
+    // Whoever asked may have gone.
+    pool.spawn(move || drop(respond_to.send(work())));
+    done.await.ok()
 }
 
 impl SyncView for Local {
@@ -96,18 +99,15 @@ impl SyncView for Local {
 
 impl SyncSink for Local {
     async fn verify(&self, blocks: Vec<SignedBlock>) -> Result<Vec<VerifiedBlock>, Fault> {
-        let (respond_to, verified) = oneshot::channel();
         let rules = Arc::clone(&self.rules);
-        self.verifiers.spawn(move || {
+        let verified = on_pool(&self.verifiers, move || {
             let verify_all = |batches: Vec<SignedBatch>| {
                 batches.into_par_iter().map(|batch| batch.verify(&rules)).collect::<Result<_, _>>()
             };
             let verify = |block: SignedBlock| block.verify_by(&rules, &HashMap::new(), verify_all);
-            let result: Result<Vec<VerifiedBlock>, _> = blocks.into_par_iter().map(verify).collect();
-            // A sync that was dropped needs no answer.
-            let _ = respond_to.send(result.map_err(|error| Fault::Block(error.into())));
+            blocks.into_par_iter().map(verify).collect::<Result<Vec<VerifiedBlock>, _>>()
         });
-        verified.await.unwrap_or(Err(Fault::Here))
+        verified.await.ok_or(Fault::Here)?.map_err(|error| Fault::Block(error.into()))
     }
 
     async fn blocks(&self, _peer: StationId, blocks: Vec<VerifiedBlock>) -> Handed {

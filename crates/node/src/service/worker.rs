@@ -64,7 +64,7 @@ impl Outgoing {
     /// Whether whoever gets it may look in the store for what it speaks of. What this station signed is read from the
     /// pool, too.
     const fn is_read_up_on(&self) -> bool {
-        let is_own = matches!(
+        !matches!(
             self,
             Self::Effect(
                 Effect::PublishBatch(_)
@@ -74,8 +74,7 @@ impl Outgoing {
                         Reply::Submitted(_) | Reply::Overloaded | Reply::DiskFull | Reply::NotSigning(_)
                     )
             )
-        );
-        !is_own
+        )
     }
 }
 
@@ -287,11 +286,7 @@ impl Worker {
     }
 
     fn fail(&self, reason: String) {
-        self.failure.send_if_modified(|failure| {
-            let is_first = failure.is_none();
-            failure.get_or_insert(reason);
-            is_first
-        });
+        fail(&self.failure, reason);
     }
 
     async fn input(&mut self, input: Input) {
@@ -465,6 +460,15 @@ impl Worker {
             }
         }
     }
+}
+
+/// Says why a part of the node cannot go on; the first reason stays.
+pub(crate) fn fail(failure: &watch::Sender<Option<String>>, reason: String) {
+    failure.send_if_modified(|failure| {
+        let is_first = failure.is_none();
+        failure.get_or_insert(reason);
+        is_first
+    });
 }
 
 /// Reorganisations deeper than this are an alert (protocol, section 9).

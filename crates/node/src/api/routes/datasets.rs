@@ -112,7 +112,7 @@ pub(super) async fn show<S: Station>(
 pub(super) async fn register<S: Station>(State(app): State<App<S>>, request: Request) -> Result<Response, Problem> {
     let body = body::read(request, JSON, BODY_BYTES, app.limits.body_time).await?;
     let rules = app.station.rules().await?;
-    let (dataset, user) = parse_registration(utf8(&body)?, &rules)?;
+    let (dataset, user) = parse_registration(body::text(&body)?, &rules)?;
     Ok(body::json(StatusCode::CREATED, &app.station.register_dataset(dataset, user).await?))
 }
 
@@ -130,7 +130,7 @@ pub(super) async fn verify<S: Station>(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(request, JSON, BODY_BYTES, app.limits.body_time).await?;
-    let (found, user, publish) = parse_finding(utf8(&body)?, id("dataset_id", &dataset)?)?;
+    let (found, user, publish) = parse_finding(body::text(&body)?, id("dataset_id", &dataset)?)?;
     Ok(body::json(StatusCode::CREATED, &app.station.verify_dataset(found, user, publish).await?))
 }
 
@@ -147,10 +147,6 @@ pub(super) async fn rate<S: Station>(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(request, JSON, BODY_BYTES, app.limits.body_time).await?;
-    let (rated, user) = parse_rating(utf8(&body)?, id("dataset_id", &dataset)?)?;
+    let (rated, user) = parse_rating(body::text(&body)?, id("dataset_id", &dataset)?)?;
     Ok(body::json(StatusCode::CREATED, &app.station.rate_dataset(rated, user).await?))
-}
-
-fn utf8(body: &[u8]) -> Result<&str, Problem> {
-    std::str::from_utf8(body).map_err(|_| Problem::new(Code::NotJson, "the body is not UTF-8: send JSON in UTF-8"))
 }

@@ -25,8 +25,7 @@ use crate::api::schema;
 ))]
 pub(super) async fn add<S: Station>(State(app): State<App<S>>, request: Request) -> Result<Response, Problem> {
     let body = body::read(request, JSON, BODY_BYTES, app.limits.body_time).await?;
-    let text = std::str::from_utf8(&body)
-        .map_err(|_| Problem::new(Code::NotJson, "the body is not UTF-8: send JSON in UTF-8"))?;
+    let text = body::text(&body)?;
     let rules = app.station.rules().await?;
     let record = parse_record(text, &rules, app.station.now())?;
     let receipts = app.station.submit(vec![record]).await?;

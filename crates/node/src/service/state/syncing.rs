@@ -94,6 +94,13 @@ impl Syncing {
         }
     }
 
+    /// The next sync with this peer is due at `until`, whenever it was wanted. No effect if it is not connected.
+    fn put_off(&mut self, peer: &StationId, until: Timestamp) {
+        if let Some(due) = self.due.get_mut(peer) {
+            *due = until;
+        }
+    }
+
     /// Peers with whom a sync may begin, with the time when it is due.
     fn waiting(&self) -> impl Iterator<Item = (StationId, Timestamp)> {
         let is_slow_turn_taken = self.running.iter().any(|peer| self.slow.contains(peer));
@@ -207,26 +214,16 @@ impl<R: LedgerRead> State<R> {
             }
             // Of several connections to one peer that one broke, or it is back already: what it knows is waited for.
             Some(Fault::Session(SessionError::Disconnected)) if self.is_learning_log() => {
-                if let Some(due) = self.syncing.due.get_mut(&peer) {
-                    *due = now.saturating_add(AGAIN_MS);
-                }
+                self.syncing.put_off(&peer, now.saturating_add(AGAIN_MS));
             }
             Some(
                 Fault::Session(SessionError::Timeout | SessionError::Disconnected) | Fault::Busy | Fault::Withheld,
-            ) => {
-                if let Some(due) = self.syncing.due.get_mut(&peer) {
-                    *due = now.saturating_add(COOL_DOWN_MS);
-                }
-            }
+            ) => self.syncing.put_off(&peer, now.saturating_add(COOL_DOWN_MS)),
             Some(fault @ Fault::Session(SessionError::Dribbled)) => {
                 self.part_from(peer, fault.to_string(), PAUSE_MS, now, effects);
             }
             // It goes on when the others have had their turn.
-            Some(Fault::GaveWay) => {
-                if let Some(due) = self.syncing.due.get_mut(&peer) {
-                    *due = now;
-                }
-            }
+            Some(Fault::GaveWay) => self.syncing.put_off(&peer, now),
             Some(fault) if fault.severity() == Severity::Peer => {
                 self.part_from(peer, fault.to_string(), BAN_MS, now, effects);
             }
@@ -260,9 +257,7 @@ impl<R: LedgerRead> State<R> {
             oldest.map(|peer| self.syncing.banned.remove(&peer));
         }
         self.syncing.banned.insert(peer, until);
-        if let Some(due) = self.syncing.due.get_mut(&peer) {
-            *due = until;
-        }
+        self.syncing.put_off(&peer, until);
         effects.push(Effect::Ban { peer, reason, until });
     }
 
