@@ -121,6 +121,11 @@ impl RequestError {
     pub fn is_peers_fault(&self) -> bool {
         matches!(self, Self::Malformed { .. })
     }
+
+    /// Whether it is what a request comes to whose connection is closed under it.
+    pub(super) fn may_be_the_connections(&self) -> bool {
+        matches!(self, Self::Disconnected | Self::Refused | Self::Broken { .. })
+    }
 }
 
 /// Why a dial did not end in a connection to a station of our federation.

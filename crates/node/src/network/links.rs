@@ -65,6 +65,11 @@ impl Link {
             .map(|connection| &connection.address)
     }
 
+    /// Whether it has a connection besides the given one.
+    pub(super) fn has_other(&self, id: ConnectionId) -> bool {
+        self.connections.iter().any(|connection| connection.id != id)
+    }
+
     /// Marks it as of our federation. Returns whether that is news; what was found foreign is not marked.
     pub(super) fn confirm(&mut self, now: Instant, wall: Timestamp) -> bool {
         let news = self.confirmed.is_none() && self.foreign_since.is_none();

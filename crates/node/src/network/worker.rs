@@ -1,5 +1,6 @@
 //! The task that owns the swarm: carries out commands, and turns what libp2p reports into events.
 
+mod asking;
 mod dials;
 mod judging;
 mod swarm_events;
@@ -17,19 +18,20 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Swarm, gossipsub};
 use qfzz_ledger_core::ids::{FederationId, StationId};
 use qfzz_ledger_core::time::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::address_book::AddressBook;
 use super::behaviour::Behaviour;
 use super::event::{Misconduct, NetworkEvent, Outbox, Room, Topic, Untaken};
-use super::handle::{Command, NetworkHandle, RequestError};
+use super::handle::{Command, NetworkHandle};
 use super::links::Links;
 use super::names::{Names, peer_of, station_of};
 use super::peers::Peers;
 use super::{COMMAND_CAPACITY, EVENT_CAPACITY, NetworkConfig};
 use crate::rate::{Bucket, Rate};
 
+use asking::Asking;
 use dials::{Dial, Waiter};
 use judging::Unjudged;
 
@@ -64,7 +66,7 @@ struct Worker {
     dials: HashMap<ConnectionId, Dial>,
     waiters: HashMap<StationId, Vec<Waiter>>,
     /// Our requests under way.
-    requests: HashMap<OutboundRequestId, oneshot::Sender<Result<Vec<u8>, RequestError>>>,
+    requests: HashMap<OutboundRequestId, Asking>,
     /// Requests of peers that the owner has yet to answer.
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Requests of peers whose answer has yet to leave, with the room that it takes.
@@ -195,21 +197,6 @@ impl Worker {
             | Err(gossipsub::PublishError::Duplicate) => {}
             Err(error) => tracing::warn!(%error, "a message was not published; sync will carry it"),
         }
-    }
-
-    fn on_request(
-        &mut self,
-        peer: StationId,
-        data: Vec<u8>,
-        respond_to: oneshot::Sender<Result<Vec<u8>, RequestError>>,
-    ) {
-        if !self.links.is_confirmed(peer) {
-            // Whoever asked may have left.
-            let _ = respond_to.send(Err(RequestError::Disconnected));
-            return;
-        }
-        let id = self.swarm.behaviour_mut().sync.send_request(&peer_of(peer), Ok(data));
-        self.requests.insert(id, respond_to);
     }
 
     fn on_answer(&mut self, (station, id, channel, answer): Answer) {

@@ -84,3 +84,39 @@ async fn an_answer_given_before_the_stop_still_leaves() {
     let outcome = within("an outcome", asking).await.expect("no panic");
     assert_eq!(outcome.map(|answer| answer.len()), Ok(1_000_000));
 }
+
+/// Answers every request with what was asked, until the network ends.
+async fn echo(mut node: Node) {
+    while let Some(event) = node.events.recv().await {
+        if let NetworkEvent::Request { data, respond, .. } = event {
+            respond.send(data);
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_outlive_the_second_of_two_connections() {
+    let (a, b) = pair().await;
+    let (from_a, from_b) = (a.handle.clone(), b.handle.clone());
+    let (here, there) = (a.id(), b.id());
+    // Without its peer id an address must be dialled to learn that the station is connected already; the connection
+    // that comes of it is closed at once, under whatever the other side has begun on it.
+    let address = b.listening.clone();
+    tokio::spawn(echo(a));
+    tokio::spawn(echo(b));
+    let dialling = tokio::spawn({
+        let handle = from_a.clone();
+        async move {
+            for _ in 0..40 {
+                handle.dial(address.clone()).await.expect("reachable");
+            }
+        }
+    });
+    let mut asked = 0;
+    while !dialling.is_finished() {
+        let both = futures::join!(from_a.request(there, b"to b".to_vec()), from_b.request(here, b"to a".to_vec()));
+        assert_eq!(both, (Ok(b"to b".to_vec()), Ok(b"to a".to_vec())), "after {asked} requests each");
+        asked += 1;
+    }
+    assert!(asked > 40, "only {asked} requests while 40 connections came and went");
+}

@@ -295,15 +295,12 @@ impl Worker {
                 }
             }
             session::Event::Message { message: Message::Response { request_id, response }, .. } => {
-                if let Some(respond_to) = self.requests.remove(&request_id) {
-                    // Whoever asked may have left.
-                    let _ = respond_to.send(Ok(response));
+                if let Some(asking) = self.requests.remove(&request_id) {
+                    asking.end(Ok(response));
                 }
             }
-            session::Event::OutboundFailure { request_id, error, .. } => {
-                if let Some(respond_to) = self.requests.remove(&request_id) {
-                    let _ = respond_to.send(Err(session::failure(error)));
-                }
+            session::Event::OutboundFailure { connection_id, request_id, error, .. } => {
+                self.on_request_failed(request_id, connection_id, session::failure(error));
             }
             session::Event::InboundFailure { peer, request_id, error, .. } => {
                 self.answering.remove(&request_id);
