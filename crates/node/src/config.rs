@@ -54,6 +54,9 @@ pub struct Network {
     /// Whom to call at start; nobody by default.
     #[serde(with = "text::many")]
     pub join: Vec<JoinTarget>,
+    /// Whether to look for stations on the local network by mDNS, and to be found there; false by default.
+    #[serde(deserialize_with = "text::truth")]
+    pub mdns: bool,
 }
 
 /// `api.*`: HTTP.
@@ -126,7 +129,8 @@ impl Default for Station {
 impl Default for Network {
     fn default() -> Self {
         let listen = ["/ip4/0.0.0.0/tcp/4811", "/ip4/0.0.0.0/udp/4811/quic-v1"];
-        Self { listen: listen.map(|address| address.parse().expect("a multiaddress")).to_vec(), join: Vec::new() }
+        let listen = listen.map(|address| address.parse().expect("a multiaddress")).to_vec();
+        Self { listen, join: Vec::new(), mdns: false }
     }
 }
 

@@ -162,7 +162,7 @@ fn thresholds_are_scores_from_a_file_as_from_a_variable() {
 #[test]
 fn keys_of_later_versions_are_named_as_such_wherever_they_are_set() {
     let dir = Dir::with("[quantum]\nenabled = true\n[verify]\nfolders = ['/srv']\n");
-    let environment = variables([("QFZZ_QUANTUM_PYTHON", "/usr/bin/python3"), ("QFZZ_NETWORK_MDNS", "true")]);
+    let environment = variables([("QFZZ_QUANTUM_PYTHON", "/usr/bin/python3"), ("QFZZ_VERIFY_COMMAND", "true")]);
     let error = Config::load(&dir.file(), environment, &[]).expect_err("wrong");
     assert_eq!(error.problems.len(), 4, "{error}");
     for problem in error.problems {
