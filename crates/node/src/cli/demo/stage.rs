@@ -96,7 +96,7 @@ impl Actor {
         config.mining.enabled = false;
         let place = dir.clone();
         let node = Node::start(config, dir.lock()?, identity).await?;
-        let client = Client::new(place, Some(&node.api_address().to_string()))?;
+        let client = Client::new(place, Some(&node.api_address().to_string()), false)?;
         Ok(Self { node, client, acknowledged: AtomicU64::new(0) })
     }
 
