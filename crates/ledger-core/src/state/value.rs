@@ -48,6 +48,10 @@ pub enum Value {
     Admission(Box<AdmissionState>),
     /// Under `RosterLen`.
     RosterLen(u32),
+    /// Under `MlDsaKey`: 1,952 bytes.
+    MlDsaKey(Vec<u8>),
+    /// Under `AdmittedKey`.
+    KeyHash(Box<[u8; 32]>),
 }
 
 /// The head, and what a query should not have to count.

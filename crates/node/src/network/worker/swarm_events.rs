@@ -25,6 +25,7 @@ use super::super::watch;
 use super::super::{MAX_ADDRESSES, MAX_MDNS_ADDRESSES};
 use super::dials::{Dial, reply};
 use super::{Worker, jitter, wall_clock};
+use crate::invitations::Shown;
 
 /// Requests of peers that may wait for the owner's answer, at most; more are refused. They hold 64 KiB each.
 const MAX_UNANSWERED: usize = 256;
@@ -386,12 +387,12 @@ impl Worker {
             return;
         };
         let Some(station) = station_of(&peer) else { return };
-        let proof = match request {
-            Ok(data) => <[u8; session::PROOF_BYTES]>::try_from(data).map_err(|_| FrameError::Truncated),
+        let shown = match request {
+            Ok(data) => <[u8; Shown::BYTES]>::try_from(data).map(Shown::read).map_err(|_| FrameError::Truncated),
             Err(error) => Err(error),
         };
-        let proof = match proof {
-            Ok(proof) => proof,
+        let shown = match shown {
+            Ok(shown) => shown,
             Err(error) => return self.leave(station, Misconduct::MalformedRequest(error)),
         };
         let now = Instant::now();
@@ -405,7 +406,7 @@ impl Worker {
         let (respond, answer) = oneshot::channel();
         self.answers.push(answer.map(move |answer| (station, None, channel, answer.ok())).boxed());
         let respond = Responder { answer: respond, peer: station, untaken: self.untaken.clone() };
-        self.outbox.push(NetworkEvent::Invitation { peer: station, proof, respond });
+        self.outbox.push(NetworkEvent::Invitation { peer: station, shown, respond });
     }
 }
 
