@@ -13,6 +13,7 @@ use qfzz_ledger_core::ids::Name;
 use qfzz_ledger_core::score::Score;
 use serde::{Deserialize, Serialize};
 
+use crate::quantum::Target;
 use crate::ticket::JoinTarget;
 
 pub use load::{ConfigError, ConfigProblem, Flag, Loaded};
@@ -33,6 +34,8 @@ pub struct Config {
     pub sync: Sync,
     /// `trust.*`
     pub trust: Trust,
+    /// `quantum.*`
+    pub quantum: Quantum,
     /// `log.*`
     pub log: Log,
 }
@@ -109,6 +112,20 @@ pub struct Trust {
     pub submit_threshold: Score,
 }
 
+/// `quantum.*`: random numbers from Q#.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantum {
+    /// Whether to start the helper process, and to begin mining at its numbers; true by default.
+    #[serde(deserialize_with = "text::truth")]
+    pub enabled: bool,
+    /// The Python that runs it, a name or an absolute path; empty, the default: that of `qfzz quantum setup`, else `python3`.
+    #[serde(deserialize_with = "text::one::deserialize")]
+    pub python: String,
+    /// Where the Q# runs; `simulator` by default.
+    #[serde(with = "text::one")]
+    pub target: Target,
+}
+
 /// `log.*`: what goes to standard error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Log {
@@ -161,6 +178,12 @@ impl Default for Trust {
     fn default() -> Self {
         let score = |millionths| Score::from_millionths(millionths).expect("in range");
         Self { policy: TrustPolicy::Mean, community_threshold: score(800_000), submit_threshold: score(700_000) }
+    }
+}
+
+impl Default for Quantum {
+    fn default() -> Self {
+        Self { enabled: true, python: String::new(), target: Target::default() }
     }
 }
 

@@ -8,6 +8,7 @@ use qfzz_ledger_core::ids::StationId;
 use zeroize::Zeroizing;
 
 use crate::data_dir::{self, DataDir, DataDirError};
+use crate::quantum::{QuantumRandomNumberGenerator, RandomError};
 
 /// Bytes of a seed.
 const SEED_BYTES: usize = 32;
@@ -26,6 +27,16 @@ impl Identity {
     pub fn generate() -> Result<Self, DataDirError> {
         let mut seed = Zeroizing::new([0; SEED_BYTES]);
         getrandom::fill(seed.as_mut()).map_err(DataDirError::NoRandomness)?;
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// A new key, from the operating system's randomness with what there is of `qrng` mixed in.
+    ///
+    /// # Errors
+    /// [`RandomError::NoRandomness`].
+    pub fn generate_with(qrng: &QuantumRandomNumberGenerator) -> Result<Self, RandomError> {
+        let mut seed = Zeroizing::new([0; SEED_BYTES]);
+        qrng.fill(seed.as_mut())?;
         Ok(Self::from_seed(&seed))
     }
 

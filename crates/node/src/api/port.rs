@@ -33,6 +33,7 @@ use super::dto::{
 use super::problem::Code;
 use crate::events::Events;
 use crate::metrics::{Figures, Metrics};
+use crate::quantum::QuantumStatus;
 
 /// Blocks of the best chain, by rising height.
 pub type BlockStream = BoxStream<'static, Result<Block, PortError>>;
@@ -345,6 +346,9 @@ pub trait Station: Clone + Send + Sync + 'static {
 
     /// Syncs with one peer, given as peer id or multiaddress, or with all connected ones; one report for each.
     fn sync(&self, peer: Option<String>) -> impl Future<Output = Result<Vec<SyncReport>, PortError>> + Send;
+
+    /// Where its random numbers come from; also without a federation.
+    fn quantum(&self) -> QuantumStatus;
 
     /// One screen about this station; also without a federation.
     fn status(&self) -> impl Future<Output = Result<Status, PortError>> + Send;

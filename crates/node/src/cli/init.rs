@@ -12,9 +12,11 @@ use super::failure::Failure;
 use super::output::{Output, notice};
 use super::{Global, wait_for};
 use crate::clock;
+use crate::config::Config;
 use crate::data_dir::{self, DataDir, LockedDataDir};
 use crate::identity::Identity;
 use crate::node::roster::{RedeemError, redeem};
+use crate::quantum;
 use crate::ticket::JoinTarget;
 
 #[derive(Debug, Args)]
@@ -189,7 +191,8 @@ pub(super) fn init(global: &Global, args: &InitArgs, out: &mut Output) -> Result
     if !names.is_empty() {
         return Err(Failure::Initialised { path: dir.path().to_owned(), names });
     }
-    let identity = Identity::generate()?;
+    let config = Config::load(&dir.config_file(), std::env::vars_os(), &[])?.config;
+    let identity = new_identity(&config, &dir)?;
     let join = use_invitations(&identity, &args.join)?;
     let config = config_text(args.name.as_ref(), &join);
     let founds = args.join.is_empty();
@@ -231,19 +234,26 @@ fn use_invitations(identity: &Identity, targets: &[JoinTarget]) -> Result<Vec<Jo
     Ok(remembered)
 }
 
+/// A new key, with quantum random numbers mixed in where there are any at once.
+fn new_identity(config: &Config, dir: &DataDir) -> Result<Identity, Failure> {
+    let qrng = quantum::generator(quantum::Settings::of(&config.quantum, dir));
+    Ok(Identity::generate_with(&qrng)?)
+}
+
 /// Makes a station with the defaults in a directory that holds none, though perhaps its settings.
 ///
 /// It founds a federation unless `founds` is false; `join` is remembered where there are no settings yet.
 pub(super) fn init_with_defaults(
     dir: &LockedDataDir,
-    name: &Name,
+    settings: &Config,
     join: &[JoinTarget],
     founds: bool,
 ) -> Result<(), Failure> {
+    let name = &settings.station.name;
     let config = (!dir.config_file().exists()).then(|| config_text(None, join));
     let founded = |founder: &Identity| Parameters::new(federation_name(Some(name)), founder.station_id(), clock::now());
     let parameters = |identity: &Identity| founds.then(|| founded(identity));
-    let made = make(dir, Identity::generate()?, config.as_deref(), parameters)?;
+    let made = make(dir, new_identity(settings, dir)?, config.as_deref(), parameters)?;
     if founds {
         dir.mark_provisional()?;
     }
@@ -351,7 +361,6 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
-    use crate::config::Config;
 
     #[test]
     fn the_written_settings_say_what_was_asked_for_and_nothing_else() {

@@ -20,6 +20,7 @@ mod mine;
 mod output;
 mod progress;
 mod proof;
+mod quantum;
 mod record;
 mod run;
 mod station;
@@ -97,6 +98,9 @@ enum Command {
     Completions(manual::CompletionsArgs),
     /// Write a manual page for each command
     Man(manual::ManArgs),
+    /// Random numbers from Q#, mixed with the operating system's; needs no daemon
+    #[command(subcommand)]
+    Quantum(quantum::QuantumCommand),
     /// Check everything that a station rests on, and repair it; needs no daemon
     Doctor(doctor::DoctorArgs),
 }
@@ -195,6 +199,7 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Result<(), Failure> {
         Command::Config(command) => configuration::configuration(global, command, out),
         Command::Completions(args) => manual::completions(args, out),
         Command::Man(args) => manual::man(args, out),
+        Command::Quantum(command) => quantum::quantum(global, command, out),
         Command::Doctor(args) => doctor::doctor(global, args, out),
         // The one question that nobody has to be asked.
         Command::Ask(Question::Chain(chain::ChainCommand::VerifyProof(args))) => proof::verify_proof(global, args, out),

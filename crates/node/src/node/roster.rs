@@ -14,6 +14,7 @@ use crate::identity::Identity;
 use crate::invitations::{InviteError, Secret, Welcome};
 use crate::network::genesis::{FetchError, show_invitation};
 use crate::network::names::{peer_in, station_of};
+use crate::quantum::QuantumRandomNumberGenerator;
 use crate::service::state::State;
 use crate::store::StoreReader;
 use crate::ticket::Ticket;
@@ -76,14 +77,18 @@ impl Member {
         }
     }
 
-    /// Makes a one-time invitation.
-    pub(super) async fn invite(&self, valid: Duration) -> Result<Invitation, PortError> {
+    /// Makes a one-time invitation, its secret with `qrng` mixed in.
+    pub(super) async fn invite(
+        &self,
+        valid: Duration,
+        qrng: &QuantumRandomNumberGenerator,
+    ) -> Result<Invitation, PortError> {
         self.check_founder()?;
         let nowhere = || PortError::NotReady { reason: "it listens on no address: set network.listen".to_owned() };
         let ticket = self.ticket().await.ok_or_else(nowhere)?;
         let failed = |reason: String| PortError::Failed { reason };
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|error| failed(format!("no randomness: {error}")))?;
+        qrng.fill(&mut bytes).map_err(|error| failed(error.to_string()))?;
         let (secret, now) = (Secret::new(bytes), clock::now());
         let expires = now.saturating_add(i64::try_from(valid.as_millis()).unwrap_or(i64::MAX));
         let (invitations, kept) = (std::sync::Arc::clone(&self.exchange.invitations), secret.clone());

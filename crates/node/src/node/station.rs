@@ -45,6 +45,7 @@ use crate::disk_space;
 use crate::events::Events;
 use crate::metrics::{Figures, Metrics};
 use crate::network::{Direction, PeerInfo};
+use crate::quantum::QuantumStatus;
 use crate::service::state::State;
 use crate::store::{StoreRead, StoreReader};
 use crate::ticket::{JoinTarget, JoinTargetError};
@@ -194,6 +195,10 @@ impl Station for StationHandle {
         status(&self.0).await
     }
 
+    fn quantum(&self) -> QuantumStatus {
+        self.0.quantum.status()
+    }
+
     async fn readiness(&self) -> Result<Readiness, PortError> {
         let Some(member) = self.0.member() else {
             return Ok(Readiness { ready: false, reasons: vec!["no federation yet: join one".to_owned()] });
@@ -242,7 +247,7 @@ impl Station for StationHandle {
     }
 
     async fn invite(&self, valid: Duration) -> Result<Invitation, PortError> {
-        self.member()?.invite(valid).await
+        self.member()?.invite(valid, &self.0.qrng()).await
     }
 
     async fn stations(&self) -> Result<Vec<StationInfo>, PortError> {

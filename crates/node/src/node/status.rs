@@ -110,6 +110,12 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
         let problem = format!("the disk has only {} MiB left", free / (1024 * 1024));
         status.problems.push(Trouble::new("disk_low", problem, "make room: on a full disk records are refused"));
     }
+    if let Some(test) = shared.quantum.failed_test() {
+        let problem =
+            format!("the quantum source failed {test} and was dropped: the operating system's generator is used alone");
+        let remedy = "look at quantum.python and quantum.target, then restart; or set quantum.enabled to false";
+        status.problems.push(Trouble::new("quantum_source_failed", problem, remedy));
+    }
     Ok(status)
 }
 

@@ -48,6 +48,7 @@ use super::server::{Handle, Limits, start};
 use crate::data_dir::ApiToken;
 use crate::events::Events;
 use crate::metrics::{Figures, Metrics};
+use crate::quantum::{QuantumProvider, QuantumStatus};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -172,6 +173,10 @@ impl Station for Fake {
 
     fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.0.metrics)
+    }
+
+    fn quantum(&self) -> QuantumStatus {
+        QuantumProvider::off().status()
     }
 
     async fn figures(&self) -> Result<Figures, PortError> {

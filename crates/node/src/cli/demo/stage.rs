@@ -96,6 +96,8 @@ impl Actor {
         config.api.listen = "127.0.0.1:0".parse().expect("an address");
         // The story says when a block is mined.
         config.mining.enabled = false;
+        // One helper process for each station would be many.
+        config.quantum.enabled = false;
         let place = dir.clone();
         let node = Node::start(config, dir.lock()?, identity).await?;
         let client = Client::new(place, Some(&node.api_address().to_string()), false)?;
