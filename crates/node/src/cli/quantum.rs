@@ -74,7 +74,7 @@ fn status(global: &Global, out: &mut Output) -> Result<(), Failure> {
         Some(status) => status,
         None => {
             let provider = QuantumProvider::start(settings(global)?);
-            provider.wait_for_bytes(1, quantum::PATIENCE);
+            provider.wait_for_first();
             serde_json::to_value(provider.status()).map_err(|error| Failure::BadAnswer { why: error.to_string() })?
         }
     };

@@ -1,7 +1,7 @@
 """The helper process of the node's quantum source: runs Q# and answers in lines of JSON.
 
-The first line that it reads holds the Q# source and the target; it answers {"ready": {"package", "version"}},
-{"missing": TEXT} or {"failed": TEXT}. After that each {"id", "count", "bits"} is answered by {"id", "raw": HEX}, `count`
+It says {"started": true} at once. The first line that it reads holds the Q# source and the target; it answers
+{"ready": {"package", "version"}}, {"missing": TEXT} or {"failed": TEXT}. After that each {"id", "count", "bits"} is answered by {"id", "raw": HEX}, `count`
 numbers of `bits` bits (a multiple of 8) one after the other, highest bit first. It ends when its standard input does.
 """
 
@@ -107,6 +107,8 @@ def main():
         answers.write(json.dumps(fields) + "\n")
         answers.flush()
 
+    # Before the package is loaded, which takes longest.
+    answer(started=True)
     lines = queue.SimpleQueue()
     threading.Thread(target=read_lines, args=(lines,), daemon=True).start()
     try:

@@ -107,13 +107,16 @@ impl fmt::Display for Target {
     }
 }
 
-/// How long a command waits for its own helper: with the rest of its work it is done within 2 s, whatever Python does.
+/// How long a command waits for a sign of its own helper: with a Python that hangs it is done within 2 s.
 pub const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// A generator for one command: on a source of its own, if that is there within [`PATIENCE`].
+/// How long it then waits for the package to be loaded: 0.3 s are usual, but not on a small or busy computer.
+pub const LOADING: Duration = Duration::from_secs(5);
+
+/// A generator for one command: on a source of its own, if that is there soon enough.
 pub fn generator(settings: Settings) -> QuantumRandomNumberGenerator {
     let provider = QuantumProvider::start(settings);
-    provider.wait_for_bytes(1, PATIENCE);
+    provider.wait_for_first();
     QuantumRandomNumberGenerator::new(provider)
 }
 

@@ -71,6 +71,7 @@ pub(super) struct Package {
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 enum Said {
+    Started { started: bool },
     Ready { ready: Package },
     Missing { missing: String },
     Failed { failed: String },
@@ -121,7 +122,7 @@ impl Helper {
     /// Starts Python; it has said nothing yet.
     pub(super) fn spawn(python: &str, target: &Target) -> Result<Self, Trouble> {
         let mut command = Command::new(python);
-        command.args(["-u", "-c", HELPER]).env_clear().envs(environment(target)).current_dir("/");
+        command.args(["-u", "-c", HELPER]).env_clear().envs(environment(target, std::env::vars_os())).current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         // One group for it and what it starts; and Ctrl-C is for the daemon, which stops it in order.
         command.process_group(0);
@@ -145,7 +146,15 @@ impl Helper {
         Stopper { group: Pid::from_child(&self.child), lines: self.sender.clone() }
     }
 
-    /// Gives it the Q# source; waits at most `limit` until it is compiled.
+    /// Waits at most `limit` until Python runs the helper.
+    pub(super) fn wake(&mut self, limit: Duration) -> Result<(), Trouble> {
+        match self.hear(limit)? {
+            Said::Started { started: true } => Ok(()),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// Gives it the Q# source; waits at most `limit` until the package is loaded and it is compiled.
     pub(super) fn prepare(&mut self, source: &str, target: &Target, limit: Duration) -> Result<Package, Trouble> {
         self.say(&json!({ "source": source, "target": target.to_string() }))?;
         match self.hear(limit)? {
@@ -238,13 +247,17 @@ fn read_lines(stdout: ChildStdout, to: &SyncSender<Line>) {
     }
 }
 
-/// The helper's environment.
-pub(super) fn environment(target: &Target) -> Vec<(OsString, OsString)> {
-    let is_wanted = |name: &str| {
+/// What of the environment `all` a helper for `target` gets.
+pub(super) fn environment(
+    target: &Target,
+    all: impl IntoIterator<Item = (OsString, OsString)>,
+) -> impl Iterator<Item = (OsString, OsString)> {
+    let is_local = target.is_local();
+    let is_wanted = move |name: &str| {
         let of_network = || NETWORK_ENVIRONMENT.contains(&name) || name.starts_with(AZURE_PREFIX);
-        ENVIRONMENT.contains(&name) || (!target.is_local() && of_network())
+        ENVIRONMENT.contains(&name) || (!is_local && of_network())
     };
-    std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_wanted)).collect()
+    all.into_iter().filter(move |(name, _)| name.to_str().is_some_and(is_wanted))
 }
 
 /// Whether it can be a package's name or version.
