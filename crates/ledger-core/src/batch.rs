@@ -267,7 +267,8 @@ impl Record {
             | Self::ContentVerified(_)
             | Self::ContentReported(_)
             | Self::DatasetVerified(_)
-            | Self::DatasetRated(_) => Ok(()),
+            | Self::DatasetRated(_)
+            | Self::Testimony(_) => Ok(()),
             Self::BatchEquivocation(proof) => Ok(proof.check(rules)?),
             Self::StationAdmitted(admitted) => {
                 let is_hybrid = rules.parameters().signatures == SignatureScheme::Hybrid;

@@ -18,6 +18,7 @@ use crate::pow::NonceSearch;
 use crate::record::{ContentAdded, ContentRef, Metadata, Record, StationAdmitted, StationExpelled, UserAction};
 use crate::reveal::{RevealChain, RevealStep};
 use crate::score::{Delta, Score};
+use crate::testimony::{Answer, Testimony};
 use crate::time::Timestamp;
 
 /// Steps of a test station's reveal chain.
@@ -137,6 +138,12 @@ pub fn dataset_verified(dataset: &str, byte: u8) -> Record {
 pub fn dataset_rated(dataset: &str, rating: u32) -> Record {
     let dataset_id = Id::new(dataset).expect("an id");
     Record::DatasetRated(DatasetRated { dataset_id, rating: Score::from_millionths(rating).expect("in range") })
+}
+
+/// A station's answer about the record at `index` of `batch`.
+pub fn testimony(rules: &Rules, batch: &VerifiedBatch, index: u16, answer: Answer) -> Record {
+    let (record, hash) = (batch.record_id(index), batch.record_hashes(rules)[usize::from(index)]);
+    Record::Testimony(Box::new(Testimony { record, hash, answer }))
 }
 
 /// A founder admits a station.

@@ -258,6 +258,8 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             Record::DatasetVerified(verified) => self.verify_dataset(station, verified, signed_at),
             Record::DatasetRated(rated) => self.rate_dataset(station, rated, signed_at),
             Record::BatchEquivocation(proof) => self.apply_equivocation(&proof.station(), place),
+            // Who is drawn to check what is not kept yet.
+            Record::Testimony(_) => Ok(()),
             Record::StationAdmitted(it) => {
                 self.apply_admission(&pending.batch.station, &it.station, AdmissionState::admit)
             }

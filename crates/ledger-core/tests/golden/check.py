@@ -321,6 +321,10 @@ def values():
     block_3 = Block(federation, one, 3, block_2.hash, chains[0][-3], [a2], False, block_2.draw)
     yield from dataset_values(federation, one, a2, block_3)
     yield from admission(one, two, Key(bytes([3]) * 32))
+    # Record 0 of batch 0 of station 2: agreed with, contested.
+    named = u32(7) + two.station + u64(0) + u16(0) + b0.record_hashes[0]
+    yield "record.7", named + u32(0)
+    yield "record.7.contest", named + u32(1)
 
 
 def dataset_values(federation, key, batch, block):
