@@ -391,7 +391,8 @@ impl Record {
             | Self::ContentVerified(_)
             | Self::ContentReported(_)
             | Self::DatasetVerified(_)
-            | Self::DatasetRated(_) => Ok(()),
+            | Self::DatasetRated(_)
+            | Self::Testimony(_) => Ok(()),
             Self::BatchEquivocation(proof) => Ok(proof.check(rules)?),
             Self::StationAdmitted(admitted) if admitted.ml_dsa_key_hash.is_some() != rules.is_hybrid() => {
                 Err(RecordError::KeyHash)

@@ -30,8 +30,8 @@ use crate::own_log::OwnLog;
 use crate::record::{Record, Subject};
 use crate::reveal::RevealStep;
 use crate::state::{
-    ChainState, ConnectError, Connected, Layer, PendingRecord, ReadError, StateRead, Undo, Writes, chain_state,
-    connect, ml_dsa_key, station_state,
+    BlockRead, ChainState, ConnectError, Connected, Layer, PendingRecord, ReadError, StateRead, Undo, Writes,
+    chain_state, connect, ml_dsa_key, station_state,
 };
 use crate::time::Timestamp;
 
@@ -89,6 +89,21 @@ impl Refused {
     }
 }
 
+/// Blocks of any branch, by hash; the newest that was connected needs no disk.
+struct Bodies<'a, R> {
+    read: &'a Overlay<R>,
+    newest: Option<&'a VerifiedBlock>,
+}
+
+impl<R: LedgerRead> BlockRead for Bodies<'_, R> {
+    fn past_block(&self, hash: &BlockHash) -> Result<VerifiedBlock, ReadError> {
+        match self.newest.filter(|block| block.hash() == *hash) {
+            Some(block) => Ok(block.clone()),
+            None => self.read.block(hash)?.ok_or(ReadError::Damaged { what: "a block" }),
+        }
+    }
+}
+
 /// The ledger of one station. See the module.
 pub struct Ledger<R> {
     rules: Arc<Rules>,
@@ -99,6 +114,8 @@ pub struct Ledger<R> {
     evidence: Evidence,
     own: OwnLog,
     number: u64,
+    /// The head's body, for the draws of the block on it.
+    newest: Option<VerifiedBlock>,
 }
 
 impl<R: LedgerRead> Ledger<R> {
@@ -139,7 +156,7 @@ impl<R: LedgerRead> Ledger<R> {
         }
         let pool = Mempool::new(own.station());
         let (read, held, evidence) = (Overlay::new(store), Held::default(), Evidence::default());
-        let mut ledger = Self { rules, read, chain, pool, held, evidence, own, number: 0 };
+        let mut ledger = Self { rules, read, chain, pool, held, evidence, own, number: 0, newest: None };
         for batch in own_pending {
             let end = ledger.chain_end(&batch.station())?;
             // After damage one before it may be missing, which comes back from a peer.
@@ -496,6 +513,10 @@ impl<R: LedgerRead> Ledger<R> {
         Ok(outcome)
     }
 
+    fn bodies(&self) -> Bodies<'_, R> {
+        Bodies { read: &self.read, newest: self.newest.as_ref() }
+    }
+
     fn is_better_than_head(&self, hash: &BlockHash) -> bool {
         let tip = |hash| self.chain.tip(&self.rules, hash);
         matches!((tip(hash), tip(&self.chain.head())), (Some(new), Some(head)) if new.is_better_than(&head))
@@ -518,7 +539,7 @@ impl<R: LedgerRead> Ledger<R> {
         now: Timestamp,
     ) -> Result<Option<Refused>, ReadError> {
         let (hash, number) = (block.hash(), self.number + 1);
-        let Connected { mut writes, undo } = match connect(&self.rules, &self.read, &block) {
+        let Connected { mut writes, undo, .. } = match connect(&self.rules, &self.read, &self.bodies(), &block) {
             Ok(connected) => connected,
             Err(ConnectError::Read(error)) => return Err(error),
             Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
@@ -535,6 +556,7 @@ impl<R: LedgerRead> Ledger<R> {
         self.chain.adopt(&Path { fork: block.header().previous, blocks: vec![hash] });
         outcome.left_out.extend(self.reconcile_pool(&[], std::slice::from_ref(&block), &writes, now)?);
         group.writes.append(&mut writes);
+        self.newest = Some(block.clone());
         group.connected.push((block, undo));
         Ok(None)
     }
@@ -568,7 +590,7 @@ impl<R: LedgerRead> Ledger<R> {
         let mut connected = Vec::with_capacity(path.blocks.len());
         for hash in &path.blocks {
             let Some(block) = self.read.block(hash)? else { return Ok(Some(Refused::Lost { ancestor: *hash })) };
-            match connect(&self.rules, &layer, &block) {
+            match connect(&self.rules, &layer, &self.bodies(), &block) {
                 Ok(made) => {
                     layer.apply(made.writes);
                     connected.push((block, Arc::new(made.undo)));
@@ -605,7 +627,8 @@ impl<R: LedgerRead> Ledger<R> {
         for height in 1..=end.get() {
             let hash = self.chain.at(Height::new(height)).ok_or(ReadError::Damaged { what: "a block" })?;
             let block = self.read.block(&hash)?.ok_or(ReadError::Damaged { what: "a block" })?;
-            let made = connect(&self.rules, &layer, &block).map_err(|_| ReadError::Damaged { what: "a block" })?;
+            let made = connect(&self.rules, &layer, &self.bodies(), &block)
+                .map_err(|_| ReadError::Damaged { what: "a block" })?;
             layer.apply(made.writes);
         }
         Ok(layer)

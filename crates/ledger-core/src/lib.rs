@@ -8,6 +8,7 @@
 //! codec crypto ml_dsa merkle   the only bytes and hashes, signatures
 //! batch_header equivocation    what an author signs, and the proof that it signed a place twice
 //! dataset license              what is known of a dataset, and which are accepted
+//! testimony                    what a station says of another's record
 //! record batch own_log         what one station signs: its log
 //! header federation pow        genesis, rules, proof of work
 //! reveal block                 what a producer seals
@@ -116,6 +117,7 @@ mod selection;
 pub mod severity;
 mod sha;
 pub mod state;
+pub mod testimony;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

@@ -22,8 +22,10 @@ use qfzz_ledger_core::record::{ContentAdded, Metadata, Record, StationAdmitted, 
 use qfzz_ledger_core::reveal::RevealStep;
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::state::Key;
+use qfzz_ledger_core::testimony::Answer;
 use qfzz_ledger_core::testing::{
-    at, dataset_rated, dataset_registered, dataset_verified, key, own_log, proof, reported, station, verified,
+    at, dataset_rated, dataset_registered, dataset_verified, key, own_log, proof, reported, station, testimony,
+    verified,
 };
 use qfzz_ledger_core::verify::Verifier;
 
@@ -222,6 +224,9 @@ fn vectors() -> Vectors {
     let (chain, block_3) = equivocation_vectors(&mut vectors, &rules, chain, [&block_1, &block_2]);
     dataset_vectors(&mut vectors, &rules, chain, &block_3);
     admission_vectors(&mut vectors);
+    for (name, answer) in [("record.7", Answer::Agree), ("record.7.contest", Answer::Contest)] {
+        vectors.encoded(name, &testimony(&rules, &b0, 0, answer));
+    }
     vectors
 }
 

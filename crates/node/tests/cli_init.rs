@@ -158,7 +158,7 @@ fn wrong_usage_exits_2_and_names_the_field() {
         (&["content", "verify", "c"], "CREATOR"),
         (&["trust", "user", "u", "--station", "x"], "--station"),
         (&["trust", "user", "u", "--nodes", OTHER], "--global"),
-        (&["trust", "user", "u", "--global", "--policy", "median"], "--policy"),
+        (&["trust", "user", "u", "--global", "--policy", "loudest"], "--policy"),
         (&["trust", "user", "u", "--at-least", "high"], "--at-least"),
         (&["chain", "block", "first"], "INDEX_OR_HASH"),
         (&["demo", "--stations", "21"], "--stations"),

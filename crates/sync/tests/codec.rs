@@ -120,7 +120,7 @@ fn an_unknown_kind_is_of_a_newer_version_and_nobodys_fault() {
     let mut bytes = encode(&Response::Batches(batches[1..].to_vec()));
     let record = encode(&batches[1].records[0]);
     let at = bytes.windows(record.len()).position(|window| window == record).expect("it is in there");
-    bytes[at..at + 4].copy_from_slice(&7u32.to_le_bytes());
+    bytes[at..at + 4].copy_from_slice(&9u32.to_le_bytes());
     let error = Response::decode(&bytes).expect_err("there is no such kind of record yet");
     assert_eq!(SessionError::from(error), SessionError::Newer);
     assert_eq!(SessionError::from(CodecError::Malformed), SessionError::Malformed);

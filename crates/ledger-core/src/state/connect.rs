@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{PendingRecord, ReadError, Scratch, Standing, StateRead, Undo, Writes, expected_key_hash, standing};
+use super::{
+    Audit, BlockRead, PendingRecord, ReadError, Scratch, Standing, StateRead, Undo, Writes, expected_key_hash, standing,
+};
 use crate::batch::{BatchHeader, VerifiedBatch};
 use crate::block::VerifiedBlock;
 use crate::federation::Rules;
@@ -17,6 +19,8 @@ pub struct Connected {
     pub writes: Writes,
     /// What takes them back.
     pub undo: Undo,
+    /// Whom the block draws to check which of its parent's records.
+    pub audits: Vec<Audit>,
 }
 
 /// Why a block does not fit its parent's state.
@@ -115,11 +119,18 @@ impl ConnectError {
 }
 
 /// Connects `block` to the state of its parent: the admissions of rules 5 and 7, the reveal of rule 5, the order of rule
-/// 7, under `hybrid` the ML-DSA parts of seal and signatures, then the fold of its records in chain order, batch order, record order.
+/// 7, under `hybrid` the ML-DSA parts of seal and signatures, then the fold of its records in chain order, batch order,
+/// record order; what that changes of global trust's sums; and whom the block draws to check its parent's records, which
+/// `past` has.
 ///
 /// # Errors
 /// [`ConnectError`]; nothing was changed.
-pub fn connect(rules: &Rules, read: &impl StateRead, block: &VerifiedBlock) -> Result<Connected, ConnectError> {
+pub fn connect(
+    rules: &Rules,
+    read: &impl StateRead,
+    past: &impl BlockRead,
+    block: &VerifiedBlock,
+) -> Result<Connected, ConnectError> {
     let mut scratch = Scratch::new(rules, read)?;
     let (hash, header) = (block.hash(), block.header());
     if scratch.chain().head != header.previous {
@@ -144,8 +155,11 @@ pub fn connect(rules: &Rules, read: &impl StateRead, block: &VerifiedBlock) -> R
     let chain = scratch.chain_mut();
     chain.draw = rules.draw(&chain.draw, &header.reveal);
     (chain.height, chain.head) = (header.index, hash);
+    scratch.set_height(hash, header.index)?;
+    scratch.settle()?;
+    let audits = scratch.draw(rules, past, block)?;
     let (writes, undo) = scratch.finish();
-    Ok(Connected { writes, undo })
+    Ok(Connected { writes, undo, audits })
 }
 
 /// Rules 5 and 7: the producer and the authors of all batches are admitted by the state after the parent, whatever the
@@ -253,6 +267,8 @@ fn append_to_log<R: StateRead>(
     }
     (state.next, state.last) = (next, batch.id());
     state.records += batch.records().len() as u64;
+    let number = state.number;
     scratch.set_station(&station, state)?;
+    scratch.note_batch(number, sequence, block)?;
     Ok(())
 }

@@ -22,7 +22,7 @@ use qfzz_ledger_core::state::{
     roster_len, station_id, station_state,
 };
 use qfzz_ledger_core::time::Timestamp;
-use qfzz_sync::global_trust::{Policy, get_global_trust};
+use qfzz_sync::global_trust::get_global_trust;
 use qfzz_sync::report::SyncReport;
 
 use super::blocks::{Reading, block_by_hash, block_within, seen, show, verify};
@@ -344,12 +344,12 @@ impl Station for StationHandle {
 
     async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {
         let GlobalQuery { subject, nodes, policy } = query;
-        let policy = policy.unwrap_or(match self.0.config.trust.policy {
-            crate::config::TrustPolicy::Mean => Policy::Mean,
-        });
+        let policy = policy.unwrap_or(self.0.config.trust.policy.into());
+        let weighing = Arc::clone(&self.0.weighing);
         let question = move |state: &State<StoreReader>| -> Result<GlobalTrust, ReadError> {
             let ledger = state.ledger();
-            let combined = get_global_trust(ledger.rules(), ledger.read(), &subject, policy, nodes.as_ref())?;
+            let weights = weighing.at_head(ledger, policy)?;
+            let combined = get_global_trust(ledger.rules(), ledger.read(), &weights, &subject, nodes.as_ref())?;
             let mut newest = BTreeMap::new();
             for voice in &combined.voices {
                 let LogEnd { next, last } = ledger.log_end(&voice.station)?;

@@ -437,6 +437,7 @@ impl Station for Fake {
                 policy: query.policy.unwrap_or_default(),
                 voices: nodes.iter().map(voice).collect(),
                 more: 0,
+                jury: None,
                 coverage: Score::ONE,
                 confidence: "0.2".parse().expect("a score"),
             },
