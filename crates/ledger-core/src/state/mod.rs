@@ -79,11 +79,6 @@ pub enum Key {
     RosterPlace(u32),
     /// How many stations founders have spoken of.
     RosterLen,
-    /// The ML-DSA key that a station introduced itself with.
-    MlDsaKey(StationId),
-    /// The hash of the ML-DSA key that a station must introduce itself with, as the first admission since it was last
-    /// expelled names it.
-    AdmittedKey(StationId),
     /// The height of a block of the branch above genesis.
     BlockHeight(BlockHash),
     /// The blocks that hold the batches 64 n to 64 n + 63 of the station with a number.
@@ -103,6 +98,11 @@ pub enum Key {
     Disputed(RecordPlace),
     /// [`JuryState`].
     Jury,
+    /// The ML-DSA key that a station introduced itself with.
+    MlDsaKey(StationId),
+    /// The hash of the ML-DSA key that a station must introduce itself with, as the first admission since it was last
+    /// expelled names it.
+    AdmittedKey(StationId),
 }
 
 /// Changes to the trust state: each key's new value, or its absence.

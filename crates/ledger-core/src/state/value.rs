@@ -52,10 +52,6 @@ pub enum Value {
     Admission(Box<AdmissionState>),
     /// Under `RosterLen`.
     RosterLen(u32),
-    /// Under `MlDsaKey`: 1,952 bytes.
-    MlDsaKey(Vec<u8>),
-    /// Under `AdmittedKey`.
-    KeyHash(Box<[u8; 32]>),
     /// Under `BlockHeight`.
     BlockHeight(Height),
     /// Under `LogBlocks`, by sequence.
@@ -74,6 +70,10 @@ pub enum Value {
     Disputed(Height),
     /// Under `Jury`.
     Jury(Box<JuryState>),
+    /// Under `MlDsaKey`: 1,952 bytes.
+    MlDsaKey(Vec<u8>),
+    /// Under `AdmittedKey`.
+    KeyHash(Box<[u8; 32]>),
 }
 
 /// The head, and what a query should not have to count.

@@ -44,7 +44,7 @@ const STANDING: [u8; 2] = [0, 0];
 const MARKER: [u8; 2] = [0, 1];
 
 /// What the entries mean. A view of another version's is set aside and built anew from the journal.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
 /// What to write: `None` removes. Values are absolute, so that writing them twice changes nothing.
 pub(super) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
