@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! ids time score limits        what things are called, and their bounds
-//! codec crypto merkle          the only bytes and hashes
+//! codec crypto ml_dsa merkle   the only bytes and hashes, signatures
 //! batch_header equivocation    what an author signs, and the proof that it signed a place twice
 //! dataset license              what is known of a dataset, and which are accepted
+//! testimony                    what a station says of another's record
 //! record batch own_log         what one station signs: its log
 //! header federation pow        genesis, rules, proof of work
 //! reveal block                 what a producer seals
@@ -102,6 +103,7 @@ pub mod limits;
 pub mod memory;
 pub mod mempool;
 pub mod merkle;
+pub mod ml_dsa;
 pub mod network;
 pub mod orphans;
 pub mod overlay;
@@ -115,6 +117,7 @@ mod selection;
 pub mod severity;
 mod sha;
 pub mod state;
+pub mod testimony;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

@@ -1,6 +1,6 @@
 //! A store in memory: for the guide's facade, for tests and for the simulator.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::batch::VerifiedBatch;
@@ -8,7 +8,8 @@ use crate::block::VerifiedBlock;
 use crate::ids::{BlockHash, Sequence, StationId};
 use crate::ledger::Transition;
 use crate::overlay::LedgerRead;
-use crate::state::{Key, ReadError, StateRead, Undo, Value, Writes};
+use crate::record::Subject;
+use crate::state::{Key, ReadError, StateRead, StateScan, Undo, Value, Writes};
 
 /// What a ledger's transitions left; a clone reads the same store.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +62,12 @@ impl MemoryStore {
 impl StateRead for MemoryStore {
     fn get(&self, key: &Key) -> Result<Option<Value>, ReadError> {
         Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).state.get(key).cloned().flatten())
+    }
+}
+
+impl StateScan for MemoryStore {
+    fn judged_subjects(&self) -> Result<BTreeSet<Subject>, ReadError> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).state.judged_subjects()
     }
 }
 

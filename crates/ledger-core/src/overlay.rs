@@ -1,12 +1,13 @@
 //! What was decided and is not in the store yet: read before the store, dropped when the store reports the commit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::batch::VerifiedBatch;
 use crate::block::VerifiedBlock;
 use crate::ids::{BlockHash, Sequence, StationId};
-use crate::state::{Key, ReadError, StateRead, Undo, Value, Writes};
+use crate::record::Subject;
+use crate::state::{Key, ReadError, StateRead, StateScan, Undo, Value, Writes};
 
 /// The port through which the ledger reads what was committed.
 pub trait LedgerRead: StateRead {
@@ -94,6 +95,14 @@ impl<R: StateRead> StateRead for Overlay<R> {
             None if self.replaced_by.is_some() => Ok(None),
             None => self.store.get(key),
         }
+    }
+}
+
+impl<R: StateScan> StateScan for Overlay<R> {
+    fn judged_subjects(&self) -> Result<BTreeSet<Subject>, ReadError> {
+        let mut all = if self.replaced_by.is_some() { BTreeSet::new() } else { self.store.judged_subjects()? };
+        all.extend(self.state.keys().filter_map(Key::judged_subject).cloned());
+        Ok(all)
     }
 }
 

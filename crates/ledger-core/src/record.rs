@@ -9,9 +9,10 @@ use crate::equivocation::{BatchEquivocation, EquivocationError};
 use crate::ids::{Id, Reason, StationId, Target};
 use crate::limits::MAX_METADATA_BYTES;
 use crate::score::{Delta, Score};
+use crate::testimony::Testimony;
 use crate::time::Timestamp;
 
-/// One trust statement. The tags of its encoding are the protocol's kinds; 7 and 9 are reserved.
+/// One trust statement. The tags of its encoding are the protocol's kinds; 9 is reserved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// Kind 0: a user did something; moves the user's score by the action's delta.
@@ -28,6 +29,8 @@ pub enum Record {
     DatasetVerified(DatasetVerified),
     /// Kind 6: somebody rated a dataset.
     DatasetRated(DatasetRated),
+    /// Kind 7: a station checked another's record. It counts where its author was drawn to do so.
+    Testimony(Box<Testimony>),
     /// Kind 8: a station signed two batches for one place of its log; its opinions count for nothing from then on.
     BatchEquivocation(Box<BatchEquivocation>),
     /// Kind 10: a founder admits a station. Without effect by anybody else, and where admission is open.
@@ -44,6 +47,7 @@ tagged!(Record {
     4 => DatasetRegistered,
     5 => DatasetVerified,
     6 => DatasetRated,
+    7 => Testimony,
     8 => BatchEquivocation,
     10 => StationAdmitted,
     11 => StationExpelled,
@@ -165,7 +169,7 @@ pub enum Subject {
 }
 
 impl Record {
-    /// What this record is about: a user, a content or a dataset; `None` of what is about a station.
+    /// What this record is about: a user, a content or a dataset; `None` of what is about a station or a record.
     pub fn subject(&self) -> Option<Subject> {
         let content = |creator_id: &Id, content_id: &Id| Subject::Content {
             creator_id: creator_id.clone(),
@@ -180,7 +184,9 @@ impl Record {
             Self::DatasetRegistered(dataset) => Some(Subject::Dataset(dataset.dataset_id.clone())),
             Self::DatasetVerified(verified) => Some(Subject::Dataset(verified.dataset_id.clone())),
             Self::DatasetRated(rated) => Some(Subject::Dataset(rated.dataset_id.clone())),
-            Self::BatchEquivocation(_) | Self::StationAdmitted(_) | Self::StationExpelled(_) => None,
+            Self::Testimony(_) | Self::BatchEquivocation(_) | Self::StationAdmitted(_) | Self::StationExpelled(_) => {
+                None
+            }
         }
     }
 
@@ -195,6 +201,7 @@ impl Record {
             | Self::DatasetRegistered(_)
             | Self::DatasetVerified(_)
             | Self::DatasetRated(_)
+            | Self::Testimony(_)
             | Self::StationAdmitted(_)
             | Self::StationExpelled(_) => None,
         }
@@ -210,6 +217,7 @@ impl Record {
             Self::DatasetRegistered(_) => "dataset_registered",
             Self::DatasetVerified(_) => "dataset_verified",
             Self::DatasetRated(_) => "dataset_rated",
+            Self::Testimony(_) => "testimony",
             Self::BatchEquivocation(_) => "batch_equivocation",
             Self::StationAdmitted(_) => "station_admitted",
             Self::StationExpelled(_) => "station_expelled",

@@ -1,5 +1,6 @@
 //! Builders for tests: stations, federations, records and blocks. Adds, changes nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::batch::{Introduction, SignedBatch, VerifiedBatch};
@@ -7,7 +8,7 @@ use crate::block::{BlockError, SealedHeader, VerifiedBlock, batches_root};
 use crate::crypto::StationKey;
 use crate::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use crate::equivocation::BatchEquivocation;
-use crate::federation::{Admission, Genesis, Parameters, Rules};
+use crate::federation::{Admission, Genesis, Parameters, Rules, SignatureScheme};
 use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
 use crate::ids::{BlockHash, ContentHash, Height, Id, Label, Name, Reason, Sequence, StationId, Target, Text};
 use crate::ledger::{Ledger, Template};
@@ -18,6 +19,8 @@ use crate::pow::NonceSearch;
 use crate::record::{ContentAdded, ContentRef, Metadata, Record, StationAdmitted, StationExpelled, UserAction};
 use crate::reveal::{RevealChain, RevealStep};
 use crate::score::{Delta, Score};
+use crate::state::{BlockRead, ConnectError, Connected, ReadError, Writes};
+use crate::testimony::{Answer, Testimony};
 use crate::time::Timestamp;
 
 /// Steps of a test station's reveal chain.
@@ -55,7 +58,20 @@ pub fn rules_with(change: impl FnOnce(&mut Parameters)) -> Arc<Rules> {
 pub fn rules_with_roster(founders: u8) -> Arc<Rules> {
     rules_with(|parameters| {
         parameters.admission = Admission::Roster;
-        (2..=founders).for_each(|number| parameters.add_founder(station(number)));
+        (2..=founders).for_each(|number| parameters.add_founder(station(number), None));
+    })
+}
+
+/// The same, signing with the scheme `hybrid`; the founders' keys are named.
+pub fn rules_hybrid(change: impl FnOnce(&mut Parameters)) -> Arc<Rules> {
+    rules_with(|parameters| {
+        change(parameters);
+        parameters.signatures = SignatureScheme::Hybrid;
+        let numbers = (1..=u8::MAX).map(|number| (station(number), number));
+        let numbers: HashMap<StationId, u8> = numbers.collect();
+        for founder in &mut parameters.founders {
+            founder.ml_dsa_key_hash = numbers.get(&founder.station).map(|number| key(*number).ml_dsa_key().hash());
+        }
     })
 }
 
@@ -139,6 +155,12 @@ pub fn dataset_rated(dataset: &str, rating: u32) -> Record {
     Record::DatasetRated(DatasetRated { dataset_id, rating: Score::from_millionths(rating).expect("in range") })
 }
 
+/// A station's answer about the record at `index` of `batch`.
+pub fn testimony(rules: &Rules, batch: &VerifiedBatch, index: u16, answer: Answer) -> Record {
+    let (record, hash) = (batch.record_id(index), batch.record_hashes(rules)[usize::from(index)]);
+    Record::Testimony(Box::new(Testimony { record, hash, answer }))
+}
+
 /// A founder admits a station.
 pub fn admits(station: StationId) -> Record {
     let reason = Reason::new("").expect("may be empty");
@@ -179,7 +201,7 @@ impl Author {
         let introduction = Introduction {
             name: Name::new(format!("station {number}")).expect("a name"),
             reveal_commitment: reveals[REVEALS as usize],
-            ml_dsa_key: None,
+            ml_dsa_key: rules.is_hybrid().then(|| key.ml_dsa_key().as_bytes().to_vec()),
         };
         Self { rules: Arc::clone(rules), key, introduction, reveals: reveals.into(), end: LogEnd::EMPTY }
     }
@@ -196,8 +218,13 @@ impl Author {
 
     /// Signs `records` as the next batch of its log; the first one introduces it.
     pub fn batch(&mut self, created_at: Timestamp, records: Vec<Record>) -> VerifiedBatch {
+        self.batch_seeing(self.rules.genesis_hash(), created_at, records)
+    }
+
+    /// The same by an author that has seen another head than genesis.
+    pub fn batch_seeing(&mut self, seen: BlockHash, created_at: Timestamp, records: Vec<Record>) -> VerifiedBatch {
         let introduction = (self.end.next == Sequence::ZERO).then(|| self.introduction.clone());
-        let (place, seen) = ((self.end.next, self.end.last), self.rules.genesis_hash());
+        let place = (self.end.next, self.end.last);
         let batch = SignedBatch::sign(&self.rules, &self.key, place, seen, created_at, introduction, records);
         self.end = LogEnd { next: place.0.next().expect("a short log"), last: batch.id() };
         batch
@@ -255,6 +282,31 @@ impl Author {
     ) -> VerifiedBlock {
         self.seal(self.header(parent, produced, timestamp, &body), body).expect("valid by itself")
     }
+}
+
+/// Blocks by hash, whatever branch they are on.
+#[derive(Clone, Debug, Default)]
+pub struct Blocks(HashMap<BlockHash, VerifiedBlock>);
+
+impl Blocks {
+    /// Adds a block.
+    pub fn add(&mut self, block: VerifiedBlock) {
+        self.0.insert(block.hash(), block);
+    }
+}
+
+impl BlockRead for Blocks {
+    fn past_block(&self, hash: &BlockHash) -> Result<VerifiedBlock, ReadError> {
+        self.0.get(hash).cloned().ok_or(ReadError::Damaged { what: "a block" })
+    }
+}
+
+/// [`connect`](crate::state::connect) to a state in memory: made here, it is optimised as this crate is.
+///
+/// # Errors
+/// [`ConnectError`].
+pub fn connect(rules: &Rules, state: &Writes, past: &Blocks, block: &VerifiedBlock) -> Result<Connected, ConnectError> {
+    crate::state::connect(rules, state, past, block)
 }
 
 /// A template's header with its nonce.

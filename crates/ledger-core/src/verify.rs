@@ -7,15 +7,16 @@ use crate::chain::{Chain, Path};
 use crate::federation::Rules;
 use crate::ids::Height;
 use crate::ledger::BlockRefusal;
-use crate::state::{Layer, StateRead, Writes, connect};
+use crate::state::{Layer, RecentBlocks, StateRead, Writes, connect};
 
 /// Walks a chain from genesis up, block by block.
 ///
-/// It rests on nothing but genesis, so it keeps the whole trust state in memory.
+/// It rests on nothing but genesis, so it keeps the whole trust state in memory, and the blocks that a dispute may reach.
 pub struct Verifier<'a> {
     rules: &'a Rules,
     chain: Chain,
     state: Writes,
+    recent: RecentBlocks,
     records: u64,
 }
 
@@ -32,7 +33,7 @@ pub struct ChainFault {
 impl<'a> Verifier<'a> {
     /// Genesis alone, which `rules` have checked.
     pub fn from_genesis(rules: &'a Rules) -> Self {
-        Self { rules, chain: Chain::new(rules), state: Writes::new(), records: 0 }
+        Self { rules, chain: Chain::new(rules), state: Writes::new(), recent: RecentBlocks::default(), records: 0 }
     }
 
     /// Verifies the next block, signatures and all, and connects it.
@@ -48,11 +49,12 @@ impl<'a> Verifier<'a> {
         let checked = self.chain.check(&hash, header, header.timestamp);
         checked.map_err(|error| fault(error.into()))?;
         let layer = Layer::new(&self.state as &dyn StateRead);
-        let connected = connect(self.rules, &layer, &block).map_err(|error| fault(error.into()))?;
+        let connected = connect(self.rules, &layer, &self.recent, &block).map_err(|error| fault(error.into()))?;
         self.state.extend(connected.writes);
         self.chain.insert(hash, header);
         self.chain.adopt(&Path { fork: header.previous, blocks: vec![hash] });
         self.records += block.record_count();
+        self.recent.push(block.clone());
         Ok(block)
     }
 

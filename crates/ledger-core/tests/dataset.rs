@@ -5,8 +5,8 @@ use qfzz_ledger_core::ids::{ContentHash, Height, Id};
 use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{
-    DatasetEvidence, DatasetTrust, OpinionDetail, StateRead, Trust, Writes, connect, dataset_count, dataset_id,
-    opinions,
+    DatasetEvidence, DatasetTrust, OpinionDetail, RecentBlocks, StateRead, Trust, Writes, connect, dataset_count,
+    dataset_id, opinions,
 };
 use qfzz_ledger_core::testing::{
     Author, at, dataset_rated, dataset_registered, dataset_verified, ledger, rules, station,
@@ -28,6 +28,7 @@ fn score(millionths: u32) -> Score {
 struct Chain {
     rules: std::sync::Arc<qfzz_ledger_core::federation::Rules>,
     state: Writes,
+    recent: RecentBlocks,
     before: Writes,
     authors: Vec<(Author, u64)>,
     parent: (Height, qfzz_ledger_core::ids::BlockHash),
@@ -38,7 +39,7 @@ impl Chain {
         let rules = rules();
         let authors = (0..4).map(|number| (Author::new(&rules, number), 0)).collect();
         let parent = (Height::ZERO, rules.genesis_hash());
-        Self { rules, state: Writes::new(), before: Writes::new(), authors, parent }
+        Self { rules, state: Writes::new(), recent: RecentBlocks::default(), before: Writes::new(), authors, parent }
     }
 
     fn says(&mut self, who: usize, records: Vec<Record>) {
@@ -47,7 +48,7 @@ impl Chain {
         let batch = author.batch(at(now), records);
         let block = author.block(self.parent, *produced, at(now), vec![batch]);
         *produced += 1;
-        let connected = connect(&self.rules, &self.state, &block).expect("it fits");
+        let connected = connect(&self.rules, &self.state, &self.recent, &block).expect("it fits");
         self.before = self.state.clone();
         self.state.extend(connected.writes.clone());
         let mut undone = self.state.clone();
@@ -58,6 +59,7 @@ impl Chain {
         assert_eq!(present(&undone), present(&self.before), "undo data takes everything back");
         let BlockHeader { index, .. } = *block.header();
         self.parent = (index, block.hash());
+        self.recent.push(block);
     }
 
     fn trust(&self, dataset: &str) -> DatasetTrust {
@@ -99,8 +101,10 @@ fn a_dataset_is_trusted_by_what_stations_found() {
     assert_eq!(trust.evidence.rating(), Some(score(600_000)));
     let found = opinions(&chain.rules, &chain.state, &Subject::Dataset(id("d"))).expect("memory can be read").heard;
     let shown: Vec<_> = found.iter().map(|it| (it.station, it.score, it.evidence)).collect();
-    assert_eq!(shown, [(station(1), score(900_000), 1), (station(3), score(340_000), 2)]);
-    assert!(matches!(&found[1].detail, OpinionDetail::Dataset(it) if it.mismatches == 1 && it.ratings == 1));
+    // A registration has no voice.
+    let expected = [(station(1), score(900_000), 1), (station(2), Score::HALF, 0), (station(3), score(340_000), 2)];
+    assert_eq!(shown, expected);
+    assert!(matches!(&found[2].detail, OpinionDetail::Dataset(it) if it.mismatches == 1 && it.ratings == 1));
 }
 
 #[test]

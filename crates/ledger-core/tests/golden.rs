@@ -8,21 +8,24 @@ use std::process::Command;
 use qfzz_ledger_core::batch::{BatchHeader, Introduction, SignedBatch, SignedBatchHeader, VerifiedBatch};
 use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock, batches_root};
 use qfzz_ledger_core::codec::{Encode, encode};
-use qfzz_ledger_core::crypto::Signature;
+use qfzz_ledger_core::crypto::{Signature, Tag, TaggedHash};
 use qfzz_ledger_core::dataset::DatasetRules;
 use qfzz_ledger_core::equivocation::BatchEquivocation;
 use qfzz_ledger_core::federation::{Admission, Finality, Genesis, Parameters, Rules, SignatureScheme};
 use qfzz_ledger_core::header::{BLOCK_VERSION, BlockHeader, Difficulty};
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, Reason, RecordId, Sequence, Target};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, FederationId, Height, Id, Name, Reason, RecordId, Sequence, Target};
 use qfzz_ledger_core::mempool::{Inserted, LogEnd, Mempool};
 use qfzz_ledger_core::merkle::InclusionProof;
+use qfzz_ledger_core::ml_dsa::{ML_DSA_KEY_BYTES, MlDsaKey};
 use qfzz_ledger_core::pow::NonceSearch;
 use qfzz_ledger_core::record::{ContentAdded, Metadata, Record, StationAdmitted, StationExpelled, Subject, UserAction};
 use qfzz_ledger_core::reveal::RevealStep;
 use qfzz_ledger_core::score::{Delta, Score};
 use qfzz_ledger_core::state::Key;
+use qfzz_ledger_core::testimony::Answer;
 use qfzz_ledger_core::testing::{
-    at, dataset_rated, dataset_registered, dataset_verified, key, own_log, proof, reported, station, verified,
+    at, dataset_rated, dataset_registered, dataset_verified, key, own_log, proof, reported, station, testimony,
+    verified,
 };
 use qfzz_ledger_core::verify::Verifier;
 
@@ -150,7 +153,7 @@ fn vectors() -> Vectors {
     others.admission = Admission::Roster;
     others.finality = Finality::On;
     others.founders[0].ml_dsa_key_hash = Some([7; 32]);
-    others.add_founder(station(2));
+    others.add_founder(station(2), None);
     vectors.encoded("parameters.others", &others);
     let genesis = Genesis::mine(parameters).expect("valid parameters");
     vectors.bytes("genesis", &genesis.encode());
@@ -221,6 +224,9 @@ fn vectors() -> Vectors {
     let (chain, block_3) = equivocation_vectors(&mut vectors, &rules, chain, [&block_1, &block_2]);
     dataset_vectors(&mut vectors, &rules, chain, &block_3);
     admission_vectors(&mut vectors);
+    for (name, answer) in [("record.7", Answer::Agree), ("record.7.contest", Answer::Contest)] {
+        vectors.encoded(name, &testimony(&rules, &b0, 0, answer));
+    }
     vectors
 }
 
@@ -311,6 +317,10 @@ fn admission_vectors(vectors: &mut Vectors) {
     vectors.encoded("record.11", &records[1]);
     let hybrid = StationAdmitted { station: station(2), reason: reason("x"), ml_dsa_key_hash: Some([7; 32]) };
     vectors.encoded("record.10.hybrid", &Record::StationAdmitted(hybrid));
+    let ml_dsa_key = MlDsaKey::from_bytes(&[7; ML_DSA_KEY_BYTES]).expect("the length of a key");
+    vectors.encoded("ml_dsa.key_hash", &ml_dsa_key.hash());
+    let seed = TaggedHash::new(Tag::MlDsaSeed, &FederationId::ZERO, &[station(1).as_bytes()]).hash(&[&[1; 32]]);
+    vectors.encoded("ml_dsa.seed", &seed);
     let (introduction, reveals) = (introduction(&rules, 1), own_log(&rules, 1).reveals().clone());
     let (place, genesis) = ((Sequence::ZERO, BatchId::ZERO), rules.genesis_hash());
     let batch = SignedBatch::sign(&rules, &key(1), place, genesis, at(1_000), Some(introduction), records);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use qfzz_ledger_core::ids::Name;
 use qfzz_ledger_core::score::Score;
+use qfzz_sync::global_trust::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::quantum::Target;
@@ -57,6 +58,9 @@ pub struct Network {
     /// Whom to call at start; nobody by default.
     #[serde(with = "text::many")]
     pub join: Vec<JoinTarget>,
+    /// Whether to look for stations on the local network by mDNS, and to be found there; false by default.
+    #[serde(deserialize_with = "text::truth")]
+    pub mdns: bool,
 }
 
 /// `api.*`: HTTP.
@@ -143,7 +147,8 @@ impl Default for Station {
 impl Default for Network {
     fn default() -> Self {
         let listen = ["/ip4/0.0.0.0/tcp/4811", "/ip4/0.0.0.0/udp/4811/quic-v1"];
-        Self { listen: listen.map(|address| address.parse().expect("a multiaddress")).to_vec(), join: Vec::new() }
+        let listen = listen.map(|address| address.parse().expect("a multiaddress")).to_vec();
+        Self { listen, join: Vec::new(), mdns: false }
     }
 }
 
@@ -173,7 +178,7 @@ impl Default for Sync {
 impl Default for Trust {
     fn default() -> Self {
         let score = |millionths| Score::from_millionths(millionths).expect("in range");
-        Self { policy: TrustPolicy::Mean, community_threshold: score(800_000), submit_threshold: score(700_000) }
+        Self { policy: TrustPolicy::Anchored, community_threshold: score(800_000), submit_threshold: score(700_000) }
     }
 }
 
@@ -321,10 +326,27 @@ macro_rules! words {
 
 words!(
     /// How the opinions of many stations make one.
-    TrustPolicy, all: "mean",
+    TrustPolicy, all: "anchored, eigentrust, median or mean",
+    /// By agreement with the founders and with drawn jurors.
+    Anchored = "anchored",
+    /// By weights that flow from the founders along agreement.
+    EigenTrust = "eigentrust",
+    /// The median of the opinions, by evidence.
+    Median = "median",
     /// The arithmetic mean of the opinions of the stations that have one.
     Mean = "mean",
 );
+impl From<TrustPolicy> for Policy {
+    fn from(policy: TrustPolicy) -> Self {
+        match policy {
+            TrustPolicy::Anchored => Self::Anchored,
+            TrustPolicy::EigenTrust => Self::EigenTrust,
+            TrustPolicy::Median => Self::Median,
+            TrustPolicy::Mean => Self::Mean,
+        }
+    }
+}
+
 words!(
     /// How severe a log line must be to be written.
     LogLevel, all: "error, warn, info, debug or trace",

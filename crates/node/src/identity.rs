@@ -1,8 +1,9 @@
-//! Who this station is: an Ed25519 key from a 32-byte seed, which is all that is kept.
+//! Who this station is: an Ed25519 key from a 32-byte seed, which is all that is kept; its ML-DSA key follows from it.
 
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
+use qfzz_ledger_core::crypto::StationKey;
 use qfzz_ledger_core::ids::StationId;
 use zeroize::Zeroizing;
 
@@ -112,6 +113,11 @@ impl Identity {
         text.push(b'\n');
         data_dir::write_private(&dir.key_copy_file(), text.as_ref())?;
         data_dir::write_private(&dir.key_file(), text.as_ref())
+    }
+
+    /// What genesis and admissions name the station's ML-DSA key by, where a federation signs with `hybrid`.
+    pub fn ml_dsa_key_hash(&self) -> [u8; 32] {
+        StationKey::from_seed(*self.key.as_bytes()).ml_dsa_key().hash()
     }
 
     /// The station that this key speaks for.

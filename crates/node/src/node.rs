@@ -16,6 +16,7 @@ pub(crate) mod roster;
 mod station;
 mod status;
 mod trust;
+mod weighing;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -140,6 +141,8 @@ pub(crate) struct Shared {
     pub(crate) import_progress: Arc<CheckProgress>,
     /// One import at a time.
     importing: Arc<tokio::sync::Mutex<()>>,
+    /// Every station's weight in global trust.
+    pub(crate) weighing: Arc<weighing::Weighing>,
     /// How much room the data takes.
     pub(crate) meter: Arc<disk_space::Meter>,
     /// The source of random numbers beside the operating system's.
@@ -178,6 +181,7 @@ impl Shared {
             started_at,
             checking: Arc::default(),
             import_progress: Arc::default(),
+            weighing: Arc::default(),
             importing: Arc::default(),
             meter: Arc::default(),
             quantum,

@@ -2,7 +2,7 @@
 
 use super::query::fold;
 use super::scratch::{expect_value, update_opinion};
-use super::value::RecordPlace;
+use super::value::{RecordPlace, Since};
 use super::{Key, PendingRecord, ReadError, STATIONS_PER_GROUP, Scratch, StateRead, Trust, Value, station_id};
 use crate::codec::{Decode, Encode};
 use crate::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
@@ -76,6 +76,8 @@ pub struct DatasetOpinion {
     pub station: u32,
     /// The same sums over its records alone.
     pub evidence: DatasetEvidence,
+    /// When its evidence began.
+    pub since: Since,
 }
 
 impl<R: StateRead> Scratch<'_, R> {
@@ -102,6 +104,7 @@ impl<R: StateRead> Scratch<'_, R> {
         signed_at: Timestamp,
     ) -> Result<(), ReadError> {
         let id = &dataset.dataset_id;
+        self.note_record(place.station, id)?;
         if self.dataset(id)?.is_some() {
             return Ok(());
         }
@@ -121,16 +124,27 @@ impl<R: StateRead> Scratch<'_, R> {
         Ok(())
     }
 
+    /// Takes note that a station has a record about a dataset: it is not drawn to check others'.
+    fn note_record(&mut self, station: u32, dataset: &Id) -> Result<(), ReadError> {
+        let (subject, evidence) = (Subject::Dataset(dataset.clone()), DatasetEvidence::default());
+        let new = DatasetOpinion { station, evidence, since: Since::default() };
+        update_opinion!(self, subject, station, Value::DatasetOpinions, new, |_: &mut DatasetOpinion| {});
+        Ok(())
+    }
+
     /// Counts what was found; without effect while the dataset is unknown.
     pub(super) fn verify_dataset(
         &mut self,
         station: u32,
+        since: Since,
         verified: &DatasetVerified,
         signed_at: Timestamp,
     ) -> Result<(), ReadError> {
-        let Some(ledger) = self.dataset(&verified.dataset_id)? else { return Ok(()) };
+        let Some(ledger) = self.dataset(&verified.dataset_id)? else {
+            return self.note_record(station, &verified.dataset_id);
+        };
         let is_match = ledger.sha256 == verified.sha256;
-        self.change_dataset(station, &verified.dataset_id, ledger, signed_at, |evidence| {
+        self.change_dataset((station, since), &verified.dataset_id, ledger, signed_at, |evidence| {
             evidence.verifications += u64::from(is_match);
             evidence.mismatches += u64::from(!is_match);
         })
@@ -140,11 +154,14 @@ impl<R: StateRead> Scratch<'_, R> {
     pub(super) fn rate_dataset(
         &mut self,
         station: u32,
+        since: Since,
         rated: &DatasetRated,
         signed_at: Timestamp,
     ) -> Result<(), ReadError> {
-        let Some(ledger) = self.dataset(&rated.dataset_id)? else { return Ok(()) };
-        self.change_dataset(station, &rated.dataset_id, ledger, signed_at, |evidence| {
+        let Some(ledger) = self.dataset(&rated.dataset_id)? else {
+            return self.note_record(station, &rated.dataset_id);
+        };
+        self.change_dataset((station, since), &rated.dataset_id, ledger, signed_at, |evidence| {
             evidence.ratings += 1;
             evidence.rating_sum += u64::from(rated.rating.millionths());
         })
@@ -153,7 +170,7 @@ impl<R: StateRead> Scratch<'_, R> {
     /// Changes what all records say, and what those of one station do.
     fn change_dataset(
         &mut self,
-        station: u32,
+        (station, since): (u32, Since),
         dataset: &Id,
         mut ledger: DatasetLedger,
         signed_at: Timestamp,
@@ -163,8 +180,11 @@ impl<R: StateRead> Scratch<'_, R> {
         ledger.updated_at = ledger.updated_at.max(signed_at);
         self.set_dataset(dataset, ledger)?;
         let (subject, new) = (Subject::Dataset(dataset.clone()), DatasetEvidence::default());
-        let new = DatasetOpinion { station, evidence: new };
+        let new = DatasetOpinion { station, evidence: new, since };
         update_opinion!(self, subject, station, Value::DatasetOpinions, new, |opinion: &mut DatasetOpinion| {
+            if opinion.evidence.count() == 0 {
+                opinion.since = since;
+            }
             change(&mut opinion.evidence);
         });
         Ok(())

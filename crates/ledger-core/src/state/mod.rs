@@ -6,28 +6,48 @@
 //! stations with numbers 64 n to 64 n + 63 under group n + 1; nothing ever splits or moves.
 
 mod admission;
+mod answers;
 mod connect;
 mod dataset;
+mod draw;
+mod index;
+mod past;
 mod query;
 mod scratch;
+mod settle;
+mod sums;
 mod value;
+mod weights;
 
-pub use admission::{AdmissionState, Founders, Standing, admission, is_vouched, roster_at, roster_len, standing};
+pub use admission::{
+    AdmissionState, Founders, Standing, admission, expected_key_hash, is_vouched, roster_at, roster_len, standing,
+};
+pub use answers::{Answers, Duty, Expiring, GivenTo, Juror, duty, jury_answers, verdict};
 pub use connect::{ConnectError, Connected, connect};
 pub use dataset::{DatasetEvidence, DatasetLedger, DatasetOpinion, DatasetTrust, dataset_count, dataset_id};
+pub use draw::{Audit, DUTY_BLOCKS, Disputed, JuryState, jury_state};
+#[cfg(feature = "testing")]
+pub use draw::{asked, draw_among, with_credit};
+pub use index::LogBlock;
+pub use past::{BlockRead, RecentBlocks};
 pub use query::{
     ContentTrust, CreatorTrust, Opinion, OpinionDetail, Opinions, Trust, UserTrust, opinion_of, opinions, station_id,
 };
 pub use scratch::{PendingRecord, Scratch};
+pub use sums::{JurySums, PairSums, Sums, agreement, difference, information, sums};
 pub use value::{
-    ChainState, ContentLedger, ContentOpinion, CreatorLedger, CreatorOpinion, RecordPlace, StationState, UserLedger,
-    UserOpinion, Value,
+    ChainState, ContentLedger, ContentOpinion, CreatorLedger, CreatorOpinion, RecordPlace, Since, StationState,
+    UserLedger, UserOpinion, Value,
 };
+pub use weights::{StationWeight, Weights, weights};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::{Decode, Encode};
-use crate::ids::StationId;
+use crate::equivocation::BatchEquivocation;
+use crate::federation::Rules;
+use crate::ids::{BlockHash, Height, StationId};
+use crate::ml_dsa::MlDsaKey;
 use crate::record::Subject;
 use crate::severity::Severity;
 
@@ -59,6 +79,30 @@ pub enum Key {
     RosterPlace(u32),
     /// How many stations founders have spoken of.
     RosterLen,
+    /// The ML-DSA key that a station introduced itself with.
+    MlDsaKey(StationId),
+    /// The hash of the ML-DSA key that a station must introduce itself with, as the first admission since it was last
+    /// expelled names it.
+    AdmittedKey(StationId),
+    /// The height of a block of the branch above genesis.
+    BlockHeight(BlockHash),
+    /// The blocks that hold the batches 64 n to 64 n + 63 of the station with a number.
+    LogBlocks(u32, u64),
+    /// [`Sums`] of the station with a number.
+    Sums(u32),
+    /// Jurors' answers about a content or dataset, or about the claim of the station with a number about a user: those
+    /// from 512 n on. The first of these values has the totals.
+    Answers(Subject, Option<u32>, u32),
+    /// What the station with a number gave its counted answers 8 n to 8 n + 7 about.
+    AnswersBy(u32, u32),
+    /// Who was drawn to check a record, for 1,024 blocks.
+    Duty(RecordPlace),
+    /// Duties and disputes that end with the block at a height.
+    Expiring(Height),
+    /// That a record was disputed, for 1,024 blocks.
+    Disputed(RecordPlace),
+    /// [`JuryState`].
+    Jury,
 }
 
 /// Changes to the trust state: each key's new value, or its absence.
@@ -108,10 +152,42 @@ impl<R: StateRead + ?Sized> StateRead for &R {
     }
 }
 
+/// The port through which the trust state is looked through: only a policy that compares everybody with everybody does.
+pub trait StateScan: StateRead {
+    /// The users, contents and datasets that stations have records about. One that nobody has any more does no harm.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn judged_subjects(&self) -> Result<BTreeSet<Subject>, ReadError>;
+}
+
+impl<R: StateScan + ?Sized> StateScan for &R {
+    fn judged_subjects(&self) -> Result<BTreeSet<Subject>, ReadError> {
+        (**self).judged_subjects()
+    }
+}
+
+impl Key {
+    /// The user, content or dataset that stations have records about, where this is such a key.
+    pub fn judged_subject(&self) -> Option<&Subject> {
+        match self {
+            Self::Subject(Subject::Creator(_), _) | Self::Subject(_, 0) => None,
+            Self::Subject(subject, _) => Some(subject),
+            _ => None,
+        }
+    }
+}
+
 /// A state in memory: the empty one of genesis, and what was written since.
 impl StateRead for Writes {
     fn get(&self, key: &Key) -> Result<Option<Value>, ReadError> {
         Ok(self.get(key).cloned().flatten())
+    }
+}
+
+impl StateScan for Writes {
+    fn judged_subjects(&self) -> Result<BTreeSet<Subject>, ReadError> {
+        Ok(self.keys().filter_map(Key::judged_subject).cloned().collect())
     }
 }
 
@@ -151,7 +227,7 @@ impl<R: StateRead + ?Sized> StateRead for Layer<'_, R> {
 ///
 /// # Errors
 /// [`ReadError`].
-pub fn chain_state(read: &impl StateRead, rules: &crate::federation::Rules) -> Result<ChainState, ReadError> {
+pub fn chain_state(read: &impl StateRead, rules: &Rules) -> Result<ChainState, ReadError> {
     Ok(match read.get(&Key::Chain)? {
         Some(Value::Chain(chain)) => *chain,
         Some(_) => return Err(ReadError::Damaged { what: "the chain's totals" }),
@@ -181,6 +257,39 @@ pub fn equivocators(read: &impl StateRead) -> Result<u32, ReadError> {
         Some(_) => Err(ReadError::Damaged { what: "the number of equivocators" }),
         None => Ok(0),
     }
+}
+
+/// The ML-DSA key that `station` introduced itself with on the branch; `None` while it has no batch there, and where
+/// stations sign without one.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn ml_dsa_key(read: &impl StateRead, station: &StationId) -> Result<Option<MlDsaKey>, ReadError> {
+    match read.get(&Key::MlDsaKey(*station))? {
+        Some(value) => Ok(Some(key_of(&value)?)),
+        None => Ok(None),
+    }
+}
+
+/// The key in a value.
+fn key_of(value: &Value) -> Result<MlDsaKey, ReadError> {
+    let key = match value {
+        Value::MlDsaKey(bytes) => MlDsaKey::from_bytes(bytes),
+        _ => None,
+    };
+    key.ok_or(ReadError::Damaged { what: "a station's ML-DSA key" })
+}
+
+/// Whether a proof has an effect by this state: under `hybrid` the ML-DSA parts must be of the key that the accused
+/// introduced itself with on the branch.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn convicts(rules: &Rules, read: &impl StateRead, proof: &BatchEquivocation) -> Result<bool, ReadError> {
+    if !rules.is_hybrid() {
+        return Ok(true);
+    }
+    Ok(ml_dsa_key(read, &proof.station())?.is_some_and(|key| proof.is_signed_under(rules, &key)))
 }
 
 /// What the branch knows of a station; `None` while it has no batch there.

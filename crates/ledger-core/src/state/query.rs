@@ -233,6 +233,12 @@ pub fn opinions(rules: &Rules, read: &impl StateRead, subject: &Subject) -> Resu
     Ok(all)
 }
 
+/// Whether the station with a number has a record about `subject`, be it evidence or not.
+pub(super) fn has_record(read: &impl StateRead, subject: &Subject, number: u32) -> Result<bool, ReadError> {
+    let group = read_group(read, subject, 1 + number / STATIONS_PER_GROUP)?;
+    Ok(group.iter().any(|(station, _)| *station == number))
+}
+
 /// The station with a number.
 ///
 /// # Errors
@@ -256,7 +262,7 @@ fn read_group(read: &impl StateRead, subject: &Subject, group: u32) -> Result<Ve
         let evidence = it.verifications + it.reports;
         (it.station, make(it.score(), evidence, OpinionDetail::Content(it)))
     };
-    let of_dataset = |DatasetOpinion { station, evidence }: DatasetOpinion| {
+    let of_dataset = |DatasetOpinion { station, evidence, .. }: DatasetOpinion| {
         (station, make(evidence.score(), evidence.count(), OpinionDetail::Dataset(evidence)))
     };
     Ok(match (subject, read.get(&Key::Subject(subject.clone(), group))?) {

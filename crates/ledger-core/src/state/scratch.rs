@@ -3,16 +3,22 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::admission::AdmissionState;
+use super::admission::{AdmissionState, Standing};
+use super::answers::Expiring;
+use super::draw::JuryState;
+use super::index::height_of;
+use super::sums::Sums;
 use super::value::{
-    ChainState, ContentLedger, ContentOpinion, CreatorLedger, CreatorOpinion, RecordPlace, StationState, UserLedger,
-    UserOpinion, Value,
+    ChainState, ContentLedger, ContentOpinion, CreatorLedger, CreatorOpinion, RecordPlace, Since, StationState,
+    UserLedger, UserOpinion, Value,
 };
-use super::{Key, ReadError, STATIONS_PER_GROUP, StateRead, Undo, Writes, station_state};
+use super::{Key, ReadError, STATIONS_PER_GROUP, StateRead, Undo, Writes, key_of, ml_dsa_key, station_state};
 use crate::batch::BatchHeader;
+use crate::equivocation::BatchEquivocation;
 use crate::federation::Rules;
-use crate::ids::{BatchId, Id, Sequence, StationId};
-use crate::record::{Record, Subject, UserAction};
+use crate::ids::{BatchId, Height, Id, RecordHash, Sequence, StationId};
+use crate::ml_dsa::MlDsaKey;
+use crate::record::{Record, StationAdmitted, StationExpelled, Subject, UserAction};
 use crate::score::Score;
 use crate::time::Timestamp;
 
@@ -35,8 +41,29 @@ pub struct Scratch<'a, R> {
     touched: HashMap<Key, Touched>,
     chain: ChainState,
     chain_before: Option<Value>,
-    /// The station whose record was applied last, and its number: records come in batches of one station.
-    author: Option<(StationId, u32)>,
+    /// The batch whose record was applied last: records come in batches of one station.
+    batch: Option<CurrentBatch>,
+    /// Testimonies that nobody was drawn for: their authors' numbers, and the records that they name.
+    pub(super) undrawn: Vec<(u32, RecordPlace, RecordHash)>,
+}
+
+/// What the records of one batch have in common.
+#[derive(Clone, Copy)]
+struct CurrentBatch {
+    place: (StationId, Sequence),
+    number: u32,
+    since: Since,
+}
+
+/// What stands now, what was changed included.
+impl<R: StateRead> StateRead for Scratch<'_, R> {
+    fn get(&self, key: &Key) -> Result<Option<Value>, ReadError> {
+        match (key, self.touched.get(key)) {
+            (Key::Chain, _) => Ok(Some(Value::Chain(Box::new(self.chain.clone())))),
+            (_, Some(touched)) => Ok(touched.now.clone()),
+            (_, None) => self.read.get(key),
+        }
+    }
 }
 
 /// What a key held, and what it holds now.
@@ -45,7 +72,7 @@ struct Touched {
     now: Option<Value>,
 }
 
-const DAMAGED: ReadError = ReadError::Damaged { what: "an entry of the trust state" };
+pub(super) const DAMAGED: ReadError = ReadError::Damaged { what: "an entry of the trust state" };
 
 /// Takes the value of one variant out of what was read.
 macro_rules! expect_value {
@@ -93,7 +120,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             Some(_) => return Err(DAMAGED),
             None => ChainState::genesis(rules),
         };
-        Ok(Self { rules, read, touched: HashMap::new(), chain, chain_before, author: None })
+        Ok(Self { rules, read, touched: HashMap::new(), chain, chain_before, batch: None, undrawn: Vec::new() })
     }
 
     /// The totals as they stand now.
@@ -185,16 +212,21 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         Ok(state)
     }
 
-    /// The number of the station whose record is being applied.
-    fn number_of(&mut self, station: &StationId) -> Result<u32, ReadError> {
-        if let Some((author, number)) = &self.author
-            && author == station
+    /// What the record that is being applied has in common with those of its batch.
+    fn current(&mut self, header: &BatchHeader) -> Result<CurrentBatch, ReadError> {
+        let place = (header.station, header.sequence);
+        if let Some(batch) = self.batch
+            && batch.place == place
         {
-            return Ok(*number);
+            return Ok(batch);
         }
-        let number = self.station_or_new(station)?.number;
-        self.author = Some((*station, number));
-        Ok(number)
+        let number = self.station_or_new(&header.station)?.number;
+        let is_founder = self.rules.is_founder(&header.station);
+        let seen = if is_founder { height_of(self.rules, self, &header.seen)? } else { None };
+        let first = Height::new(self.chain.height.get().saturating_add(1));
+        let batch = CurrentBatch { place, number, since: Since { first, seen } };
+        self.batch = Some(batch);
+        Ok(batch)
     }
 
     fn count_equivocator(&mut self) -> Result<(), ReadError> {
@@ -204,35 +236,89 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         Ok(())
     }
 
-    /// Takes note of the first proof against a station; a later one has no effect.
-    fn apply_equivocation(&mut self, accused: &StationId, place: RecordPlace) -> Result<(), ReadError> {
-        let slot = self.slot(Key::Equivocation(*accused))?;
-        if slot.is_some() {
+    /// The ML-DSA key that a station introduced itself with, as it stands now.
+    pub(super) fn ml_dsa_key(&mut self, station: &StationId) -> Result<Option<MlDsaKey>, ReadError> {
+        match self.touched.get(&Key::MlDsaKey(*station)) {
+            Some(touched) => touched.now.as_ref().map(key_of).transpose(),
+            None => ml_dsa_key(self.read, station),
+        }
+    }
+
+    /// Writes the ML-DSA key that a station introduces itself with.
+    pub(super) fn set_ml_dsa_key(&mut self, station: &StationId, key: &MlDsaKey) -> Result<(), ReadError> {
+        *self.slot(Key::MlDsaKey(*station))? = Some(Value::MlDsaKey(key.as_bytes().to_vec()));
+        Ok(())
+    }
+
+    /// Takes note of the first proof against a station; a later one has no effect, nor has one that does not convict.
+    fn apply_equivocation(&mut self, proof: &BatchEquivocation, place: RecordPlace) -> Result<(), ReadError> {
+        let accused = &proof.station();
+        if self.slot(Key::Equivocation(*accused))?.is_some() {
             return Ok(());
         }
-        *slot = Some(Value::Equivocation(place));
+        if self.rules.is_hybrid() {
+            let key = self.ml_dsa_key(accused)?;
+            if !key.is_some_and(|key| proof.is_signed_under(self.rules, &key)) {
+                return Ok(());
+            }
+        }
+        *self.slot(Key::Equivocation(*accused))? = Some(Value::Equivocation(place));
         if self.rules.is_founder(accused) || self.station(accused)?.is_some() {
             self.count_equivocator()?;
+        }
+        match self.station(accused)? {
+            Some(state) => self.take_out_answers(state.number),
+            None => Ok(()),
+        }
+    }
+
+    /// A station is admitted; under `hybrid` with an ML-DSA key. If another is expected of it, that has no effect.
+    fn admit(&mut self, author: &StationId, admitted: &StationAdmitted) -> Result<(), ReadError> {
+        let station = &admitted.station;
+        let Some(hash) = admitted.ml_dsa_key_hash else {
+            return self.apply_admission(author, station, AdmissionState::admit).map(drop);
+        };
+        let expected = match self.ml_dsa_key(station)? {
+            Some(introduced) => Some(introduced.hash()),
+            None => expect_value!(self.slot(Key::AdmittedKey(*station))?.as_ref(), Value::KeyHash)?.map(|hash| *hash),
+        };
+        if expected.is_some_and(|expected| expected != hash) {
+            return Ok(());
+        }
+        if self.apply_admission(author, station, AdmissionState::admit)?.is_some() {
+            *self.slot(Key::AdmittedKey(*station))? = Some(Value::KeyHash(Box::new(hash)));
         }
         Ok(())
     }
 
-    /// A founder's word about a station. Nobody else's has an effect, nor one about a founder, who is admitted for good.
+    /// A station is to be expelled. When it is, no key is expected of it any more, unless it has introduced itself.
+    fn expel(&mut self, author: &StationId, expelled: &StationExpelled) -> Result<(), ReadError> {
+        let stood = self.apply_admission(author, &expelled.station, AdmissionState::expel)?;
+        if self.rules.is_hybrid() && stood == Some([Standing::Admitted, Standing::Expelled]) {
+            *self.slot(Key::AdmittedKey(expelled.station))? = None;
+        }
+        Ok(())
+    }
+
+    /// A founder's word about a station, and where it stood before and stands now. Nobody else's has an effect, nor one
+    /// about a founder, who is admitted for good: then there is nothing to tell.
     fn apply_admission(
         &mut self,
         author: &StationId,
         about: &StationId,
         say: impl FnOnce(&mut AdmissionState, &Rules, u32),
-    ) -> Result<(), ReadError> {
+    ) -> Result<Option<[Standing; 2]>, ReadError> {
         let rules = self.rules;
         let Some(place) = rules.founder_place(author).filter(|_| rules.has_roster() && !rules.is_founder(about)) else {
-            return Ok(());
+            return Ok(None);
         };
         let slot = self.slot(Key::Admission(*about))?;
         let known = expect_value!(slot.as_ref(), Value::Admission)?;
         let is_new = known.is_none();
         let mut state = known.unwrap_or_default();
+        let before = state.standing;
         say(&mut state, rules, place);
+        let after = state.standing;
         *slot = Some(Value::Admission(state));
         if is_new {
             let slot = self.slot(Key::RosterLen)?;
@@ -240,7 +326,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             *slot = Some(Value::RosterLen(len + 1));
             *self.slot(Key::RosterPlace(len))? = Some(Value::StationNumber(Box::new(*about)));
         }
-        Ok(())
+        Ok(Some([before, after]))
     }
 
     /// Folds one record into the state.
@@ -248,22 +334,19 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     /// # Errors
     /// [`ReadError`].
     pub fn apply(&mut self, pending: PendingRecord<'_>) -> Result<(), ReadError> {
-        let station = self.number_of(&pending.batch.station)?;
+        let CurrentBatch { number: station, since, .. } = self.current(pending.batch)?;
         let place = RecordPlace { station, sequence: pending.batch.sequence, index: pending.index };
         let signed_at = pending.batch.created_at;
         self.chain.records += 1;
         match pending.record {
-            Record::UserAction(action) => self.apply_action(station, action),
+            Record::UserAction(action) => self.apply_action(station, since, action),
             Record::DatasetRegistered(dataset) => self.register_dataset(dataset, place, signed_at),
-            Record::DatasetVerified(verified) => self.verify_dataset(station, verified, signed_at),
-            Record::DatasetRated(rated) => self.rate_dataset(station, rated, signed_at),
-            Record::BatchEquivocation(proof) => self.apply_equivocation(&proof.station(), place),
-            Record::StationAdmitted(it) => {
-                self.apply_admission(&pending.batch.station, &it.station, AdmissionState::admit)
-            }
-            Record::StationExpelled(it) => {
-                self.apply_admission(&pending.batch.station, &it.station, AdmissionState::expel)
-            }
+            Record::DatasetVerified(verified) => self.verify_dataset(station, since, verified, signed_at),
+            Record::DatasetRated(rated) => self.rate_dataset(station, since, rated, signed_at),
+            Record::Testimony(testimony) => self.apply_testimony(&pending.batch.station, station, testimony),
+            Record::BatchEquivocation(proof) => self.apply_equivocation(proof, place),
+            Record::StationAdmitted(it) => self.admit(&pending.batch.station, it),
+            Record::StationExpelled(it) => self.expel(&pending.batch.station, it),
             Record::ContentAdded(content) => {
                 let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 let score = content.initial_score;
@@ -271,24 +354,24 @@ impl<'a, R: StateRead> Scratch<'a, R> {
                     Some(added) if added.station != station => {}
                     _ => (ledger.initial_score, ledger.added) = (score, Some(place)),
                 })?;
-                self.change_content_opinion(station, &subject, creator, |opinion| {
+                self.change_content_opinion((station, since), &subject, creator, |opinion| {
                     (opinion.initial_score, opinion.added) = (score, Some(place));
                 })
             }
             Record::ContentVerified(content) => {
                 let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 self.change_content(&subject, creator, signed_at, |ledger| ledger.verifications += 1)?;
-                self.change_content_opinion(station, &subject, creator, |opinion| opinion.verifications += 1)
+                self.change_content_opinion((station, since), &subject, creator, |opinion| opinion.verifications += 1)
             }
             Record::ContentReported(content) => {
                 let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 self.change_content(&subject, creator, signed_at, |ledger| ledger.reports += 1)?;
-                self.change_content_opinion(station, &subject, creator, |opinion| opinion.reports += 1)
+                self.change_content_opinion((station, since), &subject, creator, |opinion| opinion.reports += 1)
             }
         }
     }
 
-    fn apply_action(&mut self, station: u32, action: &UserAction) -> Result<(), ReadError> {
+    fn apply_action(&mut self, station: u32, since: Since, action: &UserAction) -> Result<(), ReadError> {
         let subject = Subject::User(action.user_id.clone());
         let slot = self.slot(Key::Subject(subject.clone(), 0))?;
         let known = expect_value!(slot.as_ref(), Value::User)?;
@@ -297,7 +380,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         let moved = UserLedger { score: user.score.moved(action.trust_delta), actions: user.actions + 1 };
         *slot = Some(Value::User(moved));
         self.chain.users += u64::from(is_new);
-        let new = UserOpinion { station, score: Score::HALF, actions: 0 };
+        let new = UserOpinion { station, score: Score::HALF, actions: 0, since };
         update_opinion!(self, subject, station, Value::UserOpinions, new, |opinion: &mut UserOpinion| {
             opinion.score = opinion.score.moved(action.trust_delta);
             opinion.actions += 1;
@@ -341,12 +424,19 @@ impl<'a, R: StateRead> Scratch<'a, R> {
     /// Changes a station's opinion of a content, and of its creator with it.
     fn change_content_opinion(
         &mut self,
-        station: u32,
+        (station, since): (u32, Since),
         subject: &Subject,
         creator: &Id,
         change: impl FnOnce(&mut ContentOpinion),
     ) -> Result<(), ReadError> {
-        let new = ContentOpinion { station, initial_score: Score::HALF, verifications: 0, reports: 0, added: None };
+        let new = ContentOpinion {
+            station,
+            initial_score: Score::HALF,
+            verifications: 0,
+            reports: 0,
+            added: None,
+            since: Since::default(),
+        };
         let evidence = |opinion: &ContentOpinion| opinion.verifications + opinion.reports;
         let (before, now) = update_opinion!(
             self,
@@ -358,7 +448,11 @@ impl<'a, R: StateRead> Scratch<'a, R> {
                 // A station's first word about a content always leaves one of these behind.
                 let is_new = evidence(opinion) == 0 && opinion.added.is_none();
                 let before = (!is_new).then(|| (opinion.score(), evidence(opinion)));
+                let had_evidence = evidence(opinion) > 0;
                 change(opinion);
+                if !had_evidence && evidence(opinion) > 0 {
+                    opinion.since = since;
+                }
                 (before, (opinion.score(), evidence(opinion)))
             }
         );
@@ -368,6 +462,74 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             opinion.totals.replace(before, now);
         });
         Ok(())
+    }
+
+    /// A station's sums as they stand now.
+    pub(super) fn sums_of(&mut self, station: u32) -> Result<Sums, ReadError> {
+        let sums = expect_value!(self.slot(Key::Sums(station))?.as_ref(), Value::Sums)?;
+        Ok(sums.map_or_else(Sums::default, |sums| *sums))
+    }
+
+    /// What draws go on from, as it stands now.
+    pub(super) fn jury(&mut self) -> Result<JuryState, ReadError> {
+        let jury = expect_value!(self.slot(Key::Jury)?.as_ref(), Value::Jury)?;
+        Ok(jury.map_or_else(JuryState::default, |jury| *jury))
+    }
+
+    /// The same, to be changed.
+    pub(super) fn jury_mut(&mut self) -> Result<&mut JuryState, ReadError> {
+        match self.slot(Key::Jury)?.get_or_insert_with(|| Value::Jury(Box::default())) {
+            Value::Jury(jury) => Ok(jury),
+            _ => Err(DAMAGED),
+        }
+    }
+
+    /// What ends with the block at a height, to be changed.
+    pub(super) fn expiring_mut(&mut self, height: Height) -> Result<&mut Expiring, ReadError> {
+        match self.slot(Key::Expiring(height))?.get_or_insert_with(|| Value::Expiring(Expiring::default())) {
+            Value::Expiring(expiring) => Ok(expiring),
+            _ => Err(DAMAGED),
+        }
+    }
+
+    /// Whether there is a counted answer now, or was one before.
+    pub(super) fn has_answers(&mut self) -> Result<bool, ReadError> {
+        let before = matches!(self.before(&Key::Jury)?, Some(Value::Jury(jury)) if jury.answers > 0);
+        Ok(before || self.jury()?.answers > 0)
+    }
+
+    pub(super) const fn rules(&self) -> &'a Rules {
+        self.rules
+    }
+
+    /// What a key held before.
+    pub(super) fn before(&self, key: &Key) -> Result<Option<Value>, ReadError> {
+        match self.touched.get(key) {
+            Some(touched) => Ok(touched.before.clone()),
+            None => self.read.get(key),
+        }
+    }
+
+    /// Whether what stands under a key was asked for to be changed.
+    pub(super) fn is_touched(&self, key: &Key) -> bool {
+        self.touched.contains_key(key)
+    }
+
+    /// The groups of opinions about users, contents and datasets that were changed: before and now.
+    pub(super) fn touched_opinions(&self) -> impl Iterator<Item = (&Subject, u32, Option<&Value>, Option<&Value>)> {
+        self.touched.iter().filter_map(|(key, touched)| match key {
+            Key::Subject(Subject::Creator(_), _) | Key::Subject(_, 0) => None,
+            Key::Subject(subject, group) => Some((subject, *group, touched.before.as_ref(), touched.now.as_ref())),
+            _ => None,
+        })
+    }
+
+    /// The subjects and claims whose answers were changed.
+    pub(super) fn touched_answers(&self) -> impl Iterator<Item = (&Subject, Option<u32>)> {
+        self.touched.iter().filter_map(|(key, touched)| match key {
+            Key::Answers(subject, claimant, 0) if touched.before != touched.now => Some((subject, *claimant)),
+            _ => None,
+        })
     }
 
     /// What changed, and what stood there before. Keys that were only read are in neither.

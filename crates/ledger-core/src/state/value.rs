@@ -1,7 +1,11 @@
 //! What stands under the keys of the trust state.
 
 use super::admission::AdmissionState;
+use super::answers::{Answers, Duty, Expiring, GivenTo};
 use super::dataset::{DatasetLedger, DatasetOpinion};
+use super::draw::JuryState;
+use super::index::LogBlock;
+use super::sums::Sums;
 use crate::codec::{Decode, Encode};
 use crate::federation::Rules;
 use crate::ids::{BatchId, BlockHash, Height, Id, Name, Sequence, StationId};
@@ -48,6 +52,28 @@ pub enum Value {
     Admission(Box<AdmissionState>),
     /// Under `RosterLen`.
     RosterLen(u32),
+    /// Under `MlDsaKey`: 1,952 bytes.
+    MlDsaKey(Vec<u8>),
+    /// Under `AdmittedKey`.
+    KeyHash(Box<[u8; 32]>),
+    /// Under `BlockHeight`.
+    BlockHeight(Height),
+    /// Under `LogBlocks`, by sequence.
+    LogBlocks(Vec<LogBlock>),
+    /// Under `Sums`.
+    Sums(Box<Sums>),
+    /// Under `Answers`.
+    Answers(Answers),
+    /// Under `AnswersBy`, oldest first.
+    AnswersBy(Vec<GivenTo>),
+    /// Under `Duty`.
+    Duty(Box<Duty>),
+    /// Under `Expiring`.
+    Expiring(Expiring),
+    /// Under `Disputed`: the height of the block with the dispute.
+    Disputed(Height),
+    /// Under `Jury`.
+    Jury(Box<JuryState>),
 }
 
 /// The head, and what a query should not have to count.
@@ -105,6 +131,16 @@ pub struct UserLedger {
     pub actions: u64,
 }
 
+/// When a station's opinion began: what the order rule of global trust compares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Since {
+    /// The height of the block with its first evidence; 0 while there is none.
+    pub first: Height,
+    /// The height of the head that its author had seen when it signed that evidence. Of founders alone, for nobody
+    /// else's is asked for; none where that block is not on this branch.
+    pub seen: Option<Height>,
+}
+
 /// What one station's records say about a user.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct UserOpinion {
@@ -114,10 +150,12 @@ pub struct UserOpinion {
     pub score: Score,
     /// Its user actions.
     pub actions: u64,
+    /// When it began.
+    pub since: Since,
 }
 
 /// Where a station said something: the rest of a [`RecordId`](crate::ids::RecordId).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct RecordPlace {
     /// The station's number.
     pub station: u32,
@@ -164,6 +202,8 @@ pub struct ContentOpinion {
     pub reports: u64,
     /// Its newest addition, which has its metadata.
     pub added: Option<RecordPlace>,
+    /// When its evidence began.
+    pub since: Since,
 }
 
 impl ContentOpinion {

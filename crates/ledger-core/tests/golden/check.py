@@ -225,20 +225,29 @@ def state(federation, stations, a1, b1, blocks):
 
     user = subject(0, "käthe")
     yield user + u32(0), u32(3) + u32(450_000) + u64(1)
-    yield user + u32(1), u32(6) + items([u32(0) + u32(450_000) + u64(1)])
+    # First evidence in block 1; station 1 is the founder, and had seen genesis.
+    since, others_since = u64(1) + option(u64(0)), u64(1) + option(None)
+    yield user + u32(1), u32(6) + items([u32(0) + u32(450_000) + u64(1) + since])
     other, track = subject(1, "maker", "other"), subject(1, "maker", "track")
     added = option(u32(0) + u64(1) + u16(1))
     none = option(None)
     yield other + u32(0), u32(4) + u32(500_000) + u64(0) + u64(1) + none + i64(at(2_000)) + i64(at(2_000))
-    yield other + u32(1), u32(7) + items([u32(0) + u32(500_000) + u64(0) + u64(1) + none])
+    yield other + u32(1), u32(7) + items([u32(0) + u32(500_000) + u64(0) + u64(1) + none + since])
     yield track + u32(0), u32(4) + u32(700_000) + u64(2) + u64(1) + added + i64(at(2_000)) + i64(at(6_000))
-    yield track + u32(1), u32(7) + items([u32(0) + u32(700_000) + u64(1) + u64(0) + added,
-                                         u32(1) + u32(500_000) + u64(1) + u64(1) + none])
+    yield track + u32(1), u32(7) + items([u32(0) + u32(700_000) + u64(1) + u64(0) + added + since,
+                                         u32(1) + u32(500_000) + u64(1) + u64(1) + none + others_since])
     creator = subject(2, "maker")
     # 633,333 and 100,000 for all; 900,000 and 100,000 for station 1; 500,000 for station 2.
     yield creator + u32(0), u32(5) + u64(2) + u64(733_333) + u64(4)
     yield creator + u32(1), u32(8) + items([u32(0) + u64(2) + u64(1_000_000) + u64(2),
                                            u32(1) + u64(1) + u64(500_000) + u64(2)])
+    for height, block in sorted(enumerate(blocks, 1), key=lambda it: it[1].hash):
+        yield u32(11) + block.hash, u32(17) + u64(height)
+    # Where the batches 0 to 63 of each station stand.
+    yield u32(12) + u32(0) + u64(0), u32(18) + items([u64(0) + blocks[0].hash])
+    yield u32(12) + u32(1) + u64(0), u32(18) + items([u64(0) + blocks[0].hash, u64(1) + blocks[1].hash])
+    # Block 1 has four records that a juror could check; no answers, no disputes.
+    yield u32(19), u32(25) + u32(4) + u64(0) + items([])
 
 
 def values():
@@ -321,6 +330,10 @@ def values():
     block_3 = Block(federation, one, 3, block_2.hash, chains[0][-3], [a2], False, block_2.draw)
     yield from dataset_values(federation, one, a2, block_3)
     yield from admission(one, two, Key(bytes([3]) * 32))
+    # Record 0 of batch 0 of station 2: agreed with, contested.
+    named = u32(7) + two.station + u64(0) + u16(0) + b0.record_hashes[0]
+    yield "record.7", named + u32(0)
+    yield "record.7.contest", named + u32(1)
 
 
 def dataset_values(federation, key, batch, block):
@@ -343,7 +356,7 @@ def dataset_values(federation, key, batch, block):
     yield "state.dataset.value", (u32(11) + one + u32(900_000) + u32(0) + u64(3) + u16(0) + evidence
                                   + i64(at(8_000)) + i64(at(8_000)))
     yield "state.dataset_opinions.key", subject + u32(1)
-    yield "state.dataset_opinions.value", u32(12) + items([u32(0) + evidence])
+    yield "state.dataset_opinions.value", u32(12) + items([u32(0) + evidence + u64(4) + option(u64(3))])
     yield "state.datasets.key", u32(6)
     yield "state.datasets.value", u32(13) + u32(1)
     yield "state.dataset_number.key", u32(7) + u32(0)
@@ -355,6 +368,8 @@ def admission(one, two, three):
     yield "record.10", u32(10) + two.station + text("from Zürich") + option(None)
     yield "record.11", u32(11) + two.station + text("")
     yield "record.10.hybrid", u32(10) + two.station + text("x") + option(bytes([7]) * 32)
+    yield "ml_dsa.key_hash", tagged("qfzz/ml-dsa-key/1", ZERO, bytes([7]) * 1952)
+    yield "ml_dsa.seed", tagged("qfzz/ml-dsa-seed/1", ZERO, bytes([1]) * 32, one.station)
     yield "state.expelled.key", u32(8) + two.station
     yield "state.expelled.value", u32(15) + u32(2) + u64(0) + u64(1)
     yield "state.admitted.key", u32(8) + three.station

@@ -45,7 +45,8 @@ impl World<'_> {
             prop_assert_eq!(registered, expected.map(|it| (it.sha256, it.registered)));
             for who in STATIONS.map(station) {
                 let opinion = opinion_of(read, &Subject::Dataset(dataset.clone()), &who).expect("memory can be read");
-                let shown = opinion.map(|it| (i64::from(it.score.millionths()), it.evidence));
+                let shown =
+                    opinion.filter(|it| it.evidence > 0).map(|it| (i64::from(it.score.millionths()), it.evidence));
                 let own = |it: &Dataset| it.found.get(&who).map(|values| worth(values.iter()));
                 let is_heard = !all.equivocators.contains_key(&who);
                 prop_assert_eq!(shown, expected.and_then(own).filter(|_| is_heard));

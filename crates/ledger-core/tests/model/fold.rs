@@ -109,8 +109,8 @@ impl Fold {
                 self.equivocators.entry(proof.station()).or_insert(place);
                 self.proofs += 1;
             }
-            // Whom founders admit, the branch says.
-            Record::StationAdmitted(_) | Record::StationExpelled(_) => {}
+            // Whom founders admit, the branch says; what testimonies lead to, the reference of global trust.
+            Record::Testimony(_) | Record::StationAdmitted(_) | Record::StationExpelled(_) => {}
         }
     }
 

@@ -249,6 +249,19 @@ pub(super) enum Fields<'a> {
         #[schema(value_type = schema::Score)]
         rating: Score,
     },
+    /// A station checked another's record.
+    Testimony {
+        /// The record's place.
+        #[serde(serialize_with = "text")]
+        #[schema(value_type = schema::RecordId)]
+        about_id: RecordId,
+        /// The record's hash.
+        #[serde(serialize_with = "text")]
+        #[schema(value_type = schema::Hash)]
+        about_hash: RecordHash,
+        /// `agree` or `contest`.
+        answer: &'static str,
+    },
     /// A founder admitted a station; without effect by anybody else.
     StationAdmitted {
         /// Whom.
@@ -328,6 +341,9 @@ impl<'a> Fields<'a> {
             }
             Record::DatasetRated(record) => {
                 Self::DatasetRated { dataset_id: record.dataset_id.as_str(), rating: record.rating }
+            }
+            Record::Testimony(it) => {
+                Self::Testimony { about_id: it.record, about_hash: it.hash, answer: it.answer.as_str() }
             }
             Record::StationAdmitted(record) => Self::StationAdmitted {
                 admitted_id: record.station,

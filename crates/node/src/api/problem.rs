@@ -95,6 +95,8 @@ codes! {
     FounderStays, "founder_stays", CONFLICT, "A founder stays";
     /// The station is not admitted.
     NotAdmitted, "not_admitted", CONFLICT, "Not admitted";
+    /// Another ML-DSA key is expected of that station.
+    OtherKey, "other_key", CONFLICT, "Another ML-DSA key";
     /// The invitation was used by another station.
     InvitationUsed, "invitation_used", CONFLICT, "The invitation was used";
     /// The invitation's time is over.
@@ -115,8 +117,8 @@ codes! {
     NotAnObject, "not_an_object", UNPROCESSABLE_ENTITY, "Not a JSON object";
     /// A record of a kind that nobody knows.
     UnknownKind, "unknown_kind", UNPROCESSABLE_ENTITY, "Unknown kind of record";
-    /// A record of a kind of a later version.
-    KindNotAvailable, "kind_not_available", UNPROCESSABLE_ENTITY, "Kind not available in this version";
+    /// A testimony that neither agrees nor contests.
+    UnknownAnswer, "unknown_answer", UNPROCESSABLE_ENTITY, "Unknown answer";
     /// A record of a kind that only the node itself writes.
     KindOfTheNode, "kind_of_the_node", UNPROCESSABLE_ENTITY, "Written by the node itself";
     /// A field that does not exist there, or that the node itself sets.

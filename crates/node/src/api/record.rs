@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::ids::{Id, IdError, Target};
+use qfzz_ledger_core::ids::{Id, IdError, RecordId, Target};
 use qfzz_ledger_core::record::{ContentAdded, ContentRef, Metadata, Record, UserAction};
 use qfzz_ledger_core::score::{Delta, Score, ScoreError};
+use qfzz_ledger_core::testimony::Answer;
 use qfzz_ledger_core::time::Timestamp;
 use serde_json::value::RawValue;
 
@@ -57,8 +58,11 @@ pub(super) mod kinds {
     pub(in crate::api) const DATASET_RATED: Kind =
         Kind { name: "dataset_rated", required: &["dataset_id", "rating"], optional: &[] };
 
+    pub(in crate::api) const TESTIMONY: Kind =
+        Kind { name: "testimony", required: &["record_id", "answer"], optional: &[] };
+
     /// All of them.
-    pub(in crate::api) const ALL: [Kind; 7] = [
+    pub(in crate::api) const ALL: [Kind; 8] = [
         USER_ACTION,
         CONTENT_ADDED,
         CONTENT_VERIFIED,
@@ -66,6 +70,7 @@ pub(super) mod kinds {
         DATASET_REGISTERED,
         DATASET_VERIFIED,
         DATASET_RATED,
+        TESTIMONY,
     ];
 
     /// Their names, for a refusal.
@@ -75,9 +80,6 @@ pub(super) mod kinds {
 }
 
 use kinds::Kind;
-
-/// Kinds of the protocol that this version does not write.
-const LATER_KINDS: [&str; 1] = ["testimony"];
 
 /// Actions that a refusal lists, at most.
 const LISTED_ACTIONS: usize = 20;
@@ -140,6 +142,20 @@ impl From<ObjectError> for FieldError {
     }
 }
 
+/// A record as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it.
+    Whole(Record),
+    /// A testimony, which lacks the hash of the record that it is about.
+    Testimony {
+        /// The record's place.
+        record: RecordId,
+        /// What the check found.
+        answer: Answer,
+    },
+}
+
 /// Reads one record from JSON; what may be left out is filled in.
 ///
 /// `trust_delta` defaults to the action's, `timestamp` to `now`, `target` to the empty text, `initial_score` to 0.5,
@@ -149,10 +165,10 @@ impl From<ObjectError> for FieldError {
 /// # Errors
 /// [`FieldError`], the first that applies: JSON, kind, fields that don't exist, then the fields in the order of
 /// the contract. What the node itself sets (`record_id`, `hash`, `station_id`, ...) does not exist here.
-pub fn parse_record(text: &str, rules: &Rules, now: Timestamp) -> Result<Record, FieldError> {
+pub fn parse_record(text: &str, rules: &Rules, now: Timestamp) -> Result<Sent, FieldError> {
     let fields = Fields::read(text)?;
     let kind = fields.text("kind")?;
-    match kind.as_str() {
+    let record = match kind.as_str() {
         "user_action" => {
             fields.only(&kinds::USER_ACTION)?;
             let (user_id, action) = (fields.id("user_id")?, fields.id("action")?);
@@ -161,48 +177,49 @@ pub fn parse_record(text: &str, rules: &Rules, now: Timestamp) -> Result<Record,
             let given = fields.decimal::<Delta>("trust_delta")?;
             let timestamp = fields.timestamp("timestamp")?.unwrap_or(now);
             let trust_delta = delta_of(&action, given, rules.actions())?;
-            Ok(Record::UserAction(UserAction { user_id, action, target, trust_delta, timestamp }))
+            Record::UserAction(UserAction { user_id, action, target, trust_delta, timestamp })
         }
         "content_added" => {
             fields.only(&kinds::CONTENT_ADDED)?;
             let (content_id, creator_id) = (fields.id("content_id")?, fields.id("creator_id")?);
             let initial_score = fields.decimal::<Score>("initial_score")?.unwrap_or(Score::HALF);
             let metadata = fields.metadata("metadata")?;
-            Ok(Record::ContentAdded(ContentAdded { content_id, creator_id, initial_score, metadata }))
+            Record::ContentAdded(ContentAdded { content_id, creator_id, initial_score, metadata })
         }
-        "content_verified" => Ok(Record::ContentVerified(fields.content(&kinds::CONTENT_VERIFIED)?)),
-        "content_reported" => Ok(Record::ContentReported(fields.content(&kinds::CONTENT_REPORTED)?)),
+        "content_verified" => Record::ContentVerified(fields.content(&kinds::CONTENT_VERIFIED)?),
+        "content_reported" => Record::ContentReported(fields.content(&kinds::CONTENT_REPORTED)?),
         "dataset_registered" => {
             fields.only(&kinds::DATASET_REGISTERED)?;
-            Ok(Record::DatasetRegistered(Box::new(fields.registration(rules)?)))
+            Record::DatasetRegistered(Box::new(fields.registration(rules)?))
         }
         "dataset_verified" => {
             fields.only(&kinds::DATASET_VERIFIED)?;
-            Ok(Record::DatasetVerified(fields.verification()?))
+            Record::DatasetVerified(fields.verification()?)
         }
         "dataset_rated" => {
             fields.only(&kinds::DATASET_RATED)?;
-            Ok(Record::DatasetRated(fields.rating()?))
+            Record::DatasetRated(fields.rating()?)
+        }
+        "testimony" => {
+            fields.only(&kinds::TESTIMONY)?;
+            return Ok(Sent::Testimony { record: fields.record_id()?, answer: fields.answer()? });
         }
         "batch_equivocation" => {
             let detail = "the kind `batch_equivocation` is written by the node itself when it meets two signed batches of one place: there is nothing to send";
-            Err(FieldError::new("kind", Code::KindOfTheNode, detail))
+            return Err(FieldError::new("kind", Code::KindOfTheNode, detail));
         }
         "station_admitted" | "station_expelled" => {
             let detail = format!(
                 "the kind `{kind}` is a founder's word: use `qfzz station admit` or `qfzz station expel`, or POST to /v1/stations/{{id}}/admit or /expel"
             );
-            Err(FieldError::new("kind", Code::KindOfTheNode, detail))
-        }
-        later if LATER_KINDS.contains(&later) => {
-            let detail = format!("the kind `{later}` is not available in this version: send one of {}", kinds::names());
-            Err(FieldError::new("kind", Code::KindNotAvailable, detail))
+            return Err(FieldError::new("kind", Code::KindOfTheNode, detail));
         }
         other => {
             let detail = format!("the kind {} is unknown: send one of {}", quoted(other), kinds::names());
-            Err(FieldError::new("kind", Code::UnknownKind, detail))
+            return Err(FieldError::new("kind", Code::UnknownKind, detail));
         }
-    }
+    };
+    Ok(Sent::Whole(record))
 }
 
 /// The delta of `action`, which `given` must be if it was given.
@@ -299,6 +316,15 @@ impl<'a> Fields<'a> {
 
     fn id(&self, field: &str) -> Result<Id, FieldError> {
         Id::new(self.text(field)?).map_err(|error| bad_id(field, &error))
+    }
+
+    fn record_id(&self) -> Result<RecordId, FieldError> {
+        self.text("record_id")?.parse().map_err(|error| bad_id("record_id", &error))
+    }
+
+    fn answer(&self) -> Result<Answer, FieldError> {
+        let wrong = |error| FieldError::new("answer", Code::UnknownAnswer, format!("`answer` {error}"));
+        self.text("answer")?.parse().map_err(wrong)
     }
 
     fn content(&self, kind: &Kind) -> Result<ContentRef, FieldError> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use qfzz_ledger_core::limits::{MAX_DATASET_TAGS, MAX_ID_BYTES, MAX_TEXT_BYTES};
+use qfzz_ledger_core::testimony::Answer;
 use qfzz_sync::global_trust::Policy;
 use utoipa::openapi::schema::{
     AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
@@ -118,6 +119,9 @@ schemas! {
         "Stations' ids, separated by commas",
         "^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}(,12D3KooW[1-9A-HJ-NP-Za-km-z]{44})*$",
     );
+    /// What a check found.
+    AnswerName => ObjectBuilder::new().schema_type(Type::String)
+        .enum_values(Some([Answer::Agree, Answer::Contest].map(Answer::as_str)));
     /// How opinions are combined.
     PolicyName => ObjectBuilder::new().schema_type(Type::String).enum_values(Some(Policy::ALL.map(Policy::as_str)));
     /// Which block.
@@ -211,6 +215,8 @@ fn schema_of(field: &str) -> &'static str {
         "creator" | "genre" => "Target",
         "tags" => "Tags",
         "publish" => "Truth",
+        "record_id" => "RecordId",
+        "answer" => "AnswerName",
         _ => "Id",
     }
 }

@@ -63,7 +63,7 @@ struct Global {
     /// Print the result as one JSON value
     #[arg(long, global = true)]
     json: bool,
-    /// Log more; -vv logs everything, libraries too
+    /// Log more, or tell of each request to the daemon; -vv logs everything, libraries too
     #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
     verbose: u8,
     /// Log less, and show no progress; -qq logs errors only
@@ -161,7 +161,7 @@ impl Global {
 
     fn client(&self) -> Result<Client, Failure> {
         // An empty variable is as good as none.
-        Client::new(self.data_dir()?, self.api.as_deref().filter(|api| !api.is_empty()))
+        Client::new(self.data_dir()?, self.api.as_deref().filter(|api| !api.is_empty()), self.verbose > 0)
     }
 }
 

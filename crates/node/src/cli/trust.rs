@@ -59,7 +59,7 @@ pub(super) struct View {
     /// Only the opinions of these stations, separated by commas
     #[arg(long, value_name = "PEER_ID,...", value_delimiter = ',', requires = "global")]
     nodes: Vec<StationId>,
-    /// How to combine them: mean [default: trust.policy of the daemon's settings]
+    /// How to combine them: anchored, eigentrust, median or mean [default: trust.policy of the daemon's settings]
     #[arg(long, requires = "global")]
     policy: Option<TrustPolicy>,
     /// Say what the score rests on

@@ -110,6 +110,7 @@ impl Plan {
             | Record::DatasetRegistered(_)
             | Record::DatasetVerified(_)
             | Record::DatasetRated(_)
+            | Record::Testimony(_)
             | Record::BatchEquivocation(_)
             | Record::StationAdmitted(_)
             | Record::StationExpelled(_) => {}

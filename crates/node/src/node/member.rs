@@ -91,6 +91,7 @@ impl Member {
             genesis: encoded_genesis,
             listen: shared.config.network.listen.clone(),
             join: addresses_of(&shared.config.network.join),
+            mdns: shared.config.network.mdns,
             address_book: shared.dir.peers_file(),
         });
         let (network, network_events) = match started {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use qfzz_ledger_core::ids::{Reason, StationId};
 use qfzz_ledger_core::record::{Record, StationAdmitted, StationExpelled};
-use qfzz_ledger_core::state::{ReadError, Standing};
+use qfzz_ledger_core::state::{ReadError, Standing, expected_key_hash, ml_dsa_key};
 
 use super::{Member, Shared};
 use crate::api::dto::{Invitation, Receipt};
@@ -43,7 +43,10 @@ impl Member {
             return Err(Refusal::FounderStays.into());
         }
         let record = match word {
-            Word::Admit => Record::StationAdmitted(StationAdmitted { station, reason, ml_dsa_key_hash: None }),
+            Word::Admit { ml_dsa_key_hash } => {
+                let ml_dsa_key_hash = self.key_hash_of(station, ml_dsa_key_hash).await?;
+                Record::StationAdmitted(StationAdmitted { station, reason, ml_dsa_key_hash })
+            }
             Word::Expel if self.standing(station).await? == Standing::Stranger => {
                 return Err(Refusal::NotAdmitted.into());
             }
@@ -53,6 +56,25 @@ impl Member {
         self.exchange.hasten();
         let receipt = receipts.first().ok_or(PortError::Failed { reason: "there is no receipt".to_owned() })?;
         Ok(Receipt { record_id: receipt.id, hash: receipt.hash, batch_id: receipt.batch, is_refused: false })
+    }
+
+    /// The hash of the ML-DSA key that an admission names: as it is given, or known on the chain.
+    async fn key_hash_of(&self, station: StationId, given: Option<[u8; 32]>) -> Result<Option<[u8; 32]>, PortError> {
+        if !self.rules.is_hybrid() {
+            return if given.is_some() { Err(Refusal::KeyHashUnused.into()) } else { Ok(None) };
+        }
+        let asked = move |state: &State<StoreReader>| -> Result<Option<[u8; 32]>, ReadError> {
+            let ledger = state.ledger();
+            match ml_dsa_key(ledger.read(), &station)? {
+                Some(key) => Ok(Some(key.hash())),
+                None => expected_key_hash(ledger.rules(), ledger.read(), &station),
+            }
+        };
+        match (given, self.service.query(asked).await??) {
+            (None, None) => Err(Refusal::KeyHashMissing.into()),
+            (Some(given), Some(known)) if given != known => Err(Refusal::OtherKey.into()),
+            (given, known) => Ok(given.or(known)),
+        }
     }
 
     /// Makes a one-time invitation, its secret with `qrng` mixed in.
@@ -96,12 +118,12 @@ pub(crate) enum RedeemError {
 /// Shows the founder that made `ticket` that this station has its `secret`, if that is an invitation: by the first
 /// address that answers.
 pub(crate) async fn redeem(identity: &Identity, ticket: &Ticket, secret: &Secret) -> Result<(), RedeemError> {
-    let newcomer = identity.station_id();
+    let (newcomer, key_hash) = (identity.station_id(), identity.ml_dsa_key_hash());
     let mut last = RedeemError::Later;
     for address in ticket.addresses() {
         let Some(founder) = peer_in(address).and_then(|peer| station_of(&peer)) else { continue };
-        let proof = secret.proof(&ticket.federation(), &founder, &newcomer);
-        match show_invitation(*identity.seed(), ticket.federation(), address.clone(), proof).await {
+        let shown = secret.show(&ticket.federation(), &founder, &newcomer, key_hash);
+        match show_invitation(*identity.seed(), ticket.federation(), address.clone(), &shown).await {
             Err(error) => last = error.into(),
             Ok(answer) => {
                 return match Welcome::read(&answer) {

@@ -18,11 +18,11 @@ use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{
-    ReadError, RecordPlace, Standing as Roster, Trust, chain_state, equivocation, is_vouched, roster_at, roster_len,
-    station_id, station_state,
+    ReadError, RecordPlace, Standing as Roster, Trust, chain_state, equivocation, is_vouched, ml_dsa_key, roster_at,
+    roster_len, station_id, station_state,
 };
 use qfzz_ledger_core::time::Timestamp;
-use qfzz_sync::global_trust::{Policy, get_global_trust};
+use qfzz_sync::global_trust::get_global_trust;
 use qfzz_sync::report::SyncReport;
 
 use super::blocks::{Reading, block_by_hash, block_within, seen, show, verify};
@@ -344,12 +344,12 @@ impl Station for StationHandle {
 
     async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {
         let GlobalQuery { subject, nodes, policy } = query;
-        let policy = policy.unwrap_or(match self.0.config.trust.policy {
-            crate::config::TrustPolicy::Mean => Policy::Mean,
-        });
+        let policy = policy.unwrap_or(self.0.config.trust.policy.into());
+        let weighing = Arc::clone(&self.0.weighing);
         let question = move |state: &State<StoreReader>| -> Result<GlobalTrust, ReadError> {
             let ledger = state.ledger();
-            let combined = get_global_trust(ledger.rules(), ledger.read(), &subject, policy, nodes.as_ref())?;
+            let weights = weighing.at_head(ledger, policy)?;
+            let combined = get_global_trust(ledger.rules(), ledger.read(), &weights, &subject, nodes.as_ref())?;
             let mut newest = BTreeMap::new();
             for voice in &combined.voices {
                 let LogEnd { next, last } = ledger.log_end(&voice.station)?;
@@ -447,13 +447,18 @@ impl Station for StationHandle {
     async fn proof(&self, id: RecordId) -> Result<Option<RecordProof>, PortError> {
         let Some((batch, place)) = self.find(id).await? else { return Ok(None) };
         let member = self.member()?;
+        let asked = move |state: &State<StoreReader>| state.ledger().log_key(&id.station);
+        let author_key = member.service.query(asked).await??;
         on_disk(move || {
             let (reader, rules) = (&member.reader, &member.rules);
-            let Place::OnChain(height) = place else { return Ok(RecordProof::of_pending(rules, &batch, id.index)) };
+            let Place::OnChain(height) = place else {
+                return Ok(RecordProof::of_pending(rules, &batch, id.index, author_key));
+            };
             let moved = || PortError::NotReady { reason: "the chain was reorganised meanwhile".to_owned() };
             let (hash, _) = reader.header_at(height)?.ok_or_else(moved)?;
             let block = LedgerRead::block(reader, &hash)?.ok_or_else(moved)?;
-            match RecordProof::in_block(rules, &block, &id) {
+            let producer_key = ml_dsa_key(reader, &block.header().producer)?;
+            match RecordProof::in_block(rules, &block, &id, [author_key, producer_key]) {
                 Some(proof) => Ok(Some(proof)),
                 None if usize::from(id.index) >= batch.records().len() => Ok(None),
                 None => Err(moved()),

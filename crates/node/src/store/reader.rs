@@ -1,5 +1,6 @@
 //! Reading the store on disk, from any thread and without waiting for commits.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
@@ -7,7 +8,8 @@ use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::overlay::LedgerRead;
-use qfzz_ledger_core::state::{Key, ReadError, StateRead, Undo, Value};
+use qfzz_ledger_core::record::Subject;
+use qfzz_ledger_core::state::{Key, ReadError, StateRead, StateScan, Undo, Value};
 
 use super::entries::Entries;
 use super::lookup::Lookup;
@@ -109,6 +111,20 @@ impl StoreReader {
 impl StateRead for StoreReader {
     fn get(&self, key: &Key) -> Result<Option<Value>, ReadError> {
         self.view.state(key).map_err(|error| StoreError::from(error).into())
+    }
+}
+
+impl StateScan for StoreReader {
+    fn judged_subjects(&self) -> Result<BTreeSet<Subject>, ReadError> {
+        let (first, end) = schema::subject_keys();
+        let mut subjects = BTreeSet::new();
+        for entry in self.view.range(&first, &end) {
+            let (key, _) = entry.map_err(StoreError::from)?;
+            let key =
+                schema::decode_state_key(&key).map_err(|_| StoreError::from(ViewError::damaged(Damage::Meaning)))?;
+            subjects.extend(key.judged_subject().cloned());
+        }
+        Ok(subjects)
     }
 }
 

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::path::Path as FsPath;
 
 use qfzz_ledger_core::batch::SignedBatch;
-use qfzz_ledger_core::block::SealedHeader;
+use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Sequence, StationId};
 use qfzz_ledger_core::limits::MAX_UNDO_BLOCKS;
-use qfzz_ledger_core::state::{ConnectError, Key, Value, connect};
+use qfzz_ledger_core::state::{BlockRead, ConnectError, Key, ReadError, Value, connect};
 
 use super::StoreError;
 use super::draft::Draft;
@@ -99,6 +99,24 @@ impl Beyond {
     }
 }
 
+/// Blocks that were connected; the newest is not read again.
+struct Past<'a> {
+    draft: &'a Draft,
+    entries: &'a Entries,
+    newest: Option<VerifiedBlock>,
+}
+
+impl BlockRead for Past<'_> {
+    fn past_block(&self, hash: &BlockHash) -> Result<VerifiedBlock, ReadError> {
+        if let Some(block) = self.newest.as_ref().filter(|block| block.hash() == *hash) {
+            return Ok(block.clone());
+        }
+        let at = self.draft.block_at(hash).map_err(StoreError::from)?;
+        let at = at.ok_or(StoreError::from(ViewError::damaged(Damage::Meaning)))?;
+        Ok(self.entries.block(at.place, hash)?.0)
+    }
+}
+
 /// Brings `view` up to `end`, the end of the journal. Returns the number of blocks that were connected.
 ///
 /// # Errors
@@ -117,15 +135,17 @@ pub(super) fn replay(view: &mut View, end: Position, entries: &Entries, station:
     }
     let path = path(&draft, &beyond)?;
     take_off(&mut draft, &path, entries)?;
-    let mut count = 0;
+    let (mut count, mut newest) = (0, None);
     for (hash, at) in path.blocks.iter().rev() {
         let (block, entry) = entries.block(at.place, hash)?;
-        let connected = connect(&entries.rules, &draft, &block).map_err(|error| match error {
+        let past = Past { draft: &draft, entries, newest };
+        let connected = connect(&entries.rules, &draft, &past, &block).map_err(|error| match error {
             ConnectError::Read(_) => ViewError::damaged(Damage::Meaning).into(),
             error => StoreError::Replay { block: *hash, error },
         })?;
         draft.connect(&block, at.place, &entry.batches, &connected.undo)?;
         draft.put_state(&connected.writes);
+        newest = Some(block);
         count += 1;
         if draft.size() > DRAFT_BYTES {
             // The position stays behind until all is done: a replay that starts again finds these blocks connected.

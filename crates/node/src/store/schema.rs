@@ -4,12 +4,13 @@
 
 use qfzz_ledger_core::block::SealedHeader;
 use qfzz_ledger_core::codec::{CodecError, Decode, Encode, decode, encode};
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Sequence, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Sequence, StationId};
+use qfzz_ledger_core::record::Subject;
 use qfzz_ledger_core::state::{Key, Undo, Value};
 
 use super::frame::MAX_ENTRY_BYTES;
 use super::journal::Place;
-use super::view::MAX_VALUE_BYTES;
+use super::view::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
 /// The federation's id, 32 bytes: the journal's first entry.
 pub(super) const FEDERATION_ENTRY: u8 = 1;
@@ -212,6 +213,21 @@ pub(super) fn undo_key(height: Height, chunk: u32) -> Vec<u8> {
 
 pub(super) fn state_key(state: &Key) -> Vec<u8> {
     key(STATE, &[&encode(state)])
+}
+
+/// The first key of a subject in the trust state, and the end of such keys.
+pub(super) fn subject_keys() -> (Vec<u8>, Vec<u8>) {
+    let any = Subject::User(Id::new("x").expect("an id"));
+    let tag = encode(&Key::Subject(any, 0))[..4].to_vec();
+    let first = key(STATE, &[&tag]);
+    let end = after(&first);
+    (first, end)
+}
+
+/// The key of the trust state in a key made by [`state_key`].
+pub(super) fn decode_state_key(bytes: &[u8]) -> Result<Key, CodecError> {
+    let (_, encoded) = bytes.split_first().ok_or(CodecError::Malformed)?;
+    decode(encoded, MAX_KEY_BYTES)
 }
 
 pub(super) fn encode_state(state: &Value) -> Vec<u8> {

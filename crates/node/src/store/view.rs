@@ -43,6 +43,9 @@ pub(super) const FIRST_KEY_BYTE: u8 = 1;
 const STANDING: [u8; 2] = [0, 0];
 const MARKER: [u8; 2] = [0, 1];
 
+/// What the entries mean. A view of another version's is set aside and built anew from the journal.
+const LAYOUT: u8 = 1;
+
 /// What to write: `None` removes. Values are absolute, so that writing them twice changes nothing.
 pub(super) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -123,11 +126,12 @@ impl Standing {
     pub(super) const EMPTY: Self = Self { position: Position::START, entries: 0, sum: 0 };
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(32);
+        let mut bytes = Vec::with_capacity(33);
         bytes.extend_from_slice(&self.position.file.to_le_bytes());
         bytes.extend_from_slice(&self.position.offset.to_le_bytes());
         bytes.extend_from_slice(&self.entries.to_le_bytes());
         bytes.extend_from_slice(&self.sum.to_le_bytes());
+        bytes.push(LAYOUT);
         bytes
     }
 
@@ -135,6 +139,7 @@ impl Standing {
         let (file, rest) = bytes.split_first_chunk()?;
         let (offset, rest) = rest.split_first_chunk()?;
         let (entries, rest) = rest.split_first_chunk()?;
+        let rest = rest.strip_suffix(&[LAYOUT])?;
         let position = Position { file: u32::from_le_bytes(*file), offset: u32::from_le_bytes(*offset) };
         let sum = u128::from_le_bytes(rest.try_into().ok()?);
         Some(Self { position, entries: u64::from_le_bytes(*entries), sum })

@@ -1,9 +1,16 @@
 //! Global trust: the opinions of many stations about one subject, combined under a policy.
 //!
 //! All numbers are unsigned integers in millionths; `/` rounds down where it stands, products come first, so two
-//! programs print the same digits.
+//! programs print the same digits. [`policy_weights`] is computed once per head; with it a query reads the opinions about
+//! its subject and nothing else.
 
+mod anchored;
+mod eigentrust;
 mod mean;
+mod median;
+mod parts;
+
+pub use anchored::{Agreement, Grounds, grounds};
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,9 +21,10 @@ use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::record::Subject;
 use qfzz_ledger_core::score::{ONE, Score};
 use qfzz_ledger_core::state::{
-    Opinion, Opinions, ReadError, StateRead, chain_state, equivocation, equivocators, opinion_of, opinions,
-    station_state,
+    Opinion, Opinions, ReadError, StateRead, StateScan, Weights, equivocation, opinion_of, opinions, weights,
 };
+
+use parts::Part;
 
 /// Stations that an answer lists, at most.
 pub const MAX_LISTED: usize = 256;
@@ -25,18 +33,27 @@ pub const MAX_LISTED: usize = 256;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Policy {
     /// The arithmetic mean of the opinions of the stations that have one: the guide's words, literally.
-    #[default]
     Mean,
+    /// Their median, by evidence.
+    Median,
+    /// By weights that flow from the founders along agreement.
+    EigenTrust,
+    /// By agreement with the founders and with drawn jurors; without founders as [`Policy::Median`].
+    #[default]
+    Anchored,
 }
 
 impl Policy {
     /// Every policy of this version.
-    pub const ALL: [Self; 1] = [Self::Mean];
+    pub const ALL: [Self; 4] = [Self::Mean, Self::Median, Self::EigenTrust, Self::Anchored];
 
     /// Its name in the API and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mean => "mean",
+            Self::Median => "median",
+            Self::EigenTrust => "eigentrust",
+            Self::Anchored => "anchored",
         }
     }
 }
@@ -49,7 +66,7 @@ impl fmt::Display for Policy {
 
 /// No policy of this version has that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not a policy of this version: use `mean`")]
+#[error("is not a policy of this version: use `anchored`, `eigentrust`, `median` or `mean`")]
 pub struct UnknownPolicy;
 
 impl FromStr for Policy {
@@ -65,6 +82,10 @@ impl FromStr for Policy {
 pub enum Why {
     /// It counts.
     Counted,
+    /// The station weighs nothing: nobody who is trusted has agreed with it yet.
+    Unproven,
+    /// Jurors contest what the station claims of this user.
+    Contested,
     /// The station has no evidence about the subject.
     NoOpinion,
     /// The chain does not know the station, and genesis does not name it.
@@ -78,6 +99,8 @@ impl Why {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Counted => "counted",
+            Self::Unproven => "unproven",
+            Self::Contested => "contested",
             Self::NoOpinion => "no_opinion",
             Self::UnknownStation => "unknown_station",
             Self::Equivocation => "equivocation",
@@ -94,10 +117,19 @@ pub struct Voice {
     pub score: Score,
     /// Its evidence.
     pub evidence: u64,
-    /// Its weight under the policy; 0 of an equivocator.
+    /// Its weight under the policy; 0 of an equivocator, and for this answer where its claim is contested.
     pub weight: Score,
     /// Why it counts, or does not.
     pub why: Why,
+}
+
+/// The jury's part of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JuryVoice {
+    /// Its score for the subject.
+    pub score: Score,
+    /// Jurors' answers that it rests on.
+    pub evidence: u32,
 }
 
 /// One number, and what it rests on.
@@ -111,27 +143,75 @@ pub struct GlobalTrust {
     pub voices: Vec<Voice>,
     /// Stations beyond those listed.
     pub more: usize,
+    /// The jury, where it is heard.
+    pub jury: Option<JuryVoice>,
     /// The weight of the asked stations that have a counted opinion, of that of all asked.
     pub coverage: Score,
     /// How much and how unanimous the evidence is.
     pub confidence: Score,
 }
 
-/// How far `subject` is trusted across stations, at the head that `read` stands for.
+/// Every asked station's weight at one head under one policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyWeights {
+    policy: Policy,
+    weights: Weights,
+}
+
+impl PolicyWeights {
+    /// The policy that is followed: `median` where `anchored` has no founder.
+    pub const fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The stations and their weights.
+    pub const fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// A station's weight. Of stations that nobody knows only `mean` and `median` think as of others.
+    fn of(&self, station: &StationId) -> Score {
+        match self.policy {
+            Policy::Mean | Policy::Median => Score::ONE,
+            Policy::EigenTrust | Policy::Anchored => self.weights.of(station),
+        }
+    }
+}
+
+/// The weights under a policy, at the head that `read` stands for.
 ///
-/// `nodes`: only these stations are asked (unknown ones have no voice, double ones count once); without it the
-/// founders and every station with a batch on the chain.
+/// # Errors
+/// [`ReadError`].
+pub fn policy_weights(rules: &Rules, read: &impl StateScan, policy: Policy) -> Result<PolicyWeights, ReadError> {
+    let anchored = weights(rules, read)?;
+    let policy = match policy {
+        Policy::Anchored if anchored.founders().is_empty() => Policy::Median,
+        other => other,
+    };
+    let weights = match policy {
+        Policy::Mean | Policy::Median => anchored.reweighed(|_| Score::ONE),
+        Policy::EigenTrust => eigentrust::weights(rules, read, &anchored)?,
+        Policy::Anchored => anchored,
+    };
+    Ok(PolicyWeights { policy, weights })
+}
+
+/// How far `subject` is trusted across stations, at the head that `read` and `weights` stand for.
+///
+/// `nodes`: only these stations are asked (unknown ones have no voice, double ones count once), and the jury is not;
+/// without it the founders, the admitted and every station with a batch on the chain.
 ///
 /// # Errors
 /// [`ReadError`].
 pub fn get_global_trust(
     rules: &Rules,
     read: &impl StateRead,
+    weights: &PolicyWeights,
     subject: &Subject,
-    policy: Policy,
     nodes: Option<&BTreeSet<StationId>>,
 ) -> Result<GlobalTrust, ReadError> {
-    let (asked, opinions) = match nodes {
+    let opinions = match nodes {
+        None => opinions(rules, read, subject)?,
         Some(nodes) => {
             let mut found = Opinions::default();
             for station in nodes {
@@ -140,90 +220,96 @@ pub fn get_global_trust(
                     None => found.heard.extend(opinion_of(read, subject, station)?),
                 }
             }
-            (nodes.len() as u64 - found.equivocators.len() as u64, found)
-        }
-        None => {
-            let mut asked = u64::from(chain_state(read, rules)?.stations);
-            for founder in &rules.parameters().founders {
-                asked += u64::from(station_state(read, &founder.station)?.is_none());
-            }
-            (asked.saturating_sub(u64::from(equivocators(read)?)), opinions(rules, read, subject)?)
+            found
         }
     };
-    let mut answer = match policy {
-        Policy::Mean => combine(policy, asked, nodes, &opinions, mean::score),
-    };
-    for voice in answer.voices.iter_mut().filter(|voice| voice.why == Why::NoOpinion) {
-        if !rules.is_founder(&voice.station) && station_state(read, &voice.station)?.is_none() {
-            voice.why = Why::UnknownStation;
-        }
+    let policy = weights.policy;
+    let mut voices = Vec::new();
+    for opinion in opinions.heard.iter().filter(|opinion| opinion.evidence > 0) {
+        voices.push(voice(read, weights, subject, opinion)?);
     }
-    answer.voices.sort_unstable_by_key(order);
-    Ok(answer)
-}
-
-/// By weight, then those who have a voice, then by id.
-fn order(voice: &Voice) -> (std::cmp::Reverse<Score>, u8, StationId) {
-    (std::cmp::Reverse(voice.weight), voice.why as u8, voice.station)
-}
-
-/// Puts an answer together from the opinions with a voice, of `asked` stations; every weight is ONE, but for
-/// equivocators, whose is 0.
-fn combine(
-    policy: Policy,
-    asked: u64,
-    nodes: Option<&BTreeSet<StationId>>,
-    opinions: &Opinions,
-    score: impl Fn(&[&Opinion]) -> Option<Score>,
-) -> GlobalTrust {
-    let counted: Vec<&Opinion> = opinions.heard.iter().filter(|opinion| opinion.evidence > 0).collect();
-    let score = score(&counted).unwrap_or(Score::HALF);
-    let mut voices: Vec<Voice> = counted
+    let jury = match (policy, nodes) {
+        (Policy::Anchored, None) => anchored::jury(read, subject)?,
+        _ => None,
+    };
+    let mut parts: Vec<Part> = voices
         .iter()
-        .map(|opinion| Voice {
-            station: opinion.station,
-            score: opinion.score,
-            evidence: opinion.evidence,
-            weight: Score::ONE,
-            why: Why::Counted,
+        .map(|voice| Part {
+            score: voice.score,
+            evidence: match policy {
+                Policy::Mean => mean::evidence(),
+                _ => parts::evidence(voice.weight, voice.evidence),
+            },
         })
         .collect();
+    parts.extend(jury.map(|jury| Part { score: jury.score, evidence: parts::jury_evidence(jury.evidence) }));
+    let score = match policy {
+        Policy::Mean => mean::score(&parts),
+        Policy::Median => median::score(&parts),
+        Policy::EigenTrust | Policy::Anchored if parts.is_empty() => None,
+        Policy::EigenTrust | Policy::Anchored => parts::weighted(&parts, matches!(subject, Subject::User(_))),
+    };
+    let score = score.unwrap_or(Score::HALF);
+
+    let of = |weight: Score| u64::from(weight.millionths());
+    let asked: u64 = match nodes {
+        None => weights.weights.total(),
+        Some(nodes) => {
+            let honest = nodes.iter().filter(|station| !opinions.equivocators.contains(station));
+            honest.map(|station| of(weights.of(station))).sum()
+        }
+    };
+    let spoken: u64 = voices.iter().map(|voice| of(voice.weight)).sum();
+    let coverage = (u128::from(spoken) * u128::from(ONE)).checked_div(u128::from(asked));
+    let coverage = coverage.map_or(Score::ZERO, parts::score);
+    let confidence = parts::confidence(score, &parts);
     if let Some(nodes) = nodes {
-        let heard = counted.iter().map(|opinion| opinion.station).chain(opinions.equivocators.iter().copied());
-        let heard: BTreeSet<StationId> = heard.collect();
-        let silent = nodes.difference(&heard);
-        voices.extend(silent.map(|station| Voice {
-            station: *station,
-            score: Score::HALF,
-            evidence: 0,
-            weight: Score::ONE,
-            why: Why::NoOpinion,
-        }));
+        voices.extend(silent(rules, weights, nodes, &voices, &opinions));
     }
-    voices.extend(opinions.equivocators.iter().map(|station| Voice {
-        station: *station,
-        score: Score::HALF,
-        evidence: 0,
-        weight: Score::ZERO,
-        why: Why::Equivocation,
-    }));
-    voices.sort_unstable_by_key(order);
+    voices.extend(opinions.equivocators.iter().map(|station| without_voice(*station, Score::ZERO, Why::Equivocation)));
+    voices.sort_unstable_by_key(|voice| (std::cmp::Reverse(voice.weight), voice.why as u8, voice.station));
     let more = voices.len().saturating_sub(MAX_LISTED);
     voices.truncate(MAX_LISTED);
-    let coverage = Score::mean(counted.len() as u64 * u64::from(ONE), asked).unwrap_or(Score::ZERO);
-    GlobalTrust { score, policy, voices, more, coverage, confidence: confidence(score, &counted) }
+    Ok(GlobalTrust { score, policy, voices, more, jury, coverage, confidence })
 }
 
-/// `(E * ONE / (E + 4_000_000)) * max(0, ONE - 2 * spread) / ONE`, spread = the mean distance from the score; 0 of
-/// no voice (section 7 of the design's page on global trust).
-fn confidence(score: Score, counted: &[&Opinion]) -> Score {
-    let (one, e) = (u128::from(ONE), counted.len() as u128 * u128::from(ONE));
-    if e == 0 {
-        return Score::ZERO;
-    }
-    let distance = |opinion: &&Opinion| u128::from(opinion.score.millionths().abs_diff(score.millionths()));
-    let spread = counted.iter().map(|opinion| one * distance(opinion)).sum::<u128>() / e;
-    let confidence = (e * one / (e + 4_000_000)) * one.saturating_sub(2 * spread) / one;
-    // Both factors are at most ONE.
-    u32::try_from(confidence).ok().and_then(|it| Score::from_millionths(it).ok()).unwrap_or(Score::ONE)
+/// A station with evidence about the subject.
+fn voice(
+    read: &impl StateRead,
+    weights: &PolicyWeights,
+    subject: &Subject,
+    opinion: &Opinion,
+) -> Result<Voice, ReadError> {
+    let Opinion { station, score, evidence, .. } = *opinion;
+    let number = weights.weights.get(&station).and_then(|it| it.number);
+    let is_contested = match (weights.policy, number) {
+        (Policy::Anchored, Some(number)) => anchored::is_contested(read, subject, number)?,
+        _ => false,
+    };
+    let weight = if is_contested { Score::ZERO } else { weights.of(&station) };
+    let why = match (is_contested, weight) {
+        (true, _) => Why::Contested,
+        (false, Score::ZERO) => Why::Unproven,
+        (false, _) => Why::Counted,
+    };
+    Ok(Voice { station, score, evidence, weight, why })
+}
+
+/// The named stations without an opinion.
+fn silent(
+    rules: &Rules,
+    weights: &PolicyWeights,
+    nodes: &BTreeSet<StationId>,
+    voices: &[Voice],
+    opinions: &Opinions,
+) -> Vec<Voice> {
+    let heard = voices.iter().map(|voice| voice.station).chain(opinions.equivocators.iter().copied());
+    let heard: BTreeSet<StationId> = heard.collect();
+    let is_known = |station: &StationId| rules.is_founder(station) || weights.weights.get(station).is_some();
+    let why = |station: &StationId| if is_known(station) { Why::NoOpinion } else { Why::UnknownStation };
+    nodes.difference(&heard).map(|it| without_voice(*it, weights.of(it), why(it))).collect()
+}
+
+fn without_voice(station: StationId, weight: Score, why: Why) -> Voice {
+    Voice { station, score: Score::HALF, evidence: 0, weight, why }
 }

@@ -238,8 +238,20 @@ pub(in crate::api) struct ShownVoice<'a> {
     head: Option<&'a LogHead>,
     /// Whether it has a voice at all: not so of a station that the chain does not know, or that equivocated.
     answered: bool,
-    /// `counted`, `no_opinion`, `unknown_station` or `equivocation`.
+    /// `counted`, `unproven`, `contested`, `no_opinion`, `unknown_station` or `equivocation`.
     why: &'static str,
+}
+
+/// What drawn jurors found.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Jury)]
+struct ShownJury {
+    /// Its score for the subject.
+    #[serde(serialize_with = "number")]
+    #[schema(value_type = schema::Score)]
+    score: Score,
+    /// The answers that it rests on.
+    evidence: u32,
 }
 
 /// The opinions of many stations, combined.
@@ -274,6 +286,8 @@ pub(in crate::api) struct ShownGlobal<'a> {
     stations: Vec<ShownVoice<'a>>,
     /// Stations beyond those listed.
     more: usize,
+    /// What drawn jurors found; null where it is not heard, or has not said anything yet.
+    jury: Option<ShownJury>,
     /// The weight of the asked stations that have an opinion, as part of that of all asked.
     #[serde(serialize_with = "number")]
     #[schema(value_type = schema::Score)]
@@ -300,7 +314,7 @@ impl Serialize for GlobalTrust {
             Subject::Creator(creator) => ("creator", None, None, Some(creator.as_str()), None),
             Subject::Dataset(dataset) => ("dataset", None, None, None, Some(dataset.as_str())),
         };
-        let combined::GlobalTrust { score, policy, ref voices, more, coverage, confidence } = self.combined;
+        let combined::GlobalTrust { score, policy, ref voices, more, ref jury, coverage, confidence } = self.combined;
         let shown = |voice: &combined::Voice| ShownVoice {
             station_id: voice.station,
             score: voice.score,
@@ -321,6 +335,7 @@ impl Serialize for GlobalTrust {
             policy: policy.as_str(),
             stations: voices.iter().map(shown).collect(),
             more,
+            jury: jury.as_ref().map(|jury| ShownJury { score: jury.score, evidence: jury.evidence }),
             coverage,
             confidence,
             pending: self.pending,

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use qfzz_ledger_core::federation::Rules;
-use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::time::Timestamp;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -18,11 +17,12 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::App;
+use super::records::complete;
 use crate::api::body;
 use crate::api::dto::Receipt;
 use crate::api::port::{MAX_SUBMIT, PortError, Station};
 use crate::api::problem::{Code, Problem};
-use crate::api::record::{FieldError, parse_record};
+use crate::api::record::{FieldError, Sent, parse_record};
 use crate::api::schema;
 
 /// Bytes of a body, at most.
@@ -106,7 +106,10 @@ async fn answer<S: Station>(station: &S, rules: &Rules, group: &[Line<'_>]) -> V
     let mut records = Vec::with_capacity(group.len());
     let mut refusals = Vec::with_capacity(group.len());
     for (_, line) in group {
-        let parsed = parse_line(line, rules, now);
+        let parsed = match parse_line(line, rules, now) {
+            Ok(sent) => complete(station, rules, sent).await,
+            Err(refused) => Err(refused.into()),
+        };
         refusals.push(parsed.map(|record| records.push(record)).err());
     }
     let stored = if records.is_empty() { Ok(Vec::new()) } else { station.submit(records).await };
@@ -114,7 +117,7 @@ async fn answer<S: Station>(station: &S, rules: &Rules, group: &[Line<'_>]) -> V
     let mut out = Vec::new();
     for ((number, _), refusal) in group.iter().zip(refusals) {
         let outcome = match (refusal, &mut receipts) {
-            (Some(refusal), _) => Err(Problem::from(refusal)),
+            (Some(refusal), _) => Err(refusal),
             (None, Ok(receipts)) => {
                 receipts.next().ok_or_else(|| PortError::Failed { reason: "a receipt is missing".to_owned() }.into())
             }
@@ -125,7 +128,7 @@ async fn answer<S: Station>(station: &S, rules: &Rules, group: &[Line<'_>]) -> V
     out
 }
 
-fn parse_line(line: &[u8], rules: &Rules, now: Timestamp) -> Result<Record, FieldError> {
+fn parse_line(line: &[u8], rules: &Rules, now: Timestamp) -> Result<Sent, FieldError> {
     parse_record(text_of(line)?, rules, now)
 }
 

@@ -3,7 +3,10 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::RecordId;
+use qfzz_ledger_core::record::Record;
+use qfzz_ledger_core::testimony::Testimony;
 
 use super::{App, BODY_BYTES, JSON, ok};
 use crate::api::block::ShownFound;
@@ -13,7 +16,7 @@ use crate::api::port::{PortError, Station};
 use crate::api::problem::{Code, Problem, quoted};
 use crate::api::proof::ProofText;
 use crate::api::query::Segment;
-use crate::api::record::parse_record;
+use crate::api::record::{Sent, parse_record};
 use crate::api::schema;
 
 /// Adds a record
@@ -27,7 +30,8 @@ pub(super) async fn add<S: Station>(State(app): State<App<S>>, request: Request)
     let body = body::read(request, JSON, BODY_BYTES, app.limits.body_time).await?;
     let text = body::text(&body)?;
     let rules = app.station.rules().await?;
-    let record = parse_record(text, &rules, app.station.now())?;
+    let sent = parse_record(text, &rules, app.station.now())?;
+    let record = complete(&app.station, &rules, sent).await?;
     let receipts = app.station.submit(vec![record]).await?;
     let receipt = receipts.first().ok_or(PortError::Failed { reason: "there is no receipt".to_owned() })?;
     Ok(body::json(StatusCode::CREATED, receipt))
@@ -57,6 +61,19 @@ pub(super) async fn proof<S: Station>(State(app): State<App<S>>, Segment(id): Se
     let proof = app.station.proof(id).await?.ok_or_else(|| unknown(&id))?;
     let text = ProofText::new(&proof).map_err(|error| PortError::Failed { reason: error.to_string() })?;
     Ok(ok(&text))
+}
+
+/// Fills in the hash of the record that a testimony is about.
+pub(super) async fn complete<S: Station>(station: &S, rules: &Rules, sent: Sent) -> Result<Record, Problem> {
+    match sent {
+        Sent::Whole(record) => Ok(record),
+        Sent::Testimony { record, answer } => {
+            let unknown = || Problem { field: Some("record_id".to_owned()), ..unknown(&record) };
+            let found = station.record(record).await?.ok_or_else(unknown)?;
+            let hash = found.batch.batch.record_hashes(rules).get(usize::from(found.index)).copied();
+            Ok(Record::Testimony(Box::new(Testimony { record, hash: hash.ok_or_else(unknown)?, answer })))
+        }
+    }
 }
 
 fn read_id(text: &str) -> Result<RecordId, Problem> {

@@ -136,6 +136,8 @@ async fn the_described_fields_of_a_record_are_those_that_are_taken() {
     let document = document(&api).await;
     let described = document["components"]["schemas"]["SentRecord"]["oneOf"].as_array().expect("kinds").clone();
     assert_eq!(described.len(), kinds::ALL.len());
+    let known =
+        api.post("/v1/records", r#"{"kind":"content_verified","content_id":"c","creator_id":"m"}"#).await.json();
     for (kind, schema) in kinds::ALL.iter().zip(described) {
         let mut record = serde_json::json!({ "kind": kind.name });
         for field in schema["properties"].as_object().expect("fields").keys().filter(|field| *field != "kind") {
@@ -149,6 +151,8 @@ async fn the_described_fields_of_a_record_are_those_that_are_taken() {
                 "quality" | "rating" => serde_json::json!(0.75),
                 "sha256" => "0a".repeat(32).into(),
                 "size" => 1.into(),
+                "record_id" => known["record_id"].clone(),
+                "answer" => "contest".into(),
                 "tags" => serde_json::json!(["x"]),
                 _ => "x".into(),
             };

@@ -103,7 +103,7 @@ async fn questions_about_trust_are_read_strictly() {
         ("/v1/trust/datasets/a%00b", 422, "bad_id", "dataset_id"),
         ("/v1/trust/global?kind=user&id=u&live=true", 400, "not_available", "live"),
         ("/v1/trust/global?kind=user&id=u&live=yes", 400, "bad_parameter", "live"),
-        ("/v1/trust/global?kind=user&id=u&policy=anchored", 400, "unknown_policy", "policy"),
+        ("/v1/trust/global?kind=user&id=u&policy=loudest", 400, "unknown_policy", "policy"),
         ("/v1/trust/global?kind=user&id=u&nodes=x", 422, "bad_id", "nodes"),
         ("/v1/trust/global?kind=user&id=u&nodes=", 422, "bad_id", "nodes"),
     ] {
@@ -111,9 +111,9 @@ async fn questions_about_trust_are_read_strictly() {
         assert_eq!(answer.problem(), (status, code.to_owned()), "{path}");
         assert_eq!(answer.json()["field"], field, "{path}");
     }
-    let unknown = api.get("/v1/trust/global?kind=user&id=u&policy=median").await.json();
+    let unknown = api.get("/v1/trust/global?kind=user&id=u&policy=loudest").await.json();
     assert!(
-        unknown["detail"].as_str().is_some_and(|detail| detail.contains("`median`") && detail.contains("mean")),
+        unknown["detail"].as_str().is_some_and(|detail| detail.contains("`loudest`") && detail.contains("anchored")),
         "{unknown}"
     );
 

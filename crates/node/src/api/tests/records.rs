@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use qfzz_ledger_core::ids::{ContentHash, Label, Text};
 use qfzz_ledger_core::record::{ContentAdded, ContentRef, UserAction};
-use qfzz_ledger_core::testing::rules_with;
+use qfzz_ledger_core::testimony::Answer;
+use qfzz_ledger_core::testing::{rules_with, station};
 
 use super::*;
-use crate::api::record::{FieldError, parse_record};
+use crate::api::record::{FieldError, Sent, parse_record};
 
 fn id(text: &str) -> Id {
     Id::new(text).expect("an id")
@@ -19,7 +20,10 @@ fn rules() -> Arc<Rules> {
 }
 
 fn read(text: &str) -> Result<Record, FieldError> {
-    parse_record(text, &rules(), now())
+    parse_record(text, &rules(), now()).map(|sent| match sent {
+        Sent::Whole(record) => record,
+        Sent::Testimony { .. } => panic!("a testimony lacks a hash: {text}"),
+    })
 }
 
 /// The refusal of `text`: field, code, detail.
@@ -153,10 +157,23 @@ fn a_delta_is_its_actions_or_refused() {
 }
 
 #[test]
-fn kinds_that_are_unknown_or_of_a_later_version_are_named() {
-    let (field, code, detail) = refused(r#"{"kind":"testimony"}"#);
-    assert_eq!((field.as_str(), code), ("kind", "kind_not_available"));
-    assert!(detail.contains("testimony") && detail.contains("this version"), "{detail}");
+fn a_testimony_names_a_record_and_an_answer() {
+    let record = format!("{}.17.3", station(1));
+    let sent =
+        |record: &str, answer: &str| format!(r#"{{"kind":"testimony","record_id":"{record}","answer":"{answer}"}}"#);
+    let read = |text: &str| parse_record(text, &rules(), now());
+    let expected = Sent::Testimony { record: record.parse().expect("an id"), answer: Answer::Contest };
+    assert_eq!(read(&sent(&record, "contest")), Ok(expected));
+    let (field, code, detail) = refused(&sent(&record, "perhaps"));
+    assert_eq!((field.as_str(), code), ("answer", "unknown_answer"));
+    assert!(detail.contains("`agree` or `contest`"), "{detail}");
+    assert_eq!(refused(&sent("17.3", "agree")).1, "bad_id");
+    assert_eq!(refused(r#"{"kind":"testimony","answer":"agree"}"#).1, "missing_field");
+    assert_eq!(refused(&sent(&record, "agree").replace("}", r#","hash":"00"}"#)).1, "unknown_field");
+}
+
+#[test]
+fn kinds_that_are_unknown_are_named() {
     assert_eq!(refused(r#"{"kind":"gossip"}"#).1, "unknown_kind");
     assert_eq!(refused(r#"{"kind":7}"#).1, "wrong_type");
     let (field, code, _) = refused(r#"{"content_id":"c"}"#);

@@ -51,6 +51,30 @@ async fn a_record_is_acknowledged_and_then_found_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn a_testimony_gets_the_hash_of_the_record_that_it_names() {
+    let api = Api::start().await;
+    let about = api.post("/v1/records", VERIFIED).await.json();
+    let named = about["record_id"].as_str().expect("an id");
+    let sent = format!(r#"{{"kind":"testimony","record_id":"{named}","answer":"contest"}}"#);
+    let receipt = api.post("/v1/records", sent.clone()).await;
+    assert_eq!(receipt.status, 201);
+    let path = format!("/v1/records/{}", receipt.json()["record_id"].as_str().expect("an id"));
+    let shown = api.get(&path).await.json()["record"].clone();
+    assert_eq!(shown["kind"], "testimony");
+    assert_eq!((&shown["about_id"], &shown["about_hash"]), (&about["record_id"], &about["hash"]));
+    assert_eq!(shown["answer"], "contest");
+
+    let unknown = sent.replace(named, &format!("{}.900.0", qfzz_ledger_core::testing::station(9)));
+    let refused = api.post("/v1/records", unknown.clone()).await;
+    assert_eq!(refused.problem(), (404, "unknown_record".to_owned()));
+    assert_eq!(refused.json()["field"], "record_id");
+    let answer = api.bulk([unknown, sent].join("\n")).await;
+    let lines: Vec<Value> = answer.text.lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();
+    assert_eq!(lines[0]["code"], "unknown_record");
+    assert!(lines[1]["record_id"].is_string());
+}
+
+#[tokio::test]
 async fn a_bad_record_is_a_problem_that_names_its_field_and_stores_nothing() {
     let api = Api::start().await;
     for (body, status, code, field) in [
@@ -77,7 +101,7 @@ async fn a_bad_record_is_a_problem_that_names_its_field_and_stores_nothing() {
         ),
         (r#"{"kind":"user_action","user_id":"","action":"rating"}"#, 422, "bad_id", Some("user_id")),
         (r#"{"kind":"user_action","user_id":"u","action":"rating","hash":"x"}"#, 422, "unknown_field", Some("hash")),
-        (r#"{"kind":"testimony","record_id":"r","answer":"agree"}"#, 422, "kind_not_available", Some("kind")),
+        (r#"{"kind":"testimony","record_id":"r","answer":"agree"}"#, 422, "bad_id", Some("record_id")),
     ] {
         let answer = api.post("/v1/records", body).await;
         assert_eq!(answer.problem(), (status, code.to_owned()), "{body}");
