@@ -414,19 +414,26 @@ fn mining_is_as_fast_with_a_source_as_without() {
         let found = search(with_source.then(|| qrng.random_nonce().expect("a nonce")));
         if found.is_some() { None } else { Some(started.elapsed().as_secs_f64()) }
     };
-    let mut times = [Vec::new(), Vec::new()];
-    for round in 0..200 {
-        times[round % 2].extend(timed(round % 2 == 1));
-    }
-    let [without, with] = times.map(|mut times| {
-        times.sort_unstable_by(f64::total_cmp);
-        times[times.len() / 2]
-    });
-    let ratio = without / with;
-    println!(
-        "{:.2} and {:.2} million attempts a second without and with a source: ratio {ratio:.3}",
-        f64::from(ATTEMPTS) / without / 1e6,
-        f64::from(ATTEMPTS) / with / 1e6
-    );
-    assert!((1.0 - NOISE..1.0 + NOISE).contains(&ratio), "{ratio}");
+    // Of searches in turn the fastest tenth of each kind, which other processes disturbed least.
+    let series = || {
+        let mut times = [Vec::new(), Vec::new()];
+        for round in 0..200 {
+            times[round % 2].extend(timed(round % 2 == 1));
+        }
+        let [without, with] = times.map(|mut times| {
+            times.sort_unstable_by(f64::total_cmp);
+            times[times.len() / 10]
+        });
+        let speed = |time: f64| f64::from(ATTEMPTS) / time / 1e6;
+        let ratio = without / with;
+        println!(
+            "{:.2} and {:.2} million attempts a second without and with a source: ratio {ratio:.3}",
+            speed(without),
+            speed(with)
+        );
+        ratio
+    };
+    // What is always slower is so in each of three series; what other processes do is not.
+    let ratios: Vec<f64> = std::iter::repeat_with(series).take(3).collect();
+    assert!(ratios.iter().any(|ratio| (1.0 - NOISE..1.0 + NOISE).contains(ratio)), "{ratios:?}");
 }
