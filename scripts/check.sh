@@ -6,6 +6,7 @@
 #   scripts/check.sh NAME...       only these
 #
 # QFZZ_RATINGS: path of the ratings for scripts/real-ratings.sh; without it that step is left out, and says so.
+# The step `quantum` runs Q# by the real package, and fails where that cannot be installed from PyPI.
 # cargo-nextest and cargo-deny are used where they are installed; schemathesis is installed from PyPI where that can be
 # reached.
 set -uo pipefail
@@ -66,9 +67,28 @@ step_tests() {
     export QFZZ_BIN
     step_release || return
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --locked --workspace --profile ci
+        # What runs Q# is a step of its own.
+        cargo nextest run --locked --workspace --profile ci --filterset 'not (package(qfzz-tests) & binary(quantum))'
     else
         cargo test --locked --workspace --lib --bins --tests -- --show-output
+    fi
+}
+
+# Q# by the real package, which `qfzz quantum setup` installs afresh where the tests look for it.
+step_quantum() {
+    local QFZZ_BIN target
+    target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+    QFZZ_BIN=$target/release/qfzz
+    export QFZZ_BIN
+    step_release || return
+    if ! "$QFZZ_BIN" --data-dir "$target/tmp/quantum-setup/data" quantum setup; then
+        echo "check.sh: Microsoft's QDK cannot be installed: needs Python 3.10 or newer with venv, and a way to https://pypi.org" >&2
+        return 1
+    fi
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --locked --package qfzz-tests --test quantum --profile ci
+    else
+        cargo test --locked --package qfzz-tests --test quantum -- --test-threads 1 --show-output
     fi
 }
 
@@ -127,7 +147,7 @@ step_schemathesis() {
 }
 
 steps=(
-    tools format fence ledger_core_alone sync_alone clippy scripts deny docs release tests doc_tests demo bench_quick readme
+    tools format fence ledger_core_alone sync_alone clippy scripts deny docs release tests quantum doc_tests demo bench_quick readme
     schemathesis real_ratings
 )
 

@@ -120,6 +120,8 @@ impl Adapter {
         config.api.listen = "127.0.0.1:0".parse().context("an address")?;
         // The commands say when a block is mined, and whom to sync with.
         config.mining.enabled = false;
+        // What is measured is the node, not Python beside it.
+        config.quantum.enabled = false;
         config.sync.interval = Duration::from_secs(3_600);
         let node = Node::start(config, dir.lock()?, identity).await?;
         let address = node.addresses().await.into_iter().next().context("the station listens nowhere")?;

@@ -122,7 +122,7 @@ impl Daemon {
         }
         command.env("QFZZ_MINING_ENABLED", "false").env("QFZZ_LOG_LEVEL", "warn");
         // Only the syncs that are measured.
-        command.env("QFZZ_SYNC_INTERVAL", "1h");
+        command.env("QFZZ_SYNC_INTERVAL", "1h").env("QFZZ_QUANTUM_ENABLED", "false");
         command.arg("--data-dir").arg(self.data_dir()).stdin(Stdio::null());
         Ok(command)
     }

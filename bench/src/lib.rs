@@ -5,6 +5,7 @@
 //! | `machine` | what the machine can do at best |
 //! | `checking` | proof of work, and batches in memory |
 //! | `catching_up` | whole chains: from the disk, from a peer |
+//! | `signatures` | what the two schemes cost a record |
 //! | `ingest` | durable records over HTTP |
 //! | `visible` | from one station to the others |
 //! | `large` | a large ledger beside a small one |
@@ -22,5 +23,6 @@ pub mod large;
 pub mod machine;
 pub mod report;
 pub mod samples;
+pub mod signatures;
 pub mod timing;
 pub mod visible;

@@ -11,7 +11,7 @@ use qfzz_bench::large::Sizes;
 use qfzz_bench::machine::{Signed, compress};
 use qfzz_bench::report::Report;
 use qfzz_bench::timing::best_rates;
-use qfzz_bench::{catching_up, checking, ingest, large, visible};
+use qfzz_bench::{catching_up, checking, ingest, large, signatures, visible};
 use serde_json::{Value, json};
 
 /// Measures the node beside the machine's own limits
@@ -37,6 +37,7 @@ enum Case {
     ProofOfWork,
     CheckFull,
     CheckSingle,
+    Signatures,
     CatchUp,
     Visible,
     Ingest,
@@ -107,6 +108,7 @@ fn run(args: &Args) -> Result<Vec<String>> {
             Case::ProofOfWork => checking::proof_of_work(report, amount.rounds),
             Case::CheckFull => checking::full_batches(report, amount.rounds),
             Case::CheckSingle => checking::single_batches(report, amount.rounds),
+            Case::Signatures => signatures::signatures(report, amount.rounds),
             Case::CatchUp => catching_up::catch_up(report, amount.chain, amount.singles, dir),
             Case::Visible => visible::append_to_visible(report, amount.visible, dir),
             Case::Ingest => ingest::ingest(report, amount.ingest, dir),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use qfzz_ledger_core::batch::{Introduction, SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::crypto::StationKey;
-use qfzz_ledger_core::federation::{Genesis, Parameters, Rules};
+use qfzz_ledger_core::federation::{Genesis, Parameters, Rules, SignatureScheme};
 use qfzz_ledger_core::ids::{BatchId, Id, Name, Sequence, Target};
 use qfzz_ledger_core::record::{Record, UserAction};
 use qfzz_ledger_core::score::Delta;
@@ -24,7 +24,19 @@ pub const FULL: usize = 256;
 /// # Errors
 /// Never with these parameters.
 pub fn rules() -> Result<Arc<Rules>> {
-    let parameters = Parameters::new(Name::new("benchmark")?, key().station(), at()?);
+    rules_with(SignatureScheme::Ed25519)
+}
+
+/// The same with this scheme.
+///
+/// # Errors
+/// Never with these parameters.
+pub fn rules_with(scheme: SignatureScheme) -> Result<Arc<Rules>> {
+    let mut parameters = Parameters::new(Name::new("benchmark")?, key().station(), at()?);
+    if scheme == SignatureScheme::Hybrid {
+        parameters.signatures = scheme;
+        parameters.add_founder(key().station(), Some(key().ml_dsa_key().hash()));
+    }
     Ok(Arc::new(Rules::new(Genesis::mine(parameters)?)?))
 }
 
@@ -101,7 +113,8 @@ pub fn batches(rules: &Rules, count: usize, records: usize) -> Result<Vec<Verifi
     for number in 0..count {
         let introduction = (number == 0)
             .then(|| {
-                Name::new("benchmark").map(|name| Introduction { name, reveal_commitment: [0; 32], ml_dsa_key: None })
+                let ml_dsa_key = rules.is_hybrid().then(|| key.ml_dsa_key().as_bytes().to_vec());
+                Name::new("benchmark").map(|name| Introduction { name, reveal_commitment: [0; 32], ml_dsa_key })
             })
             .transpose()?;
         let of_batch = (0..records).map(|index| record(number * records + index, 1_000)).collect::<Result<_>>()?;

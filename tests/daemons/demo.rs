@@ -12,9 +12,15 @@ const LIMIT: Duration = Duration::from_secs(40);
 #[test]
 fn the_demo_ends_with_a_table_in_which_all_agree() {
     let _turn = alone();
+    for scheme in ["ed25519", "hybrid"] {
+        demonstrate(scheme);
+    }
+}
+
+fn demonstrate(scheme: &str) {
     let directory = TempDir::new().expect("a temporary directory can be made");
     let mut command = qfzz(directory.path());
-    command.arg("demo");
+    command.args(["demo", "--signatures", scheme]);
     qfzz_tests::harness::program();
     let start = Instant::now();
     let demo = Finished::run(command, "").exits(0);

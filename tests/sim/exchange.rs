@@ -74,7 +74,7 @@ impl World {
             Err(error) => return self.fail(format_args!("s{from} sent a request that cannot be read: {error}")),
             Ok(_) if !is_allowed => Ok((Response::Busy, true)),
             Ok(request) if request.is_about_blocks() => {
-                answer_about_blocks(&Blocks(&reader), &request).map(|response| (response, true))
+                answer_about_blocks(&Blocks(&reader), self.rules.scheme(), &request).map(|response| (response, true))
             }
             Ok(request) => {
                 let other_run = match &request {

@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::channel::oneshot;
-use qfzz_ledger_core::federation::Rules;
+use qfzz_ledger_core::federation::{Rules, SignatureScheme};
 use qfzz_ledger_core::ids::StationId;
-use qfzz_ledger_core::testing::{own_log, rules};
+use qfzz_ledger_core::testing::{own_log, rules, rules_hybrid};
 
 use crate::chance::Chance;
 use crate::clients::Clients;
@@ -90,8 +90,12 @@ pub(crate) struct Outcome {
 
 impl World {
     /// The federation of a seed, before anything happened.
-    pub(crate) fn new(seed: u64, is_shown: bool) -> Self {
-        let (rules, scenario) = (rules(), Scenario::of(seed));
+    pub(crate) fn new(scheme: SignatureScheme, seed: u64, is_shown: bool) -> Self {
+        let rules = match scheme {
+            SignatureScheme::Ed25519 => rules(),
+            SignatureScheme::Hybrid => rules_hybrid(|_| {}),
+        };
+        let scenario = Scenario::of(seed);
         let stations: Vec<Station> = (0..scenario.stations)
             .map(|number| Station::new(&rules, own_log(&rules, 1 + u8::try_from(number).expect("at most 9 stations"))))
             .collect();

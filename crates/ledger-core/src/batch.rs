@@ -1,14 +1,15 @@
 //! Batches: up to 256 records of one station, signed once; the links of a station's log (protocol, section 3).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use crate::batch_header::{BatchHeader, Introduction, SignedBatchHeader};
 use crate::codec::{CodecError, Decode, Encode, decode, encoded_len};
 use crate::crypto::{Signature, StationKey};
-use crate::federation::{Rules, SignatureScheme};
+use crate::federation::Rules;
 use crate::ids::{BatchId, BlockHash, RecordHash, RecordId, Sequence, StationId};
 use crate::limits::{MAX_BATCH_BYTES, MAX_PROOFS_PER_BATCH};
 use crate::merkle;
+use crate::ml_dsa::MlDsaKey;
 use crate::record::{Record, RecordError};
 use crate::severity::Severity;
 use crate::time::Timestamp;
@@ -55,8 +56,11 @@ pub enum BatchError {
         found: usize,
     },
     /// An introduction in another batch than the first, none in the first, a `previous` in the first, or an ML-DSA key
-    /// under another scheme.
-    #[error("batch {station}.{sequence} breaks the rule that exactly a log's first batch introduces its station")]
+    /// that is missing, of the wrong length, out of place, or not the one that genesis names.
+    #[error(
+        "batch {station}.{sequence} breaks the rule that exactly a log's first batch introduces its station, with an \
+        ML-DSA key exactly under `hybrid`"
+    )]
     Introduction {
         /// The author.
         station: StationId,
@@ -91,9 +95,29 @@ pub enum BatchError {
         /// Its number.
         sequence: Sequence,
     },
-    /// The signature does not verify.
+    /// The signature has not the length of the federation's scheme.
+    #[error("batch {station}.{sequence}: the signature has {bytes} bytes, the federation's have {expected}")]
+    SignatureLength {
+        /// The author.
+        station: StationId,
+        /// Its number.
+        sequence: Sequence,
+        /// Its bytes.
+        bytes: usize,
+        /// Those of the scheme.
+        expected: usize,
+    },
+    /// The signature does not verify; under `hybrid`, its Ed25519 part.
     #[error("batch {station}.{sequence}: the signature does not verify")]
     Signature {
+        /// The author.
+        station: StationId,
+        /// Its number.
+        sequence: Sequence,
+    },
+    /// The signature's ML-DSA part does not verify under the key of its log's introduction.
+    #[error("batch {station}.{sequence}: the ML-DSA signature does not verify")]
+    MlDsaSignature {
         /// The author.
         station: StationId,
         /// Its number.
@@ -123,7 +147,9 @@ impl BatchError {
             | Self::Proofs { .. }
             | Self::Record { .. }
             | Self::Root { .. }
-            | Self::Signature { .. } => Severity::Peer,
+            | Self::SignatureLength { .. }
+            | Self::Signature { .. }
+            | Self::MlDsaSignature { .. } => Severity::Peer,
             Self::Id { .. } => Severity::Fatal,
         }
     }
@@ -153,8 +179,9 @@ impl SignedBatch {
             records_root: records_root(rules, &station, sequence, &records),
             introduction,
         };
-        let signature = key.sign(&header.hash(rules));
-        VerifiedBatch::new(rules, Self { header, signature, records })
+        let signature = key.sign(rules.scheme(), &header.hash(rules));
+        let signed_under = if rules.is_hybrid() { SignedUnder::by(key.ml_dsa_key()) } else { SignedUnder::default() };
+        VerifiedBatch::with(rules, Self { header, signature, records }, signed_under)
     }
 
     /// Decodes a batch, at most 60 KiB.
@@ -175,8 +202,11 @@ impl SignedBatch {
         self.header.id(rules, &self.signature)
     }
 
-    /// Checks everything that needs no chain: size, counts, introduction, number of proofs, records, signature, Merkle
-    /// root.
+    /// Checks everything that needs no chain: size, counts, length of the signature, introduction, number of proofs,
+    /// records, signature, Merkle root.
+    ///
+    /// The ML-DSA part of a hybrid signature is checked where the batch introduces its key; of a later batch when it
+    /// follows its log ([`VerifiedBatch::is_signed_under`]).
     ///
     /// # Errors
     /// [`BatchError`], the first that applies, in that order.
@@ -194,7 +224,8 @@ impl SignedBatch {
         if usize::from(self.header.record_count) != count {
             return Err(BatchError::Count { station, sequence, said: self.header.record_count, found: count });
         }
-        check_introduction(&self.header)?;
+        check_length(&self.header, &self.signature, rules)?;
+        check_introduction(&self.header, rules)?;
         let proofs = self.records.iter().filter(|record| record.proof().is_some()).count();
         if proofs > MAX_PROOFS_PER_BATCH {
             return Err(BatchError::Proofs { station, sequence, found: proofs });
@@ -216,26 +247,119 @@ impl SignedBatch {
             passed = action;
         }
         let hash = self.header.hash(rules);
-        if !self.signature.verifies(&station, &hash) {
-            return Err(BatchError::Signature { station, sequence });
-        }
+        let signed_under = check_signature(&self.header, &self.signature, rules, &hash)?;
         if records_root(rules, &station, sequence, &self.records) != self.header.records_root {
             return Err(BatchError::Root { station, sequence });
         }
         let id = rules.batch_id(&hash, self.signature.as_bytes());
-        Ok(VerifiedBatch(Arc::new(Inner { batch: self, id, bytes })))
+        Ok(VerifiedBatch(Arc::new(Inner { batch: self, id, bytes, signed_under })))
     }
 }
 
-/// Checks that exactly the first batch of a log introduces its station, and follows nothing.
+/// Checks that the signature has the length of the federation's scheme, before anything costs more.
+///
+/// # Errors
+/// [`BatchError::SignatureLength`].
+pub fn check_length(header: &BatchHeader, signature: &Signature, rules: &Rules) -> Result<(), BatchError> {
+    let (bytes, expected) = (signature.as_bytes().len(), rules.scheme().signature_bytes());
+    if bytes == expected {
+        return Ok(());
+    }
+    Err(BatchError::SignatureLength { station: header.station, sequence: header.sequence, bytes, expected })
+}
+
+/// Checks that exactly the first batch of a log introduces its station, and follows nothing; and the key that it holds.
 ///
 /// # Errors
 /// [`BatchError::Introduction`].
-pub fn check_introduction(header: &BatchHeader) -> Result<(), BatchError> {
-    if header.introduces_as_it_must() {
+pub fn check_introduction(header: &BatchHeader, rules: &Rules) -> Result<(), BatchError> {
+    if header.introduces_as_it_must(rules) {
         Ok(())
     } else {
         Err(BatchError::Introduction { station: header.station, sequence: header.sequence })
+    }
+}
+
+/// Checks the signature over `hash`, an introduction's ML-DSA part under the key that it holds, too. Returns what is
+/// known of the ML-DSA part.
+///
+/// # Errors
+/// [`BatchError::Signature`], [`BatchError::MlDsaSignature`].
+pub fn check_signature(
+    header: &BatchHeader,
+    signature: &Signature,
+    rules: &Rules,
+    hash: &[u8; 32],
+) -> Result<SignedUnder, BatchError> {
+    let (station, sequence) = (header.station, header.sequence);
+    if !signature.ed25519_verifies(rules.scheme(), &station, hash) {
+        return Err(BatchError::Signature { station, sequence });
+    }
+    let signed_under = SignedUnder::default();
+    if let Some(key) = header.introduced_key()
+        && !signed_under.check(&key, || signature.ml_dsa_verifies(&key, hash))
+    {
+        return Err(BatchError::MlDsaSignature { station, sequence });
+    }
+    Ok(signed_under)
+}
+
+/// Under which key the ML-DSA part of a signature was found to verify: it costs as much as three Ed25519 parts, and is
+/// asked for wherever a batch or a seal comes by.
+#[derive(Debug, Default)]
+pub struct SignedUnder(OnceLock<Found>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// This one.
+    Key(MlDsaKey),
+    /// The one of its log, or of its producer: it was connected before it was stored.
+    OnChain,
+}
+
+impl SignedUnder {
+    /// Just signed with this key.
+    fn by(key: &MlDsaKey) -> Self {
+        Self(OnceLock::from(Found::Key(key.clone())))
+    }
+
+    /// What stood on a chain was checked there, under the one key that its ancestors lead to.
+    fn on_chain() -> Self {
+        Self(OnceLock::from(Found::OnChain))
+    }
+
+    /// Whether the signature verifies under `key`, by `verify` unless that is known.
+    pub(crate) fn check(&self, key: &MlDsaKey, verify: impl FnOnce() -> bool) -> bool {
+        match self.0.get() {
+            Some(Found::OnChain) => true,
+            Some(Found::Key(known)) if known == key => true,
+            Some(Found::Key(_)) => verify(),
+            None => {
+                let verifies = verify();
+                if verifies {
+                    self.0.get_or_init(|| Found::Key(key.clone()));
+                }
+                verifies
+            }
+        }
+    }
+}
+
+/// How far something was checked before it was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// By itself: it lay off the best chain.
+    Alone,
+    /// In full: it was signed here, or connected.
+    OnChain,
+}
+
+impl From<Checked> for SignedUnder {
+    fn from(checked: Checked) -> Self {
+        match checked {
+            Checked::Alone => Self::default(),
+            Checked::OnChain => Self::on_chain(),
+        }
     }
 }
 
@@ -270,43 +394,63 @@ impl Record {
             | Self::DatasetRated(_)
             | Self::Testimony(_) => Ok(()),
             Self::BatchEquivocation(proof) => Ok(proof.check(rules)?),
-            Self::StationAdmitted(admitted) => {
-                let is_hybrid = rules.parameters().signatures == SignatureScheme::Hybrid;
-                if admitted.ml_dsa_key_hash.is_some() == is_hybrid { Ok(()) } else { Err(RecordError::KeyHash) }
+            Self::StationAdmitted(admitted) if admitted.ml_dsa_key_hash.is_some() != rules.is_hybrid() => {
+                Err(RecordError::KeyHash)
             }
+            Self::StationAdmitted(_) => Ok(()),
             Self::StationExpelled(_) => Ok(()),
         }
     }
 }
 
 /// A batch that is valid by itself. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct VerifiedBatch(Arc<Inner>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Inner {
     batch: SignedBatch,
     id: BatchId,
     bytes: usize,
+    signed_under: SignedUnder,
 }
 
+impl PartialEq for VerifiedBatch {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id(), self.signed()) == (other.id(), other.signed())
+    }
+}
+
+impl Eq for VerifiedBatch {}
+
 impl VerifiedBatch {
-    fn new(rules: &Rules, batch: SignedBatch) -> Self {
+    fn with(rules: &Rules, batch: SignedBatch, signed_under: SignedUnder) -> Self {
         let (id, bytes) = (batch.id(rules), encoded_len(&batch));
-        Self(Arc::new(Inner { batch, id, bytes }))
+        Self(Arc::new(Inner { batch, id, bytes, signed_under }))
+    }
+
+    /// Whether the ML-DSA part of its signature is `key`'s, which its log was introduced with. Found out once.
+    pub fn is_signed_under(&self, rules: &Rules, key: &MlDsaKey) -> bool {
+        let SignedBatch { header, signature, .. } = self.signed();
+        self.0.signed_under.check(key, || signature.ml_dsa_verifies(key, &header.hash(rules)))
+    }
+
+    /// The ML-DSA key that it introduces its station with.
+    pub fn introduced_key(&self) -> Option<MlDsaKey> {
+        self.header().introduced_key()
     }
 
     /// Takes up a batch that was verified before it was stored: checks that it is the one named `expected`.
     ///
-    /// The id covers the header, the header the records' root; signature and records were checked before storing, so
-    /// only the records are compared with their root again.
+    /// The id covers the header, the header the records' root; signature and records were checked before storing, as far
+    /// as `checked` says, so only the records are compared with their root again.
     ///
     /// # Errors
     /// [`BatchError::Id`] where anything differs.
-    pub fn reread(rules: &Rules, batch: SignedBatch, expected: BatchId) -> Result<Self, BatchError> {
+    pub fn reread(rules: &Rules, batch: SignedBatch, expected: BatchId, checked: Checked) -> Result<Self, BatchError> {
         let (station, sequence) = batch.place();
         let root = records_root(rules, &station, sequence, &batch.records);
-        let read = Self::new(rules, batch);
+        let read = Self::with(rules, batch, checked.into());
         if read.id() != expected || root != read.header().records_root {
             return Err(BatchError::Id { station, sequence, expected });
         }

@@ -2,8 +2,9 @@
 
 use crate::codec::{Decode, Encode, encode};
 use crate::crypto::Signature;
-use crate::federation::Rules;
+use crate::federation::{Rules, SignatureScheme};
 use crate::ids::{BatchId, BlockHash, Name, Sequence, StationId};
+use crate::ml_dsa::MlDsaKey;
 use crate::time::Timestamp;
 
 /// What a station says of itself in its first batch.
@@ -15,6 +16,13 @@ pub struct Introduction {
     pub reveal_commitment: [u8; 32],
     /// Its ML-DSA key, exactly under the scheme `hybrid`.
     pub ml_dsa_key: Option<Vec<u8>>,
+}
+
+impl Introduction {
+    /// Its ML-DSA key, if it holds one of the right length.
+    pub fn key(&self) -> Option<MlDsaKey> {
+        MlDsaKey::from_bytes(self.ml_dsa_key.as_ref()?)
+    }
 }
 
 /// What a batch's author signs.
@@ -49,14 +57,29 @@ impl BatchHeader {
         rules.batch_id(&self.hash(rules), signature.as_bytes())
     }
 
-    /// Whether exactly the first batch of a log introduces its station, and follows nothing; an ML-DSA key belongs to
-    /// the scheme `hybrid`, which this version has not got.
-    pub fn introduces_as_it_must(&self) -> bool {
+    /// Whether exactly the first batch of a log introduces its station, and follows nothing; the introduction holds an
+    /// ML-DSA key exactly under the scheme `hybrid`, and a founder's is the one that genesis names.
+    pub fn introduces_as_it_must(&self, rules: &Rules) -> bool {
         let is_first = self.sequence == Sequence::ZERO;
-        let introduces = self.introduction.is_some();
-        let has_ml_dsa_key = self.introduction.as_ref().is_some_and(|it| it.ml_dsa_key.is_some());
         let follows_nothing = self.previous == BatchId::ZERO;
-        is_first == introduces && !has_ml_dsa_key && (!is_first || follows_nothing)
+        match &self.introduction {
+            None => !is_first,
+            Some(introduction) => is_first && follows_nothing && self.has_right_key(rules, introduction),
+        }
+    }
+
+    fn has_right_key(&self, rules: &Rules, introduction: &Introduction) -> bool {
+        match rules.scheme() {
+            SignatureScheme::Ed25519 => introduction.ml_dsa_key.is_none(),
+            SignatureScheme::Hybrid => introduction
+                .key()
+                .is_some_and(|key| rules.founder_key_hash(&self.station).is_none_or(|expected| key.hash() == expected)),
+        }
+    }
+
+    /// The ML-DSA key that it introduces its station with.
+    pub fn introduced_key(&self) -> Option<MlDsaKey> {
+        self.introduction.as_ref().and_then(Introduction::key)
     }
 }
 
@@ -80,8 +103,13 @@ impl SignedBatchHeader {
         self.header.id(rules, &self.signature)
     }
 
-    /// Whether the author made the signature.
+    /// Whether the signature has the scheme's length, and its Ed25519 part is the author's.
     pub fn is_signed(&self, rules: &Rules) -> bool {
-        self.signature.verifies(&self.header.station, &self.header.hash(rules))
+        self.signature.ed25519_verifies(rules.scheme(), &self.header.station, &self.header.hash(rules))
+    }
+
+    /// Whether the signature's ML-DSA part is `key`'s.
+    pub fn is_signed_under(&self, rules: &Rules, key: &MlDsaKey) -> bool {
+        self.signature.ml_dsa_verifies(key, &self.header.hash(rules))
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::batch::{BatchError, BatchHeader, SignedBatch, VerifiedBatch};
+use crate::batch::{
+    BatchError, BatchHeader, Checked, SignedBatch, SignedUnder, VerifiedBatch, check_introduction, check_length,
+    check_signature,
+};
 use crate::codec::{CodecError, Decode, Encode, decode};
 use crate::crypto::{Signature, StationKey};
 use crate::federation::Rules;
@@ -11,6 +14,7 @@ use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
 use crate::ids::{BatchId, BlockHash, Height, Sequence, StationId};
 use crate::limits::{MAX_BODY_BYTES, MAX_GOSSIP_BYTES};
 use crate::merkle;
+use crate::ml_dsa::MlDsaKey;
 use crate::severity::Severity;
 
 /// A header with its producer's signature over the block's hash.
@@ -64,7 +68,8 @@ pub enum BlockError {
         /// Its hash.
         hash: BlockHash,
     },
-    /// Rule 5: the seal does not verify.
+    /// Rule 5: the seal has not the length of the federation's scheme, or does not verify; under `hybrid`, its Ed25519
+    /// part.
     #[error("block {index} {hash}: its seal is not its producer's")]
     Seal {
         /// Its height.
@@ -122,7 +127,7 @@ impl BlockError {
 impl SealedHeader {
     /// Seals a header whose nonce was found.
     pub fn seal(rules: &Rules, key: &StationKey, header: BlockHeader) -> Self {
-        let seal = key.sign(&rules.seal_digest(&rules.block_hash(&header)));
+        let seal = key.sign(rules.scheme(), &rules.seal_digest(&rules.block_hash(&header)));
         Self { header, seal }
     }
 
@@ -137,6 +142,9 @@ impl SealedHeader {
     }
 
     /// Rules 1, 2 and the seal of rule 5: what needs neither parent nor body. Returns the hash.
+    ///
+    /// Under `hybrid` that is the seal's length and its Ed25519 part; the ML-DSA part is checked when the block is
+    /// connected, for the producer's key stands in the parent's state or in the body.
     ///
     /// # Errors
     /// [`BlockError`], cheap checks first.
@@ -155,13 +163,21 @@ impl SealedHeader {
             return Err(BlockError::Difficulty { index, found: header.difficulty, expected });
         }
         let hash = self.hash(rules);
+        if self.seal.as_bytes().len() != rules.scheme().signature_bytes() {
+            return Err(BlockError::Seal { index, hash });
+        }
         if !expected.is_met_by(&hash) {
             return Err(BlockError::Work { index, hash });
         }
-        if !self.seal.verifies(&header.producer, &rules.seal_digest(&hash)) {
+        if !self.seal.ed25519_verifies(rules.scheme(), &header.producer, &rules.seal_digest(&hash)) {
             return Err(BlockError::Seal { index, hash });
         }
         Ok(hash)
+    }
+
+    /// Whether the ML-DSA part of the seal under the block `hash` is `key`'s.
+    pub fn is_sealed_under(&self, rules: &Rules, hash: &BlockHash, key: &MlDsaKey) -> bool {
+        self.seal.ml_dsa_verifies(key, &rules.seal_digest(hash))
     }
 }
 
@@ -210,20 +226,29 @@ impl SignedBlock {
         let verified = verify_all(unknown.map(|(_, batch)| batch).collect());
         let mut verified = verified.map_err(|error| BlockError::Batch { index, error })?.into_iter();
         let batches = ids.iter().filter_map(|id| known.get(id).cloned().or_else(|| verified.next())).collect();
-        VerifiedBlock::assemble_checked(self.sealed, hash, batches)
+        VerifiedBlock::assemble_checked(self.sealed, hash, batches, SignedUnder::default())
     }
 }
 
 /// A block that is valid by itself; whether it fits a chain is judged when it is connected. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct VerifiedBlock(Arc<Inner>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Inner {
     sealed: SealedHeader,
     hash: BlockHash,
     batches: Vec<VerifiedBatch>,
+    sealed_under: SignedUnder,
 }
+
+impl PartialEq for VerifiedBlock {
+    fn eq(&self, other: &Self) -> bool {
+        (self.hash(), self.sealed(), self.batches()) == (other.hash(), other.sealed(), other.batches())
+    }
+}
+
+impl Eq for VerifiedBlock {}
 
 impl VerifiedBlock {
     /// Puts a block together from verified batches.
@@ -232,10 +257,11 @@ impl VerifiedBlock {
     /// [`BlockError`] where header or body break a rule that needs no chain.
     pub fn assemble(rules: &Rules, sealed: SealedHeader, batches: Vec<VerifiedBatch>) -> Result<Self, BlockError> {
         let hash = sealed.check_alone(rules)?;
-        Self::assemble_checked(sealed, hash, batches)
+        Self::assemble_checked(sealed, hash, batches, SignedUnder::default())
     }
 
-    /// Takes up a block that was verified before it was stored: checks that it is the one named `expected`.
+    /// Takes up a block that was verified before it was stored, as far as `checked` says: checks that it is the one named
+    /// `expected`.
     ///
     /// # Errors
     /// [`BlockError::Body`] where header or body are not that block's.
@@ -244,11 +270,12 @@ impl VerifiedBlock {
         sealed: SealedHeader,
         batches: Vec<VerifiedBatch>,
         expected: BlockHash,
+        checked: Checked,
     ) -> Result<Self, BlockError> {
         if sealed.hash(rules) != expected {
             return Err(BlockError::Body { index: sealed.header.index, hash: expected });
         }
-        Self::assemble_checked(sealed, expected, batches)
+        Self::assemble_checked(sealed, expected, batches, checked.into())
     }
 
     /// Rule 6 and the times of rule 7, for a header that was checked.
@@ -256,6 +283,7 @@ impl VerifiedBlock {
         sealed: SealedHeader,
         hash: BlockHash,
         batches: Vec<VerifiedBatch>,
+        sealed_under: SignedUnder,
     ) -> Result<Self, BlockError> {
         let header = &sealed.header;
         let bytes: usize = batches.iter().map(VerifiedBatch::encoded_len).sum();
@@ -270,7 +298,19 @@ impl VerifiedBlock {
             let (station, sequence) = batch.signed().place();
             return Err(BlockError::BatchTime { index: header.index, hash, station, sequence });
         }
-        Ok(Self(Arc::new(Inner { sealed, hash, batches })))
+        Ok(Self(Arc::new(Inner { sealed, hash, batches, sealed_under })))
+    }
+
+    /// Whether the ML-DSA part of its seal is `key`'s, its producer's by the parent's state or by its own first batch.
+    /// Found out once.
+    pub fn is_sealed_under(&self, rules: &Rules, key: &MlDsaKey) -> bool {
+        self.0.sealed_under.check(key, || self.sealed().is_sealed_under(rules, &self.hash(), key))
+    }
+
+    /// The first batch's header where it introduces the producer.
+    pub fn producer_introduction(&self) -> Option<&BatchHeader> {
+        let first = self.batches().first().map(VerifiedBatch::header);
+        first.filter(|batch| batch.station == self.header().producer && batch.introduction.is_some())
     }
 
     /// Header and seal.
@@ -368,7 +408,10 @@ impl Announcement {
             let digest = introduction.hash(rules);
             let is_first = self.batch_ids.first() == Some(&rules.batch_id(&digest, signature.as_bytes()));
             let is_producers = introduction.station == header.producer && introduction.sequence == Sequence::ZERO;
-            if !is_first || !is_producers || !signature.verifies(&introduction.station, &digest) {
+            let is_valid = check_length(introduction, signature, rules)
+                .and_then(|()| check_introduction(introduction, rules))
+                .and_then(|()| check_signature(introduction, signature, rules, &digest));
+            if !is_first || !is_producers || is_valid.is_err() {
                 return Err(BlockError::Body { index: header.index, hash });
             }
         }
@@ -376,5 +419,5 @@ impl Announcement {
     }
 }
 
-/// The most bytes that an encoded block can take: body, header, seal and their lengths.
-pub const MAX_BLOCK_BYTES: usize = MAX_BODY_BYTES as usize + 1_024;
+/// The most bytes that an encoded block can take: body, header, seal (3.4 KiB at most) and their lengths.
+pub const MAX_BLOCK_BYTES: usize = MAX_BODY_BYTES as usize + 4 * 1_024;

@@ -5,6 +5,7 @@
 //! be replayed into another federation or another role (protocol, section 1).
 
 use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
@@ -12,10 +13,30 @@ use zeroize::Zeroizing;
 
 use crate::codec::{Decode, Encode};
 use crate::ids::{FederationId, StationId};
+use crate::ml_dsa::{ML_DSA_SIGNATURE_BYTES, MlDsaKey, MlDsaSecret};
 use crate::sha::Midstate;
 
 /// Bytes of an Ed25519 signature.
 pub const ED25519_SIGNATURE_BYTES: usize = 64;
+
+/// How a federation's stations sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum SignatureScheme {
+    /// Ed25519, 64 bytes, verified strictly.
+    Ed25519,
+    /// Ed25519, then ML-DSA-65 (FIPS 204): 64 and 3,309 bytes over the same hash. Both must verify.
+    Hybrid,
+}
+
+impl SignatureScheme {
+    /// Bytes of a signature.
+    pub const fn signature_bytes(self) -> usize {
+        match self {
+            Self::Ed25519 => ED25519_SIGNATURE_BYTES,
+            Self::Hybrid => ED25519_SIGNATURE_BYTES + ML_DSA_SIGNATURE_BYTES,
+        }
+    }
+}
 
 /// What a hash is for. The ASCII text begins its context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +69,10 @@ pub enum Tag {
     Invitation,
     /// A seed and where a data directory is: names the directory to whoever has the seed, and to nobody else.
     Place,
+    /// A station's seed: the seed of its ML-DSA key.
+    MlDsaSeed,
+    /// An ML-DSA key: what genesis and admissions name it by.
+    MlDsaKey,
 }
 
 impl Tag {
@@ -67,6 +92,8 @@ impl Tag {
             Self::Alive => "qfzz/alive/1",
             Self::Invitation => "qfzz/invitation/1",
             Self::Place => "qfzz/place/1",
+            Self::MlDsaSeed => "qfzz/ml-dsa-seed/1",
+            Self::MlDsaKey => "qfzz/ml-dsa-key/1",
         }
     }
 }
@@ -128,12 +155,21 @@ impl Signature {
         &self.0
     }
 
-    /// Whether `station` made this signature over `digest`, by the strict rules: a canonical key and signature, no
-    /// small-order points.
-    pub fn verifies(&self, station: &StationId, digest: &[u8; 32]) -> bool {
-        let Ok(bytes) = <&[u8; ED25519_SIGNATURE_BYTES]>::try_from(&self.0[..]) else { return false };
+    /// Whether it has the length of `scheme`, and its Ed25519 part is `station`'s over `digest`, by the strict rules: a
+    /// canonical key and signature, no small-order points. Under [`SignatureScheme::Ed25519`] that is all there is.
+    pub fn ed25519_verifies(&self, scheme: SignatureScheme, station: &StationId, digest: &[u8; 32]) -> bool {
+        if self.0.len() != scheme.signature_bytes() {
+            return false;
+        }
+        let Some((bytes, _)) = self.0.split_first_chunk::<ED25519_SIGNATURE_BYTES>() else { return false };
         let Some(key) = decoded_key(station) else { return false };
         key.verify_strict(digest, &ed25519_dalek::Signature::from_bytes(bytes)).is_ok()
+    }
+
+    /// Whether its ML-DSA part is `key`'s over `digest`; false where it has none.
+    pub fn ml_dsa_verifies(&self, key: &MlDsaKey, digest: &[u8; 32]) -> bool {
+        let part = self.0.split_at_checked(ED25519_SIGNATURE_BYTES).and_then(|(_, part)| part.try_into().ok());
+        part.is_some_and(|part| key.verifies(digest, part))
     }
 }
 
@@ -166,17 +202,20 @@ fn is_canonical(key: &[u8; 32]) -> bool {
     !beyond
 }
 
-/// A station's signing key. Its bytes are wiped from memory when it is dropped.
+/// A station's signing keys, all of one seed. Their bytes are wiped from memory when they are dropped.
 #[derive(Clone)]
 pub struct StationKey {
     key: SigningKey,
     seed: Zeroizing<[u8; 32]>,
+    /// Made when it is first asked for: under [`SignatureScheme::Ed25519`] it never is.
+    ml_dsa: Arc<OnceLock<MlDsaSecret>>,
 }
 
 impl StationKey {
-    /// The key of a 32-byte seed: the same as libp2p makes of it.
+    /// The keys of a 32-byte seed: the Ed25519 key is the same as libp2p makes of it, the seed of the ML-DSA key is a
+    /// tagged hash of it.
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        Self { key: SigningKey::from_bytes(&seed), seed: Zeroizing::new(seed) }
+        Self { key: SigningKey::from_bytes(&seed), seed: Zeroizing::new(seed), ml_dsa: Arc::default() }
     }
 
     /// The station that this key speaks for.
@@ -184,9 +223,26 @@ impl StationKey {
         StationId::from_bytes(self.key.verifying_key().to_bytes())
     }
 
+    /// The station's ML-DSA key, which its introduction holds under [`SignatureScheme::Hybrid`].
+    pub fn ml_dsa_key(&self) -> &MlDsaKey {
+        self.ml_dsa().key()
+    }
+
+    fn ml_dsa(&self) -> &MlDsaSecret {
+        self.ml_dsa.get_or_init(|| {
+            let hash = TaggedHash::new(Tag::MlDsaSeed, &FederationId::ZERO, &[self.station().as_bytes()]);
+            MlDsaSecret::from_seed(&Zeroizing::new(hash.hash(&[&*self.seed])))
+        })
+    }
+
     /// Signs a tagged hash; the same digest always gives the same signature.
-    pub fn sign(&self, digest: &[u8; 32]) -> Signature {
-        Signature(self.key.sign(digest).to_bytes().to_vec())
+    pub fn sign(&self, scheme: SignatureScheme, digest: &[u8; 32]) -> Signature {
+        let mut bytes = Vec::with_capacity(scheme.signature_bytes());
+        bytes.extend_from_slice(&self.key.sign(digest).to_bytes());
+        if scheme == SignatureScheme::Hybrid {
+            bytes.extend_from_slice(&self.ml_dsa().sign(digest));
+        }
+        Signature(bytes)
     }
 
     /// Names the directory at `path` on `host` to this station's daemons alone.
@@ -224,13 +280,15 @@ mod tests {
 
     #[test]
     fn a_signature_verifies_for_its_station_and_digest_only() {
+        let scheme = SignatureScheme::Ed25519;
         let key = StationKey::from_seed([1; 32]);
-        let signature = key.sign(&[9; 32]);
-        assert!(signature.verifies(&key.station(), &[9; 32]));
-        assert!(!signature.verifies(&key.station(), &[8; 32]));
-        assert!(!signature.verifies(&StationKey::from_seed([2; 32]).station(), &[9; 32]));
-        assert!(!Signature::from_bytes([signature.as_bytes(), &[0]].concat()).verifies(&key.station(), &[9; 32]));
-        assert_eq!(key.sign(&[9; 32]), signature);
+        let signature = key.sign(scheme, &[9; 32]);
+        assert!(signature.ed25519_verifies(scheme, &key.station(), &[9; 32]));
+        assert!(!signature.ed25519_verifies(scheme, &key.station(), &[8; 32]));
+        assert!(!signature.ed25519_verifies(scheme, &StationKey::from_seed([2; 32]).station(), &[9; 32]));
+        let longer = Signature::from_bytes([signature.as_bytes(), &[0]].concat());
+        assert!(!longer.ed25519_verifies(scheme, &key.station(), &[9; 32]));
+        assert_eq!(key.sign(scheme, &[9; 32]), signature);
     }
 
     #[test]
@@ -240,7 +298,9 @@ mod tests {
         // For the identity key, R = identity and S = 0 satisfy the lax equation for every message.
         let mut forged = identity.to_vec();
         forged.extend([0; 32]);
-        assert!(!Signature::from_bytes(forged).verifies(&StationId::from_bytes(identity), &[9; 32]));
+        let forged = Signature::from_bytes(forged);
+        let station = StationId::from_bytes(identity);
+        assert!(!forged.ed25519_verifies(SignatureScheme::Ed25519, &station, &[9; 32]));
         let mut beyond = [0xff; 32];
         beyond[0] = 0xee;
         beyond[31] = 0x7f;

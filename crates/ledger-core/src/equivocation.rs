@@ -1,12 +1,14 @@
 //! The proof that a station signed two batches for one place of its log (protocol, section 3).
 //!
 //! It is valid by itself: the two headers and their signatures are all that it takes, and the tags of the signatures
-//! say that both were made for this federation.
+//! say that both were made for this federation. Under the scheme `hybrid` that goes for the Ed25519 parts; whether the
+//! ML-DSA parts verify depends on the accused's key, which the state knows: where they don't, it has no effect.
 
 use crate::batch_header::SignedBatchHeader;
 use crate::codec::{Decode, Encode};
 use crate::federation::Rules;
 use crate::ids::{BatchId, Sequence, StationId};
+use crate::ml_dsa::MlDsaKey;
 
 /// Two signed headers of one station and sequence with different ids; the one with the lower id comes first, so a pair
 /// has one encoding.
@@ -46,7 +48,7 @@ impl BatchEquivocation {
     }
 
     /// Checks that the two headers prove what they are to prove, cheap checks first: place, form, order of the ids,
-    /// signatures by the strict rules.
+    /// Ed25519 signatures by the strict rules.
     ///
     /// # Errors
     /// [`EquivocationError`], the first that applies, in that order.
@@ -55,7 +57,7 @@ impl BatchEquivocation {
         if first.place() != second.place() {
             return Err(EquivocationError::Places);
         }
-        if !first.header.introduces_as_it_must() || !second.header.introduces_as_it_must() {
+        if !first.header.introduces_as_it_must(rules) || !second.header.introduces_as_it_must(rules) {
             return Err(EquivocationError::Introduction);
         }
         if first.id(rules) >= second.id(rules) {
@@ -65,6 +67,12 @@ impl BatchEquivocation {
             return Err(EquivocationError::Signature);
         }
         Ok(())
+    }
+
+    /// Whether both ML-DSA parts are `key`'s: without that a hybrid proof has no effect. Anybody can put another part
+    /// under a header, and who broke Ed25519 alone must not silence a station.
+    pub fn is_signed_under(&self, rules: &Rules, key: &MlDsaKey) -> bool {
+        self.headers().iter().all(|header| header.is_signed_under(rules, key))
     }
 
     /// The station that signed both.

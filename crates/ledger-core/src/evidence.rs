@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::batch_header::SignedBatchHeader;
 use crate::equivocation::BatchEquivocation;
-use crate::federation::Rules;
 use crate::ids::{Sequence, StationId};
 use crate::time::Timestamp;
 
@@ -50,14 +49,15 @@ impl Evidence {
         self.seen.get(&(*station, sequence))
     }
 
-    /// Two headers of one place met: if they prove something, the proof waits to be taken.
-    pub fn met(&mut self, rules: &Rules, one: SignedBatchHeader, other: SignedBatchHeader) {
-        let station = one.header.station;
-        if self.proofs.contains_key(&station) || self.proofs.len() >= MAX_PROOFS {
-            return;
-        }
-        if let Ok(proof) = BatchEquivocation::new(rules, one, other) {
-            self.proofs.insert(station, proof);
+    /// Whether a proof against `station` would be kept.
+    pub fn wants(&self, station: &StationId) -> bool {
+        !self.proofs.contains_key(station) && self.proofs.len() < MAX_PROOFS
+    }
+
+    /// Keeps a proof that was found until it is taken.
+    pub fn prove(&mut self, proof: BatchEquivocation) {
+        if self.wants(&proof.station()) {
+            self.proofs.insert(proof.station(), proof);
         }
     }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::codec::{self, CodecError, Decode, Encode, decode, encode, encode_onto};
+pub use crate::crypto::SignatureScheme;
 use crate::crypto::{Tag, TaggedHash};
 use crate::dataset::DatasetRules;
 use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
 use crate::ids::{BatchId, BlockHash, FederationId, Height, Id, Name, RecordHash, Sequence, StationId};
 use crate::limits::{
     MAX_ACTIONS, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_BLOCK_BATCHES, MAX_BODY_BYTES, MAX_FOUNDERS,
-    MAX_PARAMETERS_BYTES, MIN_BATCH_BYTES,
+    MAX_PARAMETERS_BYTES, MIN_BATCH_BYTES, MIN_HYBRID_BATCH_BYTES,
 };
 use crate::pow::NonceSearch;
 use crate::record::Record;
@@ -19,15 +20,6 @@ use crate::time::Timestamp;
 
 /// The version of the protocol that this program speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
-
-/// How a federation's stations sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum SignatureScheme {
-    /// Ed25519, 64 bytes, verified strictly.
-    Ed25519,
-    /// Ed25519, then ML-DSA-65.
-    Hybrid,
-}
 
 /// Who may publish and produce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -144,19 +136,18 @@ impl Parameters {
         }
     }
 
-    /// Names one more founder, keeping the list in order; no effect if it is one already.
-    pub fn add_founder(&mut self, station: StationId) {
-        if let Err(at) = self.founders.binary_search_by(|founder| founder.station.cmp(&station)) {
-            self.founders.insert(at, Founder { station, ml_dsa_key_hash: None });
+    /// Names one more founder, with the hash of its ML-DSA key under [`SignatureScheme::Hybrid`], keeping the list in
+    /// order; of one that is named already it sets the hash.
+    pub fn add_founder(&mut self, station: StationId, ml_dsa_key_hash: Option<[u8; 32]>) {
+        match self.founders.binary_search_by(|founder| founder.station.cmp(&station)) {
+            Ok(at) => self.founders[at].ml_dsa_key_hash = ml_dsa_key_hash,
+            Err(at) => self.founders.insert(at, Founder { station, ml_dsa_key_hash }),
         }
     }
 
     fn check(&self) -> Result<(), GenesisError> {
         if self.protocol_version != PROTOCOL_VERSION {
             return Err(GenesisError::Version { found: self.protocol_version });
-        }
-        if self.signatures == SignatureScheme::Hybrid {
-            return Err(GenesisError::NotInThisVersion { feature: "signatures `hybrid`" });
         }
         if self.finality == Finality::On {
             return Err(GenesisError::NotInThisVersion { feature: "finality" });
@@ -165,15 +156,20 @@ impl Parameters {
             return Err(GenesisError::FounderCount { found: self.founders.len() });
         }
         let ascending_founders = self.founders.is_sorted_by(|a, b| a.station < b.station);
-        let scheme_fits = self.founders.iter().all(|founder| founder.ml_dsa_key_hash.is_none());
+        let is_hybrid = self.signatures == SignatureScheme::Hybrid;
+        let scheme_fits = self.founders.iter().all(|founder| founder.ml_dsa_key_hash.is_some() == is_hybrid);
         let ascending_actions = self.actions.is_sorted_by(|a, b| a.0 < b.0) && self.actions.len() <= MAX_ACTIONS;
         let ascending_licenses = self.datasets.licenses.is_sorted_by(|a, b| a < b);
-        if !(ascending_founders && scheme_fits && ascending_actions && ascending_licenses) {
+        if !(ascending_founders && ascending_actions && ascending_licenses) {
             return Err(GenesisError::NotCanonical);
         }
+        if !scheme_fits {
+            return Err(GenesisError::FounderKeys);
+        }
         let Limits { batch_records, batch_bytes, block_batches, body_bytes } = self.limits;
+        let least_bytes = if is_hybrid { MIN_HYBRID_BATCH_BYTES } else { MIN_BATCH_BYTES };
         let within = (1..=MAX_BATCH_RECORDS).contains(&batch_records)
-            && (MIN_BATCH_BYTES..=MAX_BATCH_BYTES).contains(&batch_bytes)
+            && (least_bytes..=MAX_BATCH_BYTES).contains(&batch_bytes)
             && (1..=MAX_BLOCK_BATCHES).contains(&block_batches)
             && (batch_bytes..=MAX_BODY_BYTES).contains(&body_bytes);
         if within { Ok(()) } else { Err(GenesisError::Limits) }
@@ -204,9 +200,12 @@ pub enum GenesisError {
         /// Founders named.
         found: usize,
     },
-    /// Founders, actions or licences are not in ascending order, stand twice, or do not fit the signature scheme.
+    /// Founders, actions or licences are not in ascending order, or stand twice.
     #[error("founders, actions or licences are not in their one order")]
     NotCanonical,
+    /// A founder without the hash of its ML-DSA key where stations sign with one, or with it where they do not.
+    #[error("each founder is named with the hash of its ML-DSA key exactly where the federation signs with `hybrid`")]
+    FounderKeys,
     /// Limits of zero, or beyond the protocol's.
     #[error("the limits are outside what the protocol allows")]
     Limits,
@@ -340,6 +339,16 @@ impl Rules {
         &self.genesis.parameters
     }
 
+    /// How its stations sign.
+    pub const fn scheme(&self) -> SignatureScheme {
+        self.genesis.parameters.signatures
+    }
+
+    /// Whether stations sign with an ML-DSA key as well.
+    pub fn is_hybrid(&self) -> bool {
+        self.scheme() == SignatureScheme::Hybrid
+    }
+
     /// The limits that bind validity.
     pub const fn limits(&self) -> &Limits {
         &self.genesis.parameters.limits
@@ -348,6 +357,12 @@ impl Rules {
     /// Whether genesis names this station.
     pub fn is_founder(&self, station: &StationId) -> bool {
         self.founder_place(station).is_some()
+    }
+
+    /// The hash of a founder's ML-DSA key; `None` of anybody else, and where stations sign without one.
+    pub fn founder_key_hash(&self, station: &StationId) -> Option<[u8; 32]> {
+        let place = self.founder_place(station)?;
+        self.parameters().founders[place as usize].ml_dsa_key_hash
     }
 
     /// A founder's place in genesis, from 0, below 64; `None` of anybody else.

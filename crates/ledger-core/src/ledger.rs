@@ -14,7 +14,7 @@ pub use outcome::{Assembled, BatchOutcome, BlockRefusal, BlocksOutcome, NoBlock,
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::batch::{SignedBatch, VerifiedBatch};
+use crate::batch::{BatchError, SignedBatch, VerifiedBatch};
 use crate::block::{Announcement, BlockError, VerifiedBlock};
 use crate::chain::{Chain, ChainError, Path};
 use crate::evidence::Evidence;
@@ -22,16 +22,16 @@ use crate::federation::Rules;
 use crate::fork_choice::Tip;
 use crate::header::BlockHeader;
 use crate::held::Held;
-use crate::ids::{BatchId, BlockHash, Height, StationId};
+use crate::ids::{BatchId, BlockHash, Height, Sequence, StationId};
 use crate::limits::{MAX_CLOCK_SKEW_MS, MAX_SEQUENCE_AHEAD};
-use crate::mempool::{Inserted, Mempool};
+use crate::mempool::{Inserted, LogEnd, Mempool};
 use crate::overlay::{LedgerRead, Overlay};
 use crate::own_log::OwnLog;
 use crate::record::{Record, Subject};
 use crate::reveal::RevealStep;
 use crate::state::{
     BlockRead, ChainState, ConnectError, Connected, Layer, PendingRecord, ReadError, StateRead, Undo, Writes,
-    chain_state, connect, station_state,
+    chain_state, connect, ml_dsa_key, station_state,
 };
 use crate::time::Timestamp;
 
@@ -63,11 +63,30 @@ enum Refused {
         /// What is wrong with it.
         error: ConnectError,
     },
-    /// The body of a block off the best chain is not in the store any more: it lay there unsynced.
+    /// The seal of the block that was handed over is not good, which says nothing about the block itself.
+    Unsealed {
+        /// The block.
+        block: BlockHash,
+        /// What is wrong with it.
+        error: ConnectError,
+    },
+    /// The body of a block off the best chain is not in the store any more: it lay there unsynced. Or what was kept is
+    /// of no use, because its seal is not good; with another seal it may be.
     Lost {
         /// The block.
         ancestor: BlockHash,
     },
+}
+
+impl Refused {
+    /// What `error` says of `block`, where `handed` was handed over.
+    fn of(handed: BlockHash, block: BlockHash, error: ConnectError) -> Self {
+        match error {
+            ConnectError::Seal { .. } if handed == block => Self::Unsealed { block, error },
+            ConnectError::Seal { .. } => Self::Lost { ancestor: block },
+            error => Self::Invalid { block, error },
+        }
+    }
 }
 
 /// Blocks of any branch, by hash; the newest that was connected needs no disk.
@@ -288,7 +307,10 @@ impl<R: LedgerRead> Ledger<R> {
         if station != self.own.station() && !self.is_admitted(&station)? {
             return Ok(BatchOutcome::NotAdmitted);
         }
-        self.compare_with_waiting(&batch);
+        if let Some(refusal) = self.refuse_by_key(&batch)? {
+            return Ok(refusal);
+        }
+        self.compare_with_waiting(&batch)?;
         if batch.header().created_at > now.saturating_add(MAX_CLOCK_SKEW_MS) {
             self.held.insert(batch, now);
             return Ok(BatchOutcome::Ahead);
@@ -299,7 +321,7 @@ impl<R: LedgerRead> Ledger<R> {
             Inserted::Known => return Ok(BatchOutcome::Known),
             Inserted::Taken => return self.outcome_at_taken_place(&batch),
             Inserted::Unlinked => {
-                self.evidence.see(batch.signed_header());
+                self.see(batch.signed_header())?;
                 return Ok(BatchOutcome::Unlinked);
             }
             Inserted::Full => return Ok(BatchOutcome::Full),
@@ -312,6 +334,7 @@ impl<R: LedgerRead> Ledger<R> {
         while let Some(next) = batches.last().and_then(|last| last.sequence().next())
             && let Some(held) = self.held.get(&station, next).cloned()
             && held.header().created_at <= now.saturating_add(MAX_CLOCK_SKEW_MS)
+            && self.is_signed(&held)? == Some(true)
             && self.pool.insert(held.clone(), chain_end, now) == Inserted::Added
         {
             self.held.take(&station, next);
@@ -323,6 +346,24 @@ impl<R: LedgerRead> Ledger<R> {
         }
         let transition = is_own.then(|| Box::new(self.transition_of_own(batches.clone())));
         Ok(BatchOutcome::Added { batches, transition })
+    }
+
+    /// What a batch of a place that is free comes to by its ML-DSA key, where that is not good.
+    fn refuse_by_key(&self, batch: &VerifiedBatch) -> Result<Option<BatchOutcome>, ReadError> {
+        if let Some(key) = batch.introduced_key()
+            && !self.key_fits(&batch.station(), &key)?
+        {
+            return Ok(Some(BatchOutcome::NotAdmitted));
+        }
+        if self.is_signed(batch)? != Some(false) {
+            return Ok(None);
+        }
+        let (station, sequence) = batch.signed().place();
+        let LogEnd { next, last } = self.log_end(&station)?;
+        // What doesn't link may be of another introduction, and then whoever sent it may be honest.
+        let is_next = sequence == next && sequence != Sequence::ZERO && batch.header().previous == last;
+        let error = BatchError::MlDsaSignature { station, sequence };
+        Ok(Some(if is_next { BatchOutcome::Invalid(error) } else { BatchOutcome::Unlinked }))
     }
 
     /// Tries again what waited for the clock or its predecessor; drops what waited too long.
@@ -365,8 +406,23 @@ impl<R: LedgerRead> Ledger<R> {
             if RevealStep::new(&self.rules.federation(), &producer).of(&header.reveal) != last {
                 return Err(ConnectError::Reveal { block: hash, producer }.into());
             }
+            self.check_announced_seal(announced, hash)?;
         }
         Ok(hash)
+    }
+
+    /// The ML-DSA part of the seal of a block that was announced upon the head.
+    fn check_announced_seal(&self, announced: &Announcement, hash: BlockHash) -> Result<(), ConnectError> {
+        if !self.rules.is_hybrid() {
+            return Ok(());
+        }
+        let producer = announced.sealed.header.producer;
+        let introduced = || announced.introduction.as_ref().and_then(|(batch, _)| batch.introduced_key());
+        let key = ml_dsa_key(&self.read, &producer)?.or_else(introduced);
+        if key.is_some_and(|key| announced.sealed.is_sealed_under(&self.rules, &hash, &key)) {
+            return Ok(());
+        }
+        Err(ConnectError::Seal { block: hash, producer })
     }
 
     /// Puts an announced block together from the pool and `extra` batches.
@@ -437,6 +493,10 @@ impl<R: LedgerRead> Ledger<R> {
                     group.dropped.extend(self.chain.reject(&block));
                     outcome.refused = Some((block, error.into()));
                 }
+                Some(Refused::Unsealed { block, error }) => {
+                    group.dropped.extend(self.chain.forget(&block));
+                    outcome.refused = Some((block, error.into()));
+                }
                 Some(Refused::Lost { ancestor }) => {
                     group.dropped.extend(self.chain.forget(&ancestor));
                     outcome.refused = Some((hash, ChainError::UnknownParent { hash, previous: ancestor }.into()));
@@ -485,10 +545,10 @@ impl<R: LedgerRead> Ledger<R> {
             Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
             Err(error) => {
                 self.compare_off_chain(&block)?;
-                return Ok(Some(Refused::Invalid { block: hash, error }));
+                return Ok(Some(Refused::of(hash, hash, error)));
             }
         };
-        self.compare_next(&block);
+        self.compare_next(&block)?;
         let undo = Arc::new(undo);
         self.read.put_state(number, &writes);
         self.read.put_undo(number, hash, Arc::clone(&undo));
@@ -509,6 +569,7 @@ impl<R: LedgerRead> Ledger<R> {
         now: Timestamp,
     ) -> Result<Option<Refused>, ReadError> {
         const MISSING: ReadError = ReadError::Damaged { what: "a block" };
+        let tip = *hash;
         let path = self.chain.path_to(hash).ok_or(MISSING)?;
         let reverted_hashes = self.chain.above(&path.fork);
         let read_block = |hash: &BlockHash| self.read.block(hash)?.ok_or(MISSING);
@@ -536,7 +597,7 @@ impl<R: LedgerRead> Ledger<R> {
                 }
                 Err(ConnectError::Read(error)) => return Err(error),
                 Err(ConnectError::Parent { .. }) => return Err(ReadError::Damaged { what: "the trust state" }),
-                Err(error) => return Ok(Some(Refused::Invalid { block: *hash, error })),
+                Err(error) => return Ok(Some(Refused::of(tip, *hash, error))),
             }
         }
         let writes = layer.into_writes();

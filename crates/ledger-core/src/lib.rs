@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! ids time score limits        what things are called, and their bounds
-//! codec crypto merkle          the only bytes and hashes
+//! codec crypto ml_dsa merkle   the only bytes and hashes, signatures
 //! batch_header equivocation    what an author signs, and the proof that it signed a place twice
 //! dataset license              what is known of a dataset, and which are accepted
 //! testimony                    what a station says of another's record
@@ -103,6 +103,7 @@ pub mod limits;
 pub mod memory;
 pub mod mempool;
 pub mod merkle;
+pub mod ml_dsa;
 pub mod network;
 pub mod orphans;
 pub mod overlay;

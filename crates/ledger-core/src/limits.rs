@@ -22,7 +22,7 @@ pub const MAX_DATASET_TAGS: usize = 16;
 pub const MAX_BATCH_RECORDS: u16 = 256;
 
 /// Proofs of equivocation in one batch, at most: each takes two signature checks, so a gossiped batch costs whoever
-/// hears it 33 at most, about a millisecond.
+/// hears it 33 at most, about a millisecond. Under `hybrid` no more than 8 fit.
 pub const MAX_PROOFS_PER_BATCH: usize = 16;
 
 /// Bytes of an encoded signed batch, at most. Below [`MAX_GOSSIP_BYTES`], so that every batch can be gossiped.
@@ -30,6 +30,9 @@ pub const MAX_BATCH_BYTES: u32 = 60 * 1024;
 
 /// The least that a federation may allow a batch, in bytes: an introduction and the longest record fit.
 pub const MIN_BATCH_BYTES: u32 = 8 * 1024;
+
+/// The same where stations sign with ML-DSA as well: an introduction takes 5.5 KiB, a proof of two of them 11 KiB.
+pub const MIN_HYBRID_BATCH_BYTES: u32 = 20 * 1024;
 
 /// Batches in one block, at most: their ids (32 bytes each) fit one announcement.
 pub const MAX_BLOCK_BATCHES: u32 = 1_536;

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use crate::batch::VerifiedBatch;
 use crate::codec::{Decode, Encode, encode};
 use crate::crypto::{Tag, TaggedHash};
+use crate::equivocation::BatchEquivocation;
 use crate::federation::{Limits, Rules};
 use crate::ids::{BatchId, Sequence, StationId};
 use crate::limits::{MAX_PENDING_BYTES, MAX_PENDING_PER_STATION};
@@ -106,8 +107,8 @@ pub struct Mempool {
     hasher: RandomState,
     /// Where registrations of datasets wait: the log's number, the batch, the index in it.
     registrations: BTreeSet<(u64, Sequence, u16)>,
-    /// Stations that a pending record proves to have equivocated, each with the number of such records.
-    accused: HashMap<StationId, usize>,
+    /// Stations that pending records prove to have equivocated, each with the place of the record.
+    accused: BTreeSet<(StationId, StationId, Sequence, u16)>,
     /// Logs with records by when the first of them came.
     by_age: BTreeSet<(Timestamp, StationId)>,
     /// Kept until something changes: every peer asks for it, again and again.
@@ -131,7 +132,7 @@ impl Mempool {
             subjects: BTreeSet::new(),
             hasher: RandomState::new(),
             registrations: BTreeSet::new(),
-            accused: HashMap::new(),
+            accused: BTreeSet::new(),
             by_age: BTreeSet::new(),
             digest: OnceLock::new(),
             arrivals: 0,
@@ -191,9 +192,18 @@ impl Mempool {
         self.batch(station, *sequence)
     }
 
-    /// Whether a record that waits proves that `station` equivocated.
+    /// Whether a record that waits proves that `station` equivocated; under `hybrid`, by the Ed25519 parts alone.
     pub fn accuses(&self, station: &StationId) -> bool {
-        self.accused.contains_key(station)
+        self.proofs_against(station).next().is_some()
+    }
+
+    /// The proofs that wait which are about `station`.
+    pub fn proofs_against(&self, station: &StationId) -> impl Iterator<Item = &BatchEquivocation> {
+        let first = (*station, StationId::ZERO, Sequence::ZERO, 0);
+        let places = self.accused.range(first..).take_while(move |(accused, ..)| *accused == first.0);
+        places.filter_map(|(_, author, sequence, index)| {
+            self.batch(author, *sequence)?.records().get(usize::from(*index))?.proof()
+        })
     }
 
     /// Stations after `after` with batches that wait, in order of their ids, each with where its log ends.
@@ -257,9 +267,7 @@ impl Mempool {
         let ((station, sequence), bytes) = (batch.signed().place(), batch.encoded_len());
         self.ids.insert(batch.id(), (station, sequence));
         self.records += batch.records().len() as u64;
-        for accused in accused_by(batch) {
-            *self.accused.entry(accused).or_default() += 1;
-        }
+        self.accused.extend(accusations_in(batch));
         let is_on_chain = chain.next > Sequence::ZERO;
         let number = self.logs.get(&station).map_or(waiting.arrival, |log| log.number);
         for (subject, index) in subjects_of(batch) {
@@ -354,13 +362,8 @@ impl Mempool {
         for index in registrations_of(batch) {
             self.registrations.remove(&(number, batch.sequence(), index));
         }
-        for accused in accused_by(batch) {
-            if let Some(count) = self.accused.get_mut(&accused) {
-                *count -= 1;
-                if *count == 0 {
-                    self.accused.remove(&accused);
-                }
-            }
+        for accusation in accusations_in(batch) {
+            self.accused.remove(&accusation);
         }
     }
 
@@ -555,7 +558,9 @@ fn registrations_of(batch: &VerifiedBatch) -> impl Iterator<Item = u16> {
     all.filter(|(_, record)| matches!(record, Record::DatasetRegistered(_))).map(|(index, _)| index)
 }
 
-/// The stations that a batch's records prove to have equivocated.
-fn accused_by(batch: &VerifiedBatch) -> impl Iterator<Item = StationId> {
-    batch.records().iter().filter_map(|record| Some(record.proof()?.station()))
+/// The stations that a batch's records prove to have equivocated, each with the record's place.
+fn accusations_in(batch: &VerifiedBatch) -> impl Iterator<Item = (StationId, StationId, Sequence, u16)> {
+    let (author, sequence) = batch.signed().place();
+    let records = (0..).zip(batch.records());
+    records.filter_map(move |(index, record)| Some((record.proof()?.station(), author, sequence, index)))
 }

@@ -2,7 +2,7 @@
 
 use crate::batch::{Introduction, SignedBatch, VerifiedBatch};
 use crate::codec::encoded_len;
-use crate::crypto::{ED25519_SIGNATURE_BYTES, StationKey};
+use crate::crypto::StationKey;
 use crate::federation::Rules;
 use crate::ids::{BatchId, BlockHash, Name, Sequence, StationId};
 use crate::limits::MAX_PROOFS_PER_BATCH;
@@ -57,9 +57,9 @@ impl OwnLog {
             let introduction = (end.next == Sequence::ZERO).then(|| Introduction {
                 name: self.name.clone(),
                 reveal_commitment: self.reveals.commitment(),
-                ml_dsa_key: None,
+                ml_dsa_key: rules.is_hybrid().then(|| self.key.ml_dsa_key().as_bytes().to_vec()),
             });
-            let mut left = rules.limits().batch_bytes as usize - batch_overhead(introduction.as_ref());
+            let mut left = rules.limits().batch_bytes as usize - batch_overhead(rules, introduction.as_ref());
             let (mut chosen, mut proofs) = (Vec::new(), 0);
             while chosen.len() < usize::from(rules.limits().batch_records) {
                 let fits = |record: &Record| {
@@ -80,10 +80,10 @@ impl OwnLog {
 }
 
 /// Bytes of an encoded batch beside its records.
-fn batch_overhead(introduction: Option<&Introduction>) -> usize {
+fn batch_overhead(rules: &Rules, introduction: Option<&Introduction>) -> usize {
     const HASHES: usize = 4 * size_of::<BatchId>();
     const NUMBERS: usize = 8 + 8 + 2;
     const LENGTHS: usize = 8 + 8;
     let introduction = 1 + introduction.map_or(0, encoded_len);
-    HASHES + NUMBERS + LENGTHS + introduction + ED25519_SIGNATURE_BYTES
+    HASHES + NUMBERS + LENGTHS + introduction + rules.scheme().signature_bytes()
 }

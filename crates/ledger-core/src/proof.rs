@@ -6,7 +6,7 @@
 //!
 //! A proof shows inclusion in that block. It does not show that the block is on the best chain, nor what precedes it.
 
-use crate::batch::{BatchError, BatchHeader, VerifiedBatch, check_introduction};
+use crate::batch::{BatchError, BatchHeader, VerifiedBatch, check_introduction, check_length};
 use crate::block::{BlockError, SealedHeader, VerifiedBlock};
 use crate::codec::encode;
 use crate::crypto::Signature;
@@ -14,6 +14,7 @@ use crate::federation::{Genesis, GenesisError, Rules};
 use crate::ids::{BatchId, BlockHash, FederationId, Height, RecordHash, RecordId, Sequence, StationId};
 use crate::limits::MAX_CLOCK_SKEW_MS;
 use crate::merkle::InclusionProof;
+use crate::ml_dsa::MlDsaKey;
 use crate::record::{Record, RecordError};
 
 /// A proof as received: nothing checked.
@@ -29,6 +30,8 @@ pub struct RecordProof {
     pub header: BatchHeader,
     /// The station's signature.
     pub signature: Signature,
+    /// The author's ML-DSA key, exactly under `hybrid`.
+    pub author_key: Option<MlDsaKey>,
     /// The block that holds the batch; `None` while the batch is pending.
     pub block: Option<BlockPart>,
 }
@@ -36,6 +39,8 @@ pub struct RecordProof {
 /// The part of a proof that leads from a batch to its block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockPart {
+    /// The producer's ML-DSA key, exactly under `hybrid`.
+    pub producer_key: Option<MlDsaKey>,
     /// The block's header and its producer's seal.
     pub sealed: SealedHeader,
     /// From the batch's id to the root in the block's header.
@@ -89,6 +94,18 @@ pub enum ProofError {
         /// The path's.
         leaves: u64,
     },
+    /// An ML-DSA key is missing, or there is one where stations sign without, or genesis names another for this founder.
+    #[error("it has not the ML-DSA key of station {station}")]
+    Key {
+        /// The station.
+        station: StationId,
+    },
+    /// The ML-DSA part of a signature is not of the key in the proof.
+    #[error("the ML-DSA signature of station {station} does not verify")]
+    MlDsaSignature {
+        /// The station.
+        station: StationId,
+    },
     /// The station did not sign that header.
     #[error("the signature of station {station} under its batch {sequence} does not verify")]
     Signature {
@@ -136,7 +153,8 @@ pub enum ProofError {
 
 impl RecordProof {
     /// The proof for the record at `index` of a batch that waits for a block; `None` where there is no such record.
-    pub fn of_pending(rules: &Rules, batch: &VerifiedBatch, index: u16) -> Option<Self> {
+    /// `author_key` is the ML-DSA key of the batch's station under `hybrid`.
+    pub fn of_pending(rules: &Rules, batch: &VerifiedBatch, index: u16, author_key: Option<MlDsaKey>) -> Option<Self> {
         let record = batch.records().get(usize::from(index))?.clone();
         let leaves: Vec<[u8; 32]> = batch.record_hashes(rules).iter().map(|hash| *hash.as_bytes()).collect();
         Some(Self {
@@ -145,17 +163,20 @@ impl RecordProof {
             path: InclusionProof::new(&leaves, usize::from(index))?,
             header: batch.header().clone(),
             signature: batch.signed().signature.clone(),
+            author_key,
             block: None,
         })
     }
 
-    /// The proof for a record in `block`; `None` where the block does not hold it.
-    pub fn in_block(rules: &Rules, block: &VerifiedBlock, id: &RecordId) -> Option<Self> {
+    /// The proof for a record in `block`; `None` where the block does not hold it. `keys` are the ML-DSA keys of the
+    /// record's station and of the block's producer under `hybrid`.
+    pub fn in_block(rules: &Rules, block: &VerifiedBlock, id: &RecordId, keys: [Option<MlDsaKey>; 2]) -> Option<Self> {
+        let [author_key, producer_key] = keys;
         let place = (id.station, id.sequence);
         let at = block.batches().iter().position(|batch| batch.signed().place() == place)?;
         let ids: Vec<[u8; 32]> = block.batches().iter().map(|batch| *batch.id().as_bytes()).collect();
-        let part = BlockPart { sealed: block.sealed().clone(), path: InclusionProof::new(&ids, at)? };
-        Some(Self { block: Some(part), ..Self::of_pending(rules, &block.batches()[at], id.index)? })
+        let part = BlockPart { producer_key, sealed: block.sealed().clone(), path: InclusionProof::new(&ids, at)? };
+        Some(Self { block: Some(part), ..Self::of_pending(rules, &block.batches()[at], id.index, author_key)? })
     }
 
     /// The record's place, as the proof has it; `None` where its index is beyond any batch.
@@ -167,6 +188,9 @@ impl RecordProof {
     /// Checks everything: genesis and its proof of work, the record by the federation's rules, the batch's header and
     /// signature, both paths, the block's difficulty, proof of work and seal.
     ///
+    /// Genesis says of a founder which ML-DSA key is its own; of anybody else's the proof shows that the chain's rules
+    /// hold if it is the one that the station introduced itself with.
+    ///
     /// # Errors
     /// [`ProofError`]: why it does not hold.
     pub fn verify(&self, expected: Option<FederationId>) -> Result<Proven, ProofError> {
@@ -176,7 +200,8 @@ impl RecordProof {
             return Err(ProofError::Federation { found: federation, expected });
         }
         self.record.check(&rules)?;
-        check_introduction(&self.header)?;
+        check_length(&self.header, &self.signature, &rules)?;
+        check_introduction(&self.header, &rules)?;
         let BatchHeader { station, sequence, record_count, records_root, created_at, .. } = self.header;
         let leaves = self.path.leaves;
         let counts_fit = leaves == u64::from(record_count) && record_count <= rules.limits().batch_records;
@@ -184,18 +209,25 @@ impl RecordProof {
             return Err(ProofError::RecordCount { station, sequence, said: record_count, leaves });
         };
         let digest = self.header.hash(&rules);
-        if !self.signature.verifies(&station, &digest) {
+        if !self.signature.ed25519_verifies(rules.scheme(), &station, &digest) {
             return Err(ProofError::Signature { station, sequence });
         }
+        let introduced = self.header.introduced_key();
+        if introduced.is_some() && introduced != self.author_key {
+            return Err(ProofError::Key { station });
+        }
+        check_key(&rules, &station, self.author_key.as_ref(), |key| self.signature.ml_dsa_verifies(key, &digest))?;
         let hash = rules.record_hasher(&station, sequence).hash(record.index, &encode(&self.record));
         if !self.path.proves(hash.as_bytes(), &records_root) {
             return Err(ProofError::RecordPath { record });
         }
         let batch = rules.batch_id(&digest, self.signature.as_bytes());
         let proven = Proven { federation, record, hash, batch, block: None };
-        let Some(BlockPart { sealed, path }) = &self.block else { return Ok(proven) };
+        let Some(BlockPart { producer_key, sealed, path }) = &self.block else { return Ok(proven) };
 
         let block = sealed.check_alone(&rules)?;
+        let sealed_by = |key: &MlDsaKey| sealed.is_sealed_under(&rules, &block, key);
+        check_key(&rules, &sealed.header.producer, producer_key.as_ref(), sealed_by)?;
         let (index, said) = (sealed.header.index, sealed.header.batch_count);
         if path.leaves != u64::from(said) || index == Height::ZERO {
             return Err(ProofError::BatchCount { index, said, leaves: path.leaves });
@@ -208,4 +240,22 @@ impl RecordProof {
         }
         Ok(Proven { block: Some((index, block, sealed.header.producer)), ..proven })
     }
+}
+
+/// Checks the ML-DSA key that a proof gives for a station, and by `verifies` what it signed.
+fn check_key(
+    rules: &Rules,
+    station: &StationId,
+    key: Option<&MlDsaKey>,
+    verifies: impl FnOnce(&MlDsaKey) -> bool,
+) -> Result<(), ProofError> {
+    let station = *station;
+    let Some(key) = key else {
+        return if rules.is_hybrid() { Err(ProofError::Key { station }) } else { Ok(()) };
+    };
+    let is_expected = rules.founder_key_hash(&station).is_none_or(|expected| key.hash() == expected);
+    if !(rules.is_hybrid() && is_expected) {
+        return Err(ProofError::Key { station });
+    }
+    if verifies(key) { Ok(()) } else { Err(ProofError::MlDsaSignature { station }) }
 }

@@ -8,7 +8,7 @@ use crate::block::{BlockError, SealedHeader, VerifiedBlock, batches_root};
 use crate::crypto::StationKey;
 use crate::dataset::{DatasetRated, DatasetRegistered, DatasetVerified};
 use crate::equivocation::BatchEquivocation;
-use crate::federation::{Admission, Genesis, Parameters, Rules};
+use crate::federation::{Admission, Genesis, Parameters, Rules, SignatureScheme};
 use crate::header::{BLOCK_VERSION, BlockHeader, Difficulty};
 use crate::ids::{BlockHash, ContentHash, Height, Id, Label, Name, Reason, Sequence, StationId, Target, Text};
 use crate::ledger::{Ledger, Template};
@@ -58,7 +58,20 @@ pub fn rules_with(change: impl FnOnce(&mut Parameters)) -> Arc<Rules> {
 pub fn rules_with_roster(founders: u8) -> Arc<Rules> {
     rules_with(|parameters| {
         parameters.admission = Admission::Roster;
-        (2..=founders).for_each(|number| parameters.add_founder(station(number)));
+        (2..=founders).for_each(|number| parameters.add_founder(station(number), None));
+    })
+}
+
+/// The same, signing with the scheme `hybrid`; the founders' keys are named.
+pub fn rules_hybrid(change: impl FnOnce(&mut Parameters)) -> Arc<Rules> {
+    rules_with(|parameters| {
+        change(parameters);
+        parameters.signatures = SignatureScheme::Hybrid;
+        let numbers = (1..=u8::MAX).map(|number| (station(number), number));
+        let numbers: HashMap<StationId, u8> = numbers.collect();
+        for founder in &mut parameters.founders {
+            founder.ml_dsa_key_hash = numbers.get(&founder.station).map(|number| key(*number).ml_dsa_key().hash());
+        }
     })
 }
 
@@ -188,7 +201,7 @@ impl Author {
         let introduction = Introduction {
             name: Name::new(format!("station {number}")).expect("a name"),
             reveal_commitment: reveals[REVEALS as usize],
-            ml_dsa_key: None,
+            ml_dsa_key: rules.is_hybrid().then(|| key.ml_dsa_key().as_bytes().to_vec()),
         };
         Self { rules: Arc::clone(rules), key, introduction, reveals: reveals.into(), end: LogEnd::EMPTY }
     }

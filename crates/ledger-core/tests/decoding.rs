@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
-use qfzz_ledger_core::batch::{BatchError, SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::batch::{BatchError, Checked, SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{Announcement, BlockError, MAX_BLOCK_BYTES, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::codec::{CodecError, Decode, Encode, decode, encode, encoded_len};
 use qfzz_ledger_core::federation::{Genesis, Rules};
@@ -149,7 +149,7 @@ fn a_batch_that_was_spoiled_anywhere_does_not_verify() {
         let spoiled = spoiled(&bytes, &spoil);
         if let Some(read) = strict::<SignedBatch>(&spoiled)? {
             let id = read.id(&rules);
-            let reread = VerifiedBatch::reread(&rules, read.clone(), batch.id());
+            let reread = VerifiedBatch::reread(&rules, read.clone(), batch.id(), Checked::Alone);
             let verified = read.verify(&rules);
             prop_assert_eq!(verified.is_ok(), spoiled == bytes);
             prop_assert_eq!(reread.is_ok(), spoiled == bytes, "read back from a disk: {}", id);

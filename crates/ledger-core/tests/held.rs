@@ -57,7 +57,7 @@ fn each_batch_that_somebody_sends_has_its_outcome() {
     let invalid = BatchOutcome::Invalid(BatchError::Signature { station: who, sequence });
     assert_eq!(offer(&mut ledger, far(MAX_SEQUENCE_AHEAD), 0), invalid);
     // Another batch at a place that is taken accuses its author, so it is believed only if that signed it.
-    let forged = SignedBatch { signature: Signature::none(), ..log[0].clone() };
+    let forged = SignedBatch { signature: Signature::from_bytes(vec![0; 64]), ..log[0].clone() };
     let invalid = BatchOutcome::Invalid(BatchError::Signature { station: who, sequence: Sequence::ZERO });
     assert_eq!(offer(&mut ledger, forged, 0), invalid);
 }

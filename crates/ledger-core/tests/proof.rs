@@ -41,7 +41,7 @@ fn each_record_of_a_block_has_a_proof_that_names_it_and_the_block() {
     let block = block(&rules);
     let mut proven = 0;
     for id in ids(&block) {
-        let proof = RecordProof::in_block(&rules, &block, &id).expect("the block holds it");
+        let proof = RecordProof::in_block(&rules, &block, &id, [None, None]).expect("the block holds it");
         let shown = proof.verify(Some(rules.federation())).expect("it holds");
         assert_eq!((shown.federation, shown.record), (rules.federation(), id));
         assert_eq!(shown.block, Some((block.index(), block.hash(), block.header().producer)));
@@ -54,10 +54,10 @@ fn each_record_of_a_block_has_a_proof_that_names_it_and_the_block() {
 fn a_pending_record_is_proven_to_be_signed_and_in_no_block() {
     let rules = rules();
     let batch = Author::new(&rules, 3).batch(at(5), vec![interaction("a"), interaction("b")]);
-    let proof = RecordProof::of_pending(&rules, &batch, 1).expect("there are two records");
+    let proof = RecordProof::of_pending(&rules, &batch, 1, None).expect("there are two records");
     let shown = proof.verify(None).expect("it holds");
     assert_eq!((shown.record, shown.batch, shown.block), (batch.record_id(1), batch.id(), None));
-    assert_eq!(RecordProof::of_pending(&rules, &batch, 2), None);
+    assert_eq!(RecordProof::of_pending(&rules, &batch, 2, None), None);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn there_is_no_proof_of_a_record_that_the_block_does_not_hold() {
     let station = block.batches()[0].station();
     for (sequence, index) in [(0, 1), (7, 0), (1, 3)] {
         let id = RecordId { station, sequence: Sequence::new(sequence), index };
-        assert_eq!(RecordProof::in_block(&rules, &block, &id), None, "{id}");
+        assert_eq!(RecordProof::in_block(&rules, &block, &id, [None, None]), None, "{id}");
     }
 }
 
@@ -77,7 +77,7 @@ fn each_way_to_lie_is_named() {
     let other = rules_with(|parameters| parameters.name = qfzz_ledger_core::ids::Name::new("other").expect("a name"));
     let block = block(&rules);
     let id = ids(&block)[3];
-    let proof = RecordProof::in_block(&rules, &block, &id).expect("the block holds it");
+    let proof = RecordProof::in_block(&rules, &block, &id, [None, None]).expect("the block holds it");
     let part = proof.block.clone().expect("in a block");
     let failure = |proof: &RecordProof| proof.verify(None).expect_err("it lies");
 
@@ -136,12 +136,17 @@ fn bytes(proof: &RecordProof) -> Vec<Vec<u8>> {
 fn read(parts: &[Vec<u8>]) -> Option<RecordProof> {
     let [genesis, record, path, header, signature, sealed, block_path] = parts else { return None };
     Some(RecordProof {
+        author_key: None,
         genesis: Genesis::decode(genesis).ok()?,
         record: decode(record, 1 << 16).ok()?,
         path: decode(path, 1 << 16).ok()?,
         header: decode(header, 1 << 16).ok()?,
         signature: qfzz_ledger_core::crypto::Signature::from_bytes(signature.clone()),
-        block: Some(BlockPart { sealed: decode(sealed, 1 << 16).ok()?, path: decode(block_path, 1 << 16).ok()? }),
+        block: Some(BlockPart {
+            producer_key: None,
+            sealed: decode(sealed, 1 << 16).ok()?,
+            path: decode(block_path, 1 << 16).ok()?,
+        }),
     })
 }
 
@@ -149,7 +154,7 @@ fn read(parts: &[Vec<u8>]) -> Option<RecordProof> {
 fn a_proof_with_one_flipped_bit_is_refused_whichever_it_is() {
     let rules = rules();
     let block = block(&rules);
-    let proof = RecordProof::in_block(&rules, &block, &ids(&block)[3]).expect("the block holds it");
+    let proof = RecordProof::in_block(&rules, &block, &ids(&block)[3], [None, None]).expect("the block holds it");
     let mut parts = bytes(&proof);
     assert_eq!(read(&parts), Some(proof));
     let (mut flipped, mut unreadable) = (0, 0);

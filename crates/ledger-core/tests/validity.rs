@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use qfzz_ledger_core::batch::{BatchError, BatchHeader, SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::batch::{BatchError, BatchHeader, Checked, SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{BlockError, SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::codec::{encode, encoded_len};
 use qfzz_ledger_core::crypto::Signature;
@@ -42,12 +42,15 @@ fn a_federation_that_this_version_cannot_keep_is_refused_by_name() {
     type Change = fn(&mut Parameters);
     let cases: Vec<(Change, GenesisError)> = vec![
         (|it| it.protocol_version = 2, GenesisError::Version { found: 2 }),
-        (|it| it.signatures = SignatureScheme::Hybrid, not_yet("signatures `hybrid`")),
+        (|it| it.signatures = SignatureScheme::Hybrid, GenesisError::FounderKeys),
         (|it| it.finality = Finality::On, not_yet("finality")),
         (|it| it.founders.clear(), GenesisError::FounderCount { found: 0 }),
-        (|it| (1..=65).for_each(|number| it.add_founder(station(number))), GenesisError::FounderCount { found: 65 }),
+        (
+            |it| (1..=65).for_each(|number| it.add_founder(station(number), None)),
+            GenesisError::FounderCount { found: 65 },
+        ),
         (|it| it.founders.push(it.founders[0].clone()), GenesisError::NotCanonical),
-        (|it| it.founders[0].ml_dsa_key_hash = Some([1; 32]), GenesisError::NotCanonical),
+        (|it| it.founders[0].ml_dsa_key_hash = Some([1; 32]), GenesisError::FounderKeys),
         (|it| it.actions.swap(0, 1), GenesisError::NotCanonical),
         (|it| it.datasets.licenses.reverse(), GenesisError::NotCanonical),
         (|it| it.limits.batch_records = 257, GenesisError::Limits),
@@ -94,7 +97,7 @@ fn a_genesis_fits_64_kib_with_its_nonce() {
 fn signed(rules: &Rules, batch: &VerifiedBatch, change: impl FnOnce(&mut BatchHeader)) -> SignedBatch {
     let mut header = batch.header().clone();
     change(&mut header);
-    let signature = key(2).sign(&rules.batch_hash(&encode(&header)));
+    let signature = key(2).sign(rules.scheme(), &rules.batch_hash(&encode(&header)));
     SignedBatch { header, signature, records: batch.records().to_vec() }
 }
 
@@ -124,8 +127,9 @@ fn a_batch_is_checked_rule_by_rule() {
     let mut swapped = second.signed().clone();
     swapped.records.reverse();
     assert_eq!(refused(swapped), root);
+    let length = BatchError::SignatureLength { station: who, sequence: one, bytes: 0, expected: 64 };
+    assert_eq!(refused(SignedBatch { signature: Signature::none(), ..second.signed().clone() }), length);
     let signature = BatchError::Signature { station: who, sequence: one };
-    assert_eq!(refused(SignedBatch { signature: Signature::none(), ..second.signed().clone() }), signature);
     let mut other = second.signed().clone();
     other.header.seen = BlockHash::ZERO;
     assert_eq!(refused(other), signature);
@@ -300,8 +304,9 @@ fn a_block_read_back_is_the_one_asked_for() {
     let good = maker.make(|_| {}).expect("valid by itself");
     let other = maker.make(|it| it.timestamp = at(2)).expect("valid by itself");
     let batches = good.batches().to_vec();
-    let reread =
-        |sealed: &SealedHeader, batches, hash| VerifiedBlock::reread(&maker.rules, sealed.clone(), batches, hash);
+    let reread = |sealed: &SealedHeader, batches, hash| {
+        VerifiedBlock::reread(&maker.rules, sealed.clone(), batches, hash, Checked::Alone)
+    };
     assert_eq!(reread(good.sealed(), batches.clone(), good.hash()).as_ref(), Ok(&good));
     assert!(reread(other.sealed(), batches.clone(), good.hash()).is_err());
     assert!(reread(good.sealed(), batches[..1].to_vec(), good.hash()).is_err());

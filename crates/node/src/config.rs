@@ -14,6 +14,7 @@ use qfzz_ledger_core::score::Score;
 use qfzz_sync::global_trust::Policy;
 use serde::{Deserialize, Serialize};
 
+use crate::quantum::Target;
 use crate::ticket::JoinTarget;
 
 pub use load::{ConfigError, ConfigProblem, Flag, Loaded};
@@ -34,6 +35,8 @@ pub struct Config {
     pub sync: Sync,
     /// `trust.*`
     pub trust: Trust,
+    /// `quantum.*`
+    pub quantum: Quantum,
     /// `log.*`
     pub log: Log,
 }
@@ -55,6 +58,9 @@ pub struct Network {
     /// Whom to call at start; nobody by default.
     #[serde(with = "text::many")]
     pub join: Vec<JoinTarget>,
+    /// Whether to look for stations on the local network by mDNS, and to be found there; false by default.
+    #[serde(deserialize_with = "text::truth")]
+    pub mdns: bool,
 }
 
 /// `api.*`: HTTP.
@@ -107,6 +113,20 @@ pub struct Trust {
     pub submit_threshold: Score,
 }
 
+/// `quantum.*`: random numbers from Q#.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantum {
+    /// Whether to start the helper process, and to begin mining at its numbers; true by default.
+    #[serde(deserialize_with = "text::truth")]
+    pub enabled: bool,
+    /// The Python that runs it, a name or an absolute path; empty, the default: that of `qfzz quantum setup`, else `python3`.
+    #[serde(deserialize_with = "text::one::deserialize")]
+    pub python: String,
+    /// Where the Q# runs; `simulator` by default.
+    #[serde(with = "text::one")]
+    pub target: Target,
+}
+
 /// `log.*`: what goes to standard error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Log {
@@ -127,7 +147,8 @@ impl Default for Station {
 impl Default for Network {
     fn default() -> Self {
         let listen = ["/ip4/0.0.0.0/tcp/4811", "/ip4/0.0.0.0/udp/4811/quic-v1"];
-        Self { listen: listen.map(|address| address.parse().expect("a multiaddress")).to_vec(), join: Vec::new() }
+        let listen = listen.map(|address| address.parse().expect("a multiaddress")).to_vec();
+        Self { listen, join: Vec::new(), mdns: false }
     }
 }
 
@@ -158,6 +179,12 @@ impl Default for Trust {
     fn default() -> Self {
         let score = |millionths| Score::from_millionths(millionths).expect("in range");
         Self { policy: TrustPolicy::Anchored, community_threshold: score(800_000), submit_threshold: score(700_000) }
+    }
+}
+
+impl Default for Quantum {
+    fn default() -> Self {
+        Self { enabled: true, python: String::new(), target: Target::default() }
     }
 }
 

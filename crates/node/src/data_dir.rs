@@ -138,6 +138,11 @@ impl DataDir {
         self.path.join("view")
     }
 
+    /// The virtual environment that `qfzz quantum setup` makes.
+    pub fn quantum_dir(&self) -> PathBuf {
+        self.path.join("quantum")
+    }
+
     /// Verified bodies off the best chain.
     pub fn side_dir(&self) -> PathBuf {
         self.path.join("side")

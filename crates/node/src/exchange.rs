@@ -5,6 +5,7 @@
 
 mod bans;
 mod inviting;
+mod keys;
 mod local;
 mod neighbours;
 mod session;
@@ -40,6 +41,7 @@ use crate::service::worker::Order;
 use crate::store::{Blocks, StoreRead, StoreReader};
 pub(crate) use bans::Ban;
 use bans::Bans;
+use keys::KeySource;
 use local::{Local, check};
 use neighbours::{Gave, Neighbours, Welcome};
 use session::Session;
@@ -234,7 +236,7 @@ impl Exchange {
                 self.service.gossip(message, source, topic, data).await;
             }
             NetworkEvent::Request { peer, data, respond } => self.on_request(peer, data, respond).await,
-            NetworkEvent::Invitation { peer, proof, respond } => self.on_invitation(peer, proof, respond),
+            NetworkEvent::Invitation { peer, shown, respond } => self.on_invitation(peer, shown, respond),
             NetworkEvent::Misconduct { peer, what } => {
                 let ms = if what.may_be_trouble() { PAUSE_MS } else { BAN_MS };
                 self.part_from(peer, what.to_string(), clock::now().saturating_add(ms)).await;
@@ -303,8 +305,8 @@ impl Exchange {
     async fn answer(&self, peer: StationId, request: Request, respond: Responder) -> bool {
         let shown = |answer: Response| (encode(&answer), answer == Response::Unknown);
         let answer = if request.is_about_blocks() {
-            let reader = self.reader.clone();
-            let answer_from = move |reader: &StoreReader| answer_about_blocks(&Blocks(reader), &request);
+            let (reader, scheme) = (self.reader.clone(), self.rules.scheme());
+            let answer_from = move |reader: &StoreReader| answer_about_blocks(&Blocks(reader), scheme, &request);
             let read = move || reader.consistent(answer_from).map(shown);
             match tokio::task::spawn_blocking(read).await {
                 Ok(answer) => answer,
@@ -387,7 +389,8 @@ impl Exchange {
                 _ => Vec::new(),
             };
             batches.retain(wanted);
-            let checked = check(&exchange.verifiers, &exchange.rules, batches).await;
+            let keys = KeySource::default().of_batches(&exchange.service, &exchange.rules, &batches).await;
+            let checked = check(&exchange.verifiers, &exchange.rules, keys, batches).await;
             exchange.service.tell(input(checked)).await;
         });
     }

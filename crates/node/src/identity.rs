@@ -1,12 +1,14 @@
-//! Who this station is: an Ed25519 key from a 32-byte seed, which is all that is kept.
+//! Who this station is: an Ed25519 key from a 32-byte seed, which is all that is kept; its ML-DSA key follows from it.
 
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
+use qfzz_ledger_core::crypto::StationKey;
 use qfzz_ledger_core::ids::StationId;
 use zeroize::Zeroizing;
 
 use crate::data_dir::{self, DataDir, DataDirError};
+use crate::quantum::{QuantumRandomNumberGenerator, RandomError};
 
 /// Bytes of a seed.
 const SEED_BYTES: usize = 32;
@@ -25,6 +27,16 @@ impl Identity {
     pub fn generate() -> Result<Self, DataDirError> {
         let mut seed = Zeroizing::new([0; SEED_BYTES]);
         getrandom::fill(seed.as_mut()).map_err(DataDirError::NoRandomness)?;
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// A new key, from the operating system's randomness with what there is of `qrng` mixed in.
+    ///
+    /// # Errors
+    /// [`RandomError::NoRandomness`].
+    pub fn generate_with(qrng: &QuantumRandomNumberGenerator) -> Result<Self, RandomError> {
+        let mut seed = Zeroizing::new([0; SEED_BYTES]);
+        qrng.fill(seed.as_mut())?;
         Ok(Self::from_seed(&seed))
     }
 
@@ -101,6 +113,11 @@ impl Identity {
         text.push(b'\n');
         data_dir::write_private(&dir.key_copy_file(), text.as_ref())?;
         data_dir::write_private(&dir.key_file(), text.as_ref())
+    }
+
+    /// What genesis and admissions name the station's ML-DSA key by, where a federation signs with `hybrid`.
+    pub fn ml_dsa_key_hash(&self) -> [u8; 32] {
+        StationKey::from_seed(*self.key.as_bytes()).ml_dsa_key().hash()
     }
 
     /// The station that this key speaks for.

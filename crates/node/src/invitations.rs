@@ -56,14 +56,57 @@ impl Secret {
         TaggedHash::new(Tag::Invitation, federation, &[]).hash(&[&self.0])
     }
 
-    /// What `newcomer` shows `founder`.
-    pub fn proof(&self, federation: &FederationId, founder: &StationId, newcomer: &StationId) -> [u8; 32] {
-        proof_of(&self.key(federation), federation, founder, newcomer)
+    /// What `newcomer`, with the ML-DSA key of this hash, shows `founder`.
+    pub fn show(
+        &self,
+        federation: &FederationId,
+        founder: &StationId,
+        newcomer: &StationId,
+        ml_dsa_key_hash: [u8; 32],
+    ) -> Shown {
+        let proof = proof_of(&self.key(federation), federation, founder, newcomer, &ml_dsa_key_hash);
+        Shown { proof, ml_dsa_key_hash }
     }
 }
 
-fn proof_of(key: &[u8; 32], federation: &FederationId, founder: &StationId, newcomer: &StationId) -> [u8; 32] {
-    TaggedHash::new(Tag::Invitation, federation, &[founder.as_bytes(), newcomer.as_bytes()]).hash(&[key])
+fn proof_of(
+    key: &[u8; 32],
+    federation: &FederationId,
+    founder: &StationId,
+    newcomer: &StationId,
+    ml_dsa_key_hash: &[u8; 32],
+) -> [u8; 32] {
+    let context: [&[u8]; 3] = [founder.as_bytes(), newcomer.as_bytes(), ml_dsa_key_hash];
+    TaggedHash::new(Tag::Invitation, federation, &context).hash(&[key])
+}
+
+/// What a newcomer shows: that it has an invitation, and which ML-DSA key it will sign with where stations do. The proof
+/// covers the key: nobody on the way can put another in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The proof.
+    pub proof: [u8; 32],
+    /// The hash of its ML-DSA key.
+    pub ml_dsa_key_hash: [u8; 32],
+}
+
+impl Shown {
+    /// Bytes on the wire.
+    pub const BYTES: usize = 64;
+
+    /// As it is sent: the proof, then the hash.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..32].copy_from_slice(&self.proof);
+        bytes[32..].copy_from_slice(&self.ml_dsa_key_hash);
+        bytes
+    }
+
+    /// Reads what was sent.
+    pub fn read(bytes: [u8; Self::BYTES]) -> Self {
+        let (proof, ml_dsa_key_hash) = (std::array::from_fn(|at| bytes[at]), std::array::from_fn(|at| bytes[32 + at]));
+        Self { proof, ml_dsa_key_hash }
+    }
 }
 
 /// What a founder answers to a proof.
@@ -185,9 +228,11 @@ impl Invitations {
     ///
     /// # Errors
     /// [`DataDirError`]; nothing was changed.
-    pub fn redeem(&self, proof: &[u8; 32], newcomer: &StationId, now: Timestamp) -> Result<Welcome, DataDirError> {
+    pub fn redeem(&self, shown: &Shown, newcomer: &StationId, now: Timestamp) -> Result<Welcome, DataDirError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_meant = |it: &Kept| proof_of(&it.key, &self.federation, &self.founder, newcomer) == *proof;
+        let key_hash = &shown.ml_dsa_key_hash;
+        let is_meant =
+            |it: &Kept| proof_of(&it.key, &self.federation, &self.founder, newcomer, key_hash) == shown.proof;
         let Some(at) = kept.iter().position(is_meant) else { return Ok(Welcome::Unknown) };
         match kept[at].used_by {
             // Its first answer may have been lost.
@@ -226,8 +271,20 @@ mod tests {
         Invitations::open(dir.path().join("invitations"), FEDERATION, station(1)).expect("readable")
     }
 
-    fn proof(secret: u8, newcomer: u8) -> [u8; 32] {
-        Secret::new([secret; 32]).proof(&FEDERATION, &station(1), &station(newcomer))
+    fn proof(secret: u8, newcomer: u8) -> Shown {
+        Secret::new([secret; 32]).show(&FEDERATION, &station(1), &station(newcomer), [newcomer; 32])
+    }
+
+    #[test]
+    fn another_key_in_the_place_of_the_newcomers_spoils_the_proof() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let made = invitations(&dir);
+        made.add(&Secret::new([7; 32]), at(1_000), at(0)).expect("room");
+        let shown = proof(7, 2);
+        assert_eq!(Shown::read(shown.to_bytes()), shown);
+        let swapped = Shown { ml_dsa_key_hash: [9; 32], ..shown };
+        assert_eq!(made.redeem(&swapped, &station(2), at(1)).expect("written"), Welcome::Unknown);
+        assert_eq!(made.redeem(&shown, &station(2), at(1)).expect("written"), Welcome::Admitted);
     }
 
     #[test]

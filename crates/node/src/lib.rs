@@ -16,6 +16,7 @@ mod license;
 pub mod metrics;
 pub mod network;
 pub mod node;
+pub mod quantum;
 mod rate;
 pub mod service;
 pub mod store;

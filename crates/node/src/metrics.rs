@@ -16,6 +16,8 @@ use prometheus_client::registry::{Registry, Unit};
 use qfzz_ledger_core::severity::Severity;
 use qfzz_sync::report::{Fault, SyncReport};
 
+use crate::quantum::HealthTest;
+
 /// A label and its value; both are words of this program.
 type Label = (&'static str, &'static str);
 
@@ -36,6 +38,7 @@ pub struct Metrics {
     sync_bytes: Counters<1>,
     gossip: Counters<1>,
     gossip_left_out: Counter,
+    quantum_failures: Counters<1>,
     bans: Counter,
     refused: Counters<1>,
     blocks_mined: Counter,
@@ -77,6 +80,12 @@ pub struct Figures {
     pub disk_free_bytes: u64,
     /// Gossiped messages that were left out because the node did not keep up, since the start.
     pub gossip_left_out: u64,
+    /// Whether Q# runs and passes the health tests.
+    pub is_quantum: bool,
+    /// Bytes of random numbers that are drawn ahead.
+    pub quantum_pool_bytes: u64,
+    /// The health test that the quantum source failed, once it has.
+    pub quantum_failed: Option<HealthTest>,
     /// Since the start.
     pub uptime: Duration,
     /// Memory of the process in RAM, in bytes; 0 where the system does not tell.
@@ -98,6 +107,8 @@ struct Gauges {
     journal: Gauge<u64, AtomicU64>,
     view_entries: Gauge<u64, AtomicU64>,
     disk_free: Gauge<u64, AtomicU64>,
+    quantum_available: Gauge<u64, AtomicU64>,
+    quantum_pool: Gauge<u64, AtomicU64>,
     uptime: Gauge<f64, AtomicU64>,
     resident: Gauge<u64, AtomicU64>,
     open_files: Gauge<u64, AtomicU64>,
@@ -116,6 +127,8 @@ impl Gauges {
         self.journal.set(figures.journal_bytes);
         self.view_entries.set(figures.view_entries);
         self.disk_free.set(figures.disk_free_bytes);
+        self.quantum_available.set(figures.is_quantum.into());
+        self.quantum_pool.set(figures.quantum_pool_bytes);
         self.uptime.set(figures.uptime.as_secs_f64());
         self.resident.set(figures.resident_bytes);
         self.open_files.set(figures.open_files);
@@ -133,9 +146,11 @@ impl Gauges {
         one("synced", "1 once it has caught up with a peer, or is a founder without peers", &self.synced);
         one("problems", "Problems that the status shows", &self.problems);
         one("view_entries", "Entries of the view", &self.view_entries);
+        one("quantum_available", "1 where Q# runs and passes the health tests", &self.quantum_available);
         let mut bytes = |name: &str, help: &str, gauge: &Gauge<u64, AtomicU64>| {
             qfzz.register_with_unit(name, help, Unit::Bytes, gauge.clone());
         };
+        bytes("quantum_pool", "Random numbers of Q# that are drawn ahead", &self.quantum_pool);
         bytes("pending", "Encoded batches that wait for a block", &self.pending_bytes);
         bytes("journal", "Files of the journal", &self.journal);
         bytes("disk_free", "Free for the data directory", &self.disk_free);
@@ -162,6 +177,7 @@ impl Default for Metrics {
             sync_bytes: Family::default(),
             gossip: Family::default(),
             gossip_left_out: Counter::default(),
+            quantum_failures: Family::default(),
             bans: Counter::default(),
             refused: Family::default(),
             blocks_mined: Counter::default(),
@@ -197,6 +213,8 @@ impl Metrics {
         qfzz.register("gossip_messages", "Gossiped messages that were judged", self.gossip.clone());
         let left_out = "Gossiped messages that were left out because the station did not keep up; sync brings them";
         qfzz.register("gossip_left_out", left_out, self.gossip_left_out.clone());
+        let failures = "Health tests that the quantum source failed";
+        qfzz.register("quantum_health_failures", failures, self.quantum_failures.clone());
         qfzz.register("bans", "Peers parted with for what they did", self.bans.clone());
         qfzz.register("refused_peers", "Peers that are not of the federation", self.refused.clone());
         qfzz.register("blocks_mined", "Blocks that this station made", self.blocks_mined.clone());
@@ -224,6 +242,9 @@ impl Metrics {
         }
         for verdict in ["accept", "ignore", "reject"] {
             let _ = self.gossip.get_or_create(&[("verdict", verdict)]);
+        }
+        for test in HealthTest::ALL {
+            let _ = self.quantum_failures.get_or_create(&[("test", test.name())]);
         }
         for why in ["other_federation", "no_station"] {
             let _ = self.refused.get_or_create(&[("why", why)]);
@@ -293,6 +314,11 @@ impl Metrics {
         self.gauges.set(figures);
         let counted = self.gossip_left_out.get();
         self.gossip_left_out.inc_by(figures.gossip_left_out.saturating_sub(counted));
+        if let Some(test) = figures.quantum_failed {
+            // The first failure is the last: the source is dropped.
+            let failures = self.quantum_failures.get_or_create(&[("test", test.name())]);
+            failures.inc_by(1_u64.saturating_sub(failures.get()));
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to memory cannot fail");
         text

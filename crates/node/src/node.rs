@@ -43,6 +43,7 @@ use crate::events::Events;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::network;
+use crate::quantum::{self, QuantumProvider, QuantumRandomNumberGenerator};
 use crate::service::worker::fail;
 use crate::store::StoreError;
 use crate::ticket::Ticket;
@@ -144,6 +145,8 @@ pub(crate) struct Shared {
     pub(crate) weighing: Arc<weighing::Weighing>,
     /// How much room the data takes.
     pub(crate) meter: Arc<disk_space::Meter>,
+    /// The source of random numbers beside the operating system's.
+    pub(crate) quantum: QuantumProvider,
     /// The federation that it takes part in, once there is one.
     member: RwLock<Option<Arc<Member>>>,
     /// One join at a time.
@@ -161,7 +164,12 @@ impl Shared {
     }
 
     /// What the parts of a node share that has not started yet; and where it says why it cannot go on.
-    fn new(config: Config, dir: LockedDataDir, identity: Identity) -> (Arc<Self>, watch::Receiver<Option<String>>) {
+    fn new(
+        config: Config,
+        dir: LockedDataDir,
+        identity: Identity,
+        quantum: QuantumProvider,
+    ) -> (Arc<Self>, watch::Receiver<Option<String>>) {
         let (started_at, (failure, failed)) = (clock::now(), watch::channel(None));
         let shared = Self {
             config,
@@ -176,6 +184,7 @@ impl Shared {
             weighing: Arc::default(),
             importing: Arc::default(),
             meter: Arc::default(),
+            quantum,
             member: RwLock::new(None),
             joining: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),
@@ -186,6 +195,16 @@ impl Shared {
 
     pub(crate) fn member(&self) -> Option<Arc<Member>> {
         self.member.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Random numbers, with those of the source mixed in.
+    pub(crate) fn qrng(&self) -> QuantumRandomNumberGenerator {
+        QuantumRandomNumberGenerator::new(self.quantum.clone())
+    }
+
+    /// Where mining begins; `None` where that is not wanted.
+    pub(crate) fn mining_qrng(&self) -> Option<QuantumRandomNumberGenerator> {
+        self.config.quantum.enabled.then(|| self.qrng())
     }
 
     fn is_stopping(&self) -> bool {
@@ -222,7 +241,8 @@ impl Node {
         let hosts: Vec<String> = config.api.hosts.iter().map(|host| host.as_str().to_owned()).collect();
         let access = Access::new(token, bound, &hosts)?;
 
-        let (shared, failed) = Shared::new(config, dir, identity);
+        let quantum = QuantumProvider::start(quantum::Settings::of(&config.quantum, &dir));
+        let (shared, failed) = Shared::new(config, dir, identity, quantum);
         let targets = shared.config.network.join.clone();
         if let Some(genesis) = genesis {
             let member = mending::start(&shared, genesis).await?;
@@ -305,5 +325,7 @@ impl Node {
         if let Some(member) = self.shared.set_member(None) {
             member.stop().await;
         }
+        // It kills the helper, and waits no longer than that takes.
+        self.shared.quantum.stop();
     }
 }

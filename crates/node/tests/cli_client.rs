@@ -55,6 +55,14 @@ fn reads_show_no_token_and_writes_do() {
 }
 
 #[test]
+fn each_request_is_told_of_where_more_is_to_be_logged() {
+    let fake = Fake::start(|_| Reply::ok(json!({ "ticket": "t" })));
+    let told = fake.run(&["ticket", "-v"]).expect(0);
+    assert!(told.stderr.contains("GET http://") && told.stderr.contains("/v1/ticket: 200 OK after "), "{told:?}");
+    assert!(!fake.run(&["ticket"]).expect(0).stderr.contains("GET"));
+}
+
+#[test]
 fn the_address_can_be_given_by_flag_or_environment() {
     let fake = Fake::start(|_| Reply::ok(json!({ "ticket": "t" })));
     let address = std::fs::read_to_string(fake.path().join("api.addr")).expect("read").trim().to_owned();

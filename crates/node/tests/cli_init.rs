@@ -2,11 +2,11 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use qfzz_ledger_core::federation::{Genesis, Rules};
+use qfzz_ledger_core::federation::{Genesis, Rules, SignatureScheme};
 use support::{qfzz, run, ticket};
 
 const OTHER: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
@@ -91,13 +91,40 @@ fn a_station_that_is_to_join_has_no_genesis_and_remembers_whom() {
 fn what_this_version_has_not_got_is_refused_by_name_before_anything_is_written() {
     let temporary = tempfile::tempdir().expect("a directory");
     let dir = temporary.path().join("station");
-    for (arguments, name) in
-        [(["init", "--signatures", "hybrid"], "hybrid"), (["init", "--finality", "on"], "finality")]
-    {
-        let refused = run(&dir, &arguments).expect(2);
-        assert!(refused.stderr.contains("this version") && refused.stderr.contains(name), "{refused:?}");
-    }
+    let refused = run(&dir, &["init", "--finality", "on"]).expect(2);
+    assert!(refused.stderr.contains("this version") && refused.stderr.contains("finality"), "{refused:?}");
     assert!(!dir.exists());
+}
+
+#[test]
+fn a_hybrid_federation_names_each_founder_with_the_hash_of_its_key() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (first, second) = (temporary.path().join("first"), temporary.path().join("second"));
+    let other = run(&second, &["--json", "init"]).expect(0).json();
+    let text = |member: &str| other[member].as_str().expect("a text").to_owned();
+    let (id, hash) = (text("station_id"), text("ml_dsa_key_hash"));
+    let [named, short] = [format!("{id}:{hash}"), format!("{id}:{}", &hash[1..])];
+    for (arguments, remedy) in [
+        (&["init", "--signatures", "hybrid", "--founder", &id][..], "PEER_ID:KEY_HASH"),
+        (&["init", "--founder", &named], "--signatures hybrid"),
+        (&["init", "--signatures", "hybrid", "--founder", &short], "64 hex digits"),
+        (&["init", "--signatures", "slh"], "--signatures"),
+    ] {
+        let refused = run(&first, arguments).expect(2);
+        assert!(refused.stderr.contains(remedy), "{refused:?}");
+    }
+    assert!(!first.exists());
+    let made = run(&first, &["--json", "init", "--signatures", "hybrid", "--founder", &named]).expect(0).json();
+    let genesis = std::fs::read(first.join("genesis")).expect("written");
+    let parameters = Genesis::decode(&genesis).expect("a genesis").parameters;
+    assert_eq!(parameters.signatures, SignatureScheme::Hybrid);
+    let founders = parameters.founders.iter().map(|founder| {
+        let hash = founder.ml_dsa_key_hash.map(hex::encode).expect("it is named with its key");
+        (founder.station.to_string(), hash)
+    });
+    let own = (made["station_id"].as_str(), made["ml_dsa_key_hash"].as_str());
+    let own = (own.0.expect("a text").to_owned(), own.1.expect("a text").to_owned());
+    assert_eq!(founders.collect::<BTreeSet<_>>(), BTreeSet::from([own, (id, hash)]));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use qfzz_ledger_core::codec::{Decode, Encode, encode};
-use qfzz_ledger_core::crypto::{ED25519_SIGNATURE_BYTES, Signature, StationKey, Tag, TaggedHash};
+use qfzz_ledger_core::crypto::{ED25519_SIGNATURE_BYTES, Signature, SignatureScheme, StationKey, Tag, TaggedHash};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::time::Timestamp;
@@ -41,19 +41,20 @@ pub struct Statement {
     pub run: Run,
     /// When it was made, by the run's own clock.
     pub made_at: Timestamp,
-    /// The station's signature over both.
+    /// The station's signature over both: Ed25519 under every scheme, as the connection that it comes by.
     pub signature: Signature,
 }
 
 impl Statement {
     /// Signs that `run` is alive.
     pub fn sign(rules: &Rules, key: &StationKey, run: Run, made_at: Timestamp) -> Self {
-        Self { run, made_at, signature: key.sign(&digest(rules, &run, made_at)) }
+        Self { run, made_at, signature: key.sign(SignatureScheme::Ed25519, &digest(rules, &run, made_at)) }
     }
 
     /// Whether `station` signed it, for this federation.
     pub fn is_signed_by(&self, rules: &Rules, station: &StationId) -> bool {
-        self.signature.verifies(station, &digest(rules, &self.run, self.made_at))
+        let digest = digest(rules, &self.run, self.made_at);
+        self.signature.ed25519_verifies(SignatureScheme::Ed25519, station, &digest)
     }
 
     /// Whether the signature has its length: nothing longer is taken from a stranger.

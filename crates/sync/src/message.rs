@@ -3,6 +3,7 @@
 use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::block::{MAX_BLOCK_BYTES, SealedHeader, SignedBlock};
 use qfzz_ledger_core::codec::{self, CodecError, Decode, Encode};
+use qfzz_ledger_core::crypto::SignatureScheme;
 use qfzz_ledger_core::header::Work;
 use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Sequence, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
@@ -16,8 +17,15 @@ pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 pub const MAX_RESPONSE_BYTES: usize = 2 * 1024 * 1024;
 const _: () = assert!(MAX_RESPONSE_BYTES > MAX_BLOCK_BYTES);
 
-/// Headers in one answer, at most; also how far a station reads ahead of the last body it verified.
-pub const MAX_HEADERS: usize = 2_000;
+/// Headers in one answer, at most; also how far a station reads ahead of the last body it verified. With hybrid seals
+/// fewer fit.
+pub const fn max_headers(scheme: SignatureScheme) -> usize {
+    match scheme {
+        SignatureScheme::Ed25519 => 2_000,
+        SignatureScheme::Hybrid => 500,
+    }
+}
+const _: () = assert!(max_headers(SignatureScheme::Hybrid) * 4 * 1_024 < MAX_RESPONSE_BYTES);
 
 /// Blocks in one request, at most: their hashes and bodies fit the limits.
 pub const MAX_BLOCKS: usize = 256;
@@ -74,7 +82,7 @@ pub enum Response {
     Headers {
         /// The block of the locator that the headers follow.
         after: BlockHash,
-        /// Lowest first, at most [`MAX_HEADERS`]; none if that block is the head.
+        /// Lowest first, at most [`max_headers`]; none if that block is the head.
         headers: Vec<SealedHeader>,
     },
     /// To [`Request::Blocks`]: in the order asked.

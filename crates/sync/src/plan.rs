@@ -15,7 +15,7 @@ use crate::report::Fault;
 /// Bytes of bodies in one request, but for a block that is larger: four of them under way at once then pass a link of
 /// 52 KiB/s before their 20 s are over.
 const CHUNK_BYTES: usize = 256 * 1024;
-const _: () = assert!(CHUNK_BYTES + MAX_BLOCKS * 1_024 < MAX_RESPONSE_BYTES);
+const _: () = assert!(CHUNK_BYTES + MAX_BLOCKS * 4 * 1_024 < MAX_RESPONSE_BYTES);
 
 /// What is known here of the block that a peer's headers follow.
 #[derive(Clone, Debug, PartialEq, Eq)]

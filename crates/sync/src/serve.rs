@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
 use qfzz_ledger_core::codec::encoded_len;
+use qfzz_ledger_core::crypto::SignatureScheme;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
 
 use crate::alive::OtherRun;
-use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
+use crate::message::{MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status, max_headers};
 
 /// Bytes of an answer beside what it lists: tag and length.
 const OVERHEAD: usize = 16;
@@ -63,9 +64,13 @@ pub trait PendingView {
 ///
 /// # Errors
 /// [`ReadError`]: our own trouble, the asker gets no answer.
-pub fn answer_about_blocks(view: &impl BlockView, request: &Request) -> Result<Response, ReadError> {
+pub fn answer_about_blocks(
+    view: &impl BlockView,
+    scheme: SignatureScheme,
+    request: &Request,
+) -> Result<Response, ReadError> {
     match request {
-        Request::Headers { locator } => headers(view, locator),
+        Request::Headers { locator } => headers(view, max_headers(scheme), locator),
         Request::Blocks { hashes } => blocks(view, hashes),
         Request::BlockBatches { block, indexes } => {
             let Some(block) = view.block(block)? else { return Ok(Response::Unknown) };
@@ -111,12 +116,12 @@ pub fn answer_about_pending(
     }
 }
 
-fn headers(view: &impl BlockView, locator: &[BlockHash]) -> Result<Response, ReadError> {
+fn headers(view: &impl BlockView, most: usize, locator: &[BlockHash]) -> Result<Response, ReadError> {
     for hash in locator {
         let Some(after) = view.best_height(hash)? else { continue };
         let mut headers = Vec::new();
         let mut height = after;
-        while headers.len() < MAX_HEADERS
+        while headers.len() < most
             && let Some(next) = height.next()
             && let Some(sealed) = view.sealed_at(next)?
         {

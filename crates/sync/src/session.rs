@@ -25,7 +25,7 @@ use qfzz_ledger_core::state::ConnectError;
 use qfzz_ledger_core::time::Timestamp;
 
 use crate::alive::{OtherRun, Statement};
-use crate::message::{MAX_HEADERS, MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status};
+use crate::message::{MAX_LOGS, MAX_RESPONSE_BYTES, Request, Response, Status, max_headers};
 use crate::patience::Patience;
 use crate::peer::{PeerSession, SessionError};
 use crate::plan::{Anchor, CheckedHeaders, HeaderCheck, chunks};
@@ -295,8 +295,9 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
     async fn headers(&self, here: &Here, reached: Option<BlockHash>) -> Result<Page, Fault> {
         // A branch that is not better yet is on no best chain here; a locator has room for its end.
         let locator: Vec<BlockHash> = reached.into_iter().chain(here.locator.iter().copied()).collect();
+        let most = max_headers(self.view.rules().scheme());
         let (after, headers) = match self.ask(Request::Headers { locator: locator.clone() }).await? {
-            Response::Headers { after, headers } if headers.len() <= MAX_HEADERS => (after, headers),
+            Response::Headers { after, headers } if headers.len() <= most => (after, headers),
             _ => return Err(Fault::NotAsked),
         };
         if !locator.contains(&after) {
@@ -315,7 +316,7 @@ impl<P: PeerSession, V: SyncView, S: SyncSink> Session<'_, P, V, S> {
         }
         let checked = self.check(&anchor, &headers).await?;
         let count = checked.as_ref().map_or(0, |checked| checked.headers.len());
-        let end = if count < headers.len() { Some(End::NotDue) } else { (count < MAX_HEADERS).then_some(End::Head) };
+        let end = if count < headers.len() { Some(End::NotDue) } else { (count < most).then_some(End::Head) };
         let work = checked.as_ref().map_or(anchor.work, |checked| checked.tip.work);
         Ok(Page { checked, work, end })
     }

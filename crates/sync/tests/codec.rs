@@ -9,6 +9,7 @@ use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
 use qfzz_ledger_core::chain::MAX_LOCATOR;
 use qfzz_ledger_core::codec::{CodecError, encode, encoded_len};
 use qfzz_ledger_core::crypto::Signature;
+use qfzz_ledger_core::crypto::SignatureScheme;
 use qfzz_ledger_core::header::Work;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, FederationId, Height, Sequence, StationId};
 use qfzz_ledger_core::limits::MAX_BODY_BYTES;
@@ -16,7 +17,7 @@ use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::testing::{added, at, interaction, key, reported, rules, station, verified};
 use qfzz_sync::alive::{OtherRun, Run, Statement};
 use qfzz_sync::message::{
-    MAX_BLOCKS, MAX_HEADERS, MAX_LOGS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Request, Response, Status,
+    MAX_BLOCKS, MAX_LOGS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Request, Response, Status, max_headers,
 };
 use qfzz_sync::peer::SessionError;
 
@@ -195,7 +196,7 @@ fn the_largest_answer_of_every_kind_fits_and_can_be_read() {
         (StationId::from_bytes(id), LogEnd { next: Sequence::new(u64::MAX), last: BatchId::ZERO })
     });
     for response in [
-        Response::Headers { after: hash(1), headers: vec![sealed; MAX_HEADERS] },
+        Response::Headers { after: hash(1), headers: vec![sealed; max_headers(SignatureScheme::Ed25519)] },
         Response::Blocks(vec![full.clone()]),
         Response::Blocks(vec![full.clone(), many.clone()]),
         Response::Batches(fill(&full.batches)),

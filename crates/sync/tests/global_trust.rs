@@ -32,7 +32,7 @@ fn ask(rules: &Rules, at: &Station, subject: &Subject, nodes: Option<BTreeSet<St
 
 #[test]
 fn an_equivocator_has_no_voice_and_no_weight_and_is_named() {
-    let rules = rules_with(|parameters| parameters.add_founder(station(2)));
+    let rules = rules_with(|parameters| parameters.add_founder(station(2), None));
     let (clock, subject) = (Clock::default(), user("u"));
     let [first, liar, newcomer] = [1, 2, 3].map(|number| Station::new(&rules, number, &clock));
     let accuse = |number: u8| {
@@ -95,7 +95,7 @@ fn what_nobody_has_an_opinion_about_is_half_trusted_with_no_confidence() {
 
 #[test]
 fn a_founder_that_never_spoke_is_asked_and_one_on_the_chain_is_asked_once() {
-    let rules = rules_with(|parameters| parameters.add_founder(station(2)));
+    let rules = rules_with(|parameters| parameters.add_founder(station(2), None));
     let (clock, subject) = (Clock::default(), user("u"));
     let [first, stranger] = [1, 3].map(|number| Station::new(&rules, number, &clock));
     first.say(vec![interaction("u")]);

@@ -10,6 +10,7 @@ use qfzz_ledger_core::block::{BlockError, SealedHeader, SignedBlock};
 use qfzz_ledger_core::chain::ChainError;
 use qfzz_ledger_core::codec::encode;
 use qfzz_ledger_core::crypto::Signature;
+use qfzz_ledger_core::crypto::SignatureScheme;
 use qfzz_ledger_core::header::{Difficulty, Work};
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Sequence};
 use qfzz_ledger_core::ledger::BlockRefusal;
@@ -17,7 +18,7 @@ use qfzz_ledger_core::limits::MAX_CLOCK_SKEW_MS;
 use qfzz_ledger_core::severity::Severity;
 use qfzz_ledger_core::state::ConnectError;
 use qfzz_ledger_core::testing::{at, interaction, key, station};
-use qfzz_sync::message::{MAX_HEADERS, Request, Response, Status};
+use qfzz_sync::message::{Request, Response, Status, max_headers};
 use qfzz_sync::peer::SessionError;
 use qfzz_sync::report::Fault;
 
@@ -146,7 +147,11 @@ fn headers_that_do_not_hold() {
             ),
             (
                 "more than 2,000",
-                |w| headers(w, |_, _, headers| headers.resize(MAX_HEADERS + 1, headers[0].clone())),
+                |w| {
+                    headers(w, |_, _, headers| {
+                        headers.resize(max_headers(SignatureScheme::Ed25519) + 1, headers[0].clone())
+                    })
+                },
                 NOT_ASKED,
             ),
             (
@@ -393,12 +398,15 @@ fn claiming_enormous_work(link: Link<'static>) -> Link<'static> {
 #[test]
 fn endless_headers_cost_the_peer_the_work_of_each() {
     let world = World::new();
-    let blocks = valid_blocks(&world, 2 * MAX_HEADERS as u64 + 100);
+    let blocks = valid_blocks(&world, 2 * max_headers(SignatureScheme::Ed25519) as u64 + 100);
     let count = blocks.len() as u64;
 
     // The same page of valid headers for ever: the second one leads nowhere.
     let all = world.honest.blocks().into_iter().map(|block| block.sealed().clone());
-    let page: Vec<_> = all.chain(blocks.iter().map(|block| block.sealed.clone())).take(MAX_HEADERS).collect();
+    let page: Vec<_> = all
+        .chain(blocks.iter().map(|block| block.sealed.clone()))
+        .take(max_headers(SignatureScheme::Ed25519))
+        .collect();
     let genesis = world.honest.federation_rules().genesis_hash();
     let link = claiming_enormous_work(world.longer_by(blocks.clone()));
     let repeating = Link::new(station(PEER), move |_, request| match request {
@@ -406,7 +414,10 @@ fn endless_headers_cost_the_peer_the_work_of_each() {
         _ => link.ask_now(request),
     });
     let report = world.here.sync_over(&repeating);
-    assert_eq!((report.fault, world.here.height()), (Some(Fault::Withheld), MAX_HEADERS as u64));
+    assert_eq!(
+        (report.fault, world.here.height()),
+        (Some(Fault::Withheld), max_headers(SignatureScheme::Ed25519) as u64)
+    );
     assert!(repeating.requests().len() < 20, "{}", repeating.requests().len());
 
     // A peer that goes on as long as it has blocks, and claims more: each was worth its work.

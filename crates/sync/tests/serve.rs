@@ -4,10 +4,11 @@ mod common;
 
 use common::station::{Clock, Station};
 use qfzz_ledger_core::codec::encode;
+use qfzz_ledger_core::crypto::SignatureScheme;
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::testing::{at, interaction, rules, station, verified};
-use qfzz_sync::message::{MAX_HEADERS, MAX_RESPONSE_BYTES, Request, Response};
+use qfzz_sync::message::{MAX_RESPONSE_BYTES, Request, Response, max_headers};
 use qfzz_sync::serve::{Allowances, BURST_BYTES, answer_about_blocks, answer_about_pending};
 
 const MIB: u64 = 1024 * 1024;
@@ -106,7 +107,8 @@ fn headers_follow_the_first_hash_that_is_on_the_best_chain() {
     let chain: Vec<BlockHash> = founder.blocks().iter().map(|block| block.hash()).collect();
     let unknown = BlockHash::from_bytes([9; 32]);
     let ask = |locator: Vec<BlockHash>| {
-        let answer = answer_about_blocks(&founder, &Request::Headers { locator }).expect("the store is in memory");
+        let answer = answer_about_blocks(&founder, SignatureScheme::Ed25519, &Request::Headers { locator })
+            .expect("the store is in memory");
         match answer {
             Response::Headers { after, headers } => {
                 let rules = founder.federation_rules();
@@ -135,12 +137,20 @@ fn what_is_not_known_or_not_asked_here_is_unknown() {
         Request::BlockBatches { block: unknown, indexes: vec![0] },
     ] {
         assert!(request.is_about_blocks());
-        assert_eq!(answer_about_blocks(&founder, &request), Ok(Response::Unknown), "{request:?}");
+        assert_eq!(
+            answer_about_blocks(&founder, SignatureScheme::Ed25519, &request),
+            Ok(Response::Unknown),
+            "{request:?}"
+        );
         assert_eq!(answer_about_pending(&founder, &asker, &request, None), Ok(Response::Unknown));
     }
     for request in [Request::Status { alive: None }, Request::Pending { after: None }, Request::Logs { from: vec![] }] {
         assert!(!request.is_about_blocks());
-        assert_eq!(answer_about_blocks(&founder, &request), Ok(Response::Unknown), "{request:?}");
+        assert_eq!(
+            answer_about_blocks(&founder, SignatureScheme::Ed25519, &request),
+            Ok(Response::Unknown),
+            "{request:?}"
+        );
     }
     let logs = Request::Logs { from: vec![(asker, Sequence::ZERO)] };
     assert_eq!(answer_about_pending(&founder, &asker, &logs, None), Ok(Response::Batches(vec![])));
@@ -160,7 +170,8 @@ fn an_answer_holds_the_first_blocks_that_fit_and_always_one() {
     }
     let chain: Vec<BlockHash> = founder.blocks().iter().map(|block| block.hash()).collect();
     let ask = |hashes: &[BlockHash]| {
-        let answer = answer_about_blocks(&founder, &Request::Blocks { hashes: hashes.to_vec() });
+        let answer =
+            answer_about_blocks(&founder, SignatureScheme::Ed25519, &Request::Blocks { hashes: hashes.to_vec() });
         let answer = answer.expect("the store is in memory");
         let bytes = encode(&answer);
         assert_eq!(Response::decode(&bytes), Ok(answer.clone()));
@@ -174,11 +185,13 @@ fn an_answer_holds_the_first_blocks_that_fit_and_always_one() {
     // All batches of a block, and those asked for, in order.
     let all: Vec<u32> = (0..20).collect();
     let request = Request::BlockBatches { block: chain[0], indexes: all };
-    let Ok(Response::Batches(batches)) = answer_about_blocks(&founder, &request) else { panic!("not batches") };
+    let Ok(Response::Batches(batches)) = answer_about_blocks(&founder, SignatureScheme::Ed25519, &request) else {
+        panic!("not batches")
+    };
     assert_eq!(batches.len(), 17);
     let request = Request::BlockBatches { block: chain[0], indexes: vec![2, 5, 99] };
     let expected = Response::Batches(vec![batches[2].clone(), batches[5].clone()]);
-    assert_eq!(answer_about_blocks(&founder, &request), Ok(expected));
+    assert_eq!(answer_about_blocks(&founder, SignatureScheme::Ed25519, &request), Ok(expected));
 }
 
 #[test]
@@ -208,12 +221,12 @@ fn an_answer_holds_the_first_pending_batches_that_fit() {
 #[test]
 fn a_page_of_headers_has_2000() {
     let founder = founder();
-    for number in 0..=MAX_HEADERS {
+    for number in 0..=max_headers(SignatureScheme::Ed25519) {
         founder.say(vec![interaction(&format!("u{number}"))]);
         founder.mine();
     }
     let genesis = founder.federation_rules().genesis_hash();
-    let answer = answer_about_blocks(&founder, &Request::Headers { locator: vec![genesis] });
+    let answer = answer_about_blocks(&founder, SignatureScheme::Ed25519, &Request::Headers { locator: vec![genesis] });
     let Ok(Response::Headers { headers, .. }) = answer else { panic!("not headers") };
-    assert_eq!(headers.len(), MAX_HEADERS);
+    assert_eq!(headers.len(), max_headers(SignatureScheme::Ed25519));
 }

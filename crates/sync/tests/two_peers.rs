@@ -5,12 +5,13 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::station::{Clock, Link, Station};
+use qfzz_ledger_core::crypto::SignatureScheme;
 use qfzz_ledger_core::limits::MAX_BODY_BYTES;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::severity::Severity;
 use qfzz_ledger_core::testing::{Author, added, at, interaction, key, proof, rules, rules_with, verified};
 use qfzz_sync::alive::{OtherRun, Run, Statement};
-use qfzz_sync::message::{MAX_HEADERS, Request, Response, Status};
+use qfzz_sync::message::{Request, Response, Status, max_headers};
 use qfzz_sync::report::{Fault, SyncReport};
 use qfzz_sync::serve::BURST_BYTES;
 
@@ -45,7 +46,7 @@ fn converge(a: &Station, b: &Station) {
 
 #[test]
 fn a_newcomer_catches_up_whatever_the_length_of_the_chain() {
-    for count in [0, 1, 50, MAX_HEADERS as u64 + 100] {
+    for count in [0, 1, 50, max_headers(SignatureScheme::Ed25519) as u64 + 100] {
         let [founder, newcomer] = stations([1, 2]);
         grow(&founder, count);
         let link = newcomer.link_to(&founder);
@@ -54,7 +55,7 @@ fn a_newcomer_catches_up_whatever_the_length_of_the_chain() {
         assert!(newcomer.equals(&founder), "{count} blocks");
         newcomer.assert_valid();
         // Status, one page of headers for 2,000 blocks, bodies for 256 blocks a request.
-        let (pages, chunks) = (count.div_ceil(MAX_HEADERS as u64), count.div_ceil(200));
+        let (pages, chunks) = (count.div_ceil(max_headers(SignatureScheme::Ed25519) as u64), count.div_ceil(200));
         assert!(link.requests().len() as u64 <= 1 + pages + chunks, "{count}: {}", link.requests().len());
         assert_eq!(newcomer.sync_with(&founder).blocks, 0);
     }
@@ -88,7 +89,8 @@ fn the_longer_branch_wins_whoever_asks() {
 #[test]
 fn a_fork_deeper_than_one_page_of_headers_ends_on_the_longer_branch() {
     let [a, b] = stations([1, 2]);
-    let (short, long) = (MAX_HEADERS as u64 + 50, MAX_HEADERS as u64 + 60);
+    let (short, long) =
+        (max_headers(SignatureScheme::Ed25519) as u64 + 50, max_headers(SignatureScheme::Ed25519) as u64 + 60);
     grow(&a, short);
     grow(&b, long);
     let report = a.sync_with(&b);

@@ -25,7 +25,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// A station of this name in a directory of its own, on loopback, that mines only when asked.
+    /// A station of this name in a directory of its own, on loopback, that mines only when asked and starts no Python.
     pub fn new(name: &str) -> Self {
         let recipe = Self {
             name: name.to_owned(),
@@ -34,7 +34,7 @@ impl Recipe {
             namespace: None,
             listen: "/ip4/127.0.0.1/tcp/0".to_owned(),
         };
-        recipe.set("station.name", name).set("mining.enabled", "false")
+        recipe.set("station.name", name).set("mining.enabled", "false").set("quantum.enabled", "false")
     }
 
     /// Sets a configuration key, by way of its environment variable.

@@ -47,6 +47,7 @@ impl Ledgerless {
                 genesis: rules.genesis().encode(),
                 listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a multiaddress")],
                 join: Vec::new(),
+                mdns: false,
                 address_book: home.path().join("peers"),
             };
             let (network, mut events) = network::start(config).expect("the network starts");

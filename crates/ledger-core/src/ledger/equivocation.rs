@@ -5,8 +5,9 @@ use crate::batch::{SignedBatch, SignedBatchHeader, VerifiedBatch};
 use crate::block::{Announcement, VerifiedBlock};
 use crate::equivocation::BatchEquivocation;
 use crate::ids::{BatchId, Sequence, StationId};
+use crate::ml_dsa::MlDsaKey;
 use crate::overlay::LedgerRead;
-use crate::state::{ReadError, equivocation};
+use crate::state::{ReadError, convicts, equivocation};
 use crate::time::Timestamp;
 
 /// What is known at the place of a batch.
@@ -26,7 +27,63 @@ impl<R: LedgerRead> Ledger<R> {
     /// # Errors
     /// [`ReadError`].
     pub fn is_accused(&self, station: &StationId) -> Result<bool, ReadError> {
-        Ok(self.pool.accuses(station) || equivocation(&self.read, station)?.is_some())
+        /// Pending proofs that are looked at, at most: with a true one behind them it is only told twice.
+        const MAX_LOOKED_AT: usize = 4;
+        for proof in self.pool.proofs_against(station).take(MAX_LOOKED_AT) {
+            if self.convicts(proof)? {
+                return Ok(true);
+            }
+        }
+        Ok(equivocation(&self.read, station)?.is_some())
+    }
+
+    /// Whether a record with this proof would have an effect on the head.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn convicts(&self, proof: &BatchEquivocation) -> Result<bool, ReadError> {
+        convicts(&self.rules, &self.read, proof)
+    }
+
+    /// Two headers of one place met: if they prove something, the proof waits to be taken. Under `hybrid` they must be
+    /// signed with the key of that log as known here.
+    fn meet(&mut self, one: SignedBatchHeader, other: SignedBatchHeader) -> Result<(), ReadError> {
+        let station = one.header.station;
+        if !self.evidence.wants(&station) {
+            return Ok(());
+        }
+        let Ok(proof) = BatchEquivocation::new(&self.rules, one, other) else { return Ok(()) };
+        let is_hybrid = self.rules.is_hybrid();
+        let is_signed = |key| proof.is_signed_under(&self.rules, &key);
+        if !is_hybrid || self.known_key(&station)?.is_some_and(is_signed) {
+            self.evidence.prove(proof);
+        }
+        Ok(())
+    }
+
+    /// The ML-DSA key by which this station judges what is said to be of `station`: its own of itself.
+    fn known_key(&self, station: &StationId) -> Result<Option<MlDsaKey>, ReadError> {
+        if self.rules.is_hybrid() && *station == self.own.station() {
+            return Ok(Some(self.own.key().ml_dsa_key().clone()));
+        }
+        self.log_key(station)
+    }
+
+    /// Remembers a header to compare later ones with, unless its ML-DSA signature is known to be another's.
+    pub(super) fn see(&mut self, header: SignedBatchHeader) -> Result<(), ReadError> {
+        let key = self.known_key(&header.header.station)?;
+        if key.is_none_or(|key| header.is_signed_under(&self.rules, &key)) {
+            self.evidence.see(header);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a batch of this station's own log that it had not signed here.
+    fn note_foreign(&mut self, batch: &VerifiedBatch) -> Result<(), ReadError> {
+        if self.is_signed(batch)? == Some(true) {
+            self.evidence.note_foreign(batch.header().created_at);
+        }
+        Ok(())
     }
 
     /// The equivocations found since this was last asked, one of each station at most.
@@ -67,11 +124,12 @@ impl<R: LedgerRead> Ledger<R> {
         })
     }
 
-    /// Compares a batch with those that wait or were seen; no disk is read.
-    pub(super) fn compare_with_waiting(&mut self, batch: &VerifiedBatch) {
+    /// Compares a batch with those that wait or were seen.
+    pub(super) fn compare_with_waiting(&mut self, batch: &VerifiedBatch) -> Result<(), ReadError> {
         let (station, sequence) = batch.signed().place();
-        if let Some(other) = self.waiting_otherwise(&station, sequence, batch.id()) {
-            self.evidence.met(&self.rules, other, batch.signed_header());
+        match self.waiting_otherwise(&station, sequence, batch.id()) {
+            Some(other) => self.meet(other, batch.signed_header()),
+            None => Ok(()),
         }
     }
 
@@ -90,7 +148,7 @@ impl<R: LedgerRead> Ledger<R> {
         let is_new =
             known != AtPlace::Same && self.pool.batch(&station, sequence).map(VerifiedBatch::id) != Some(batch.id());
         if station == self.own.station() && is_new {
-            self.evidence.note_foreign(batch.header().created_at);
+            self.note_foreign(batch)?;
         }
         Ok(known)
     }
@@ -102,7 +160,7 @@ impl<R: LedgerRead> Ledger<R> {
         let other_on_chain = on_chain.as_ref().filter(|known| known.id() != id).map(VerifiedBatch::signed_header);
         let other = other_on_chain.or_else(|| self.waiting_otherwise(&station, sequence, id));
         if let Some(other) = other {
-            self.evidence.met(&self.rules, other, header.clone());
+            self.meet(other, header.clone())?;
             return Ok(AtPlace::Other);
         }
         let is_same = on_chain.is_some() || self.pool.by_id(&id).is_some();
@@ -110,13 +168,14 @@ impl<R: LedgerRead> Ledger<R> {
     }
 
     /// The batches of a block that extends the head: each is the next of its log there, so only what waits can differ.
-    pub(super) fn compare_next(&mut self, block: &VerifiedBlock) {
+    pub(super) fn compare_next(&mut self, block: &VerifiedBlock) -> Result<(), ReadError> {
         for batch in block.batches() {
-            self.compare_with_waiting(batch);
+            self.compare_with_waiting(batch)?;
             if batch.station() == self.own.station() && self.pool.by_id(&batch.id()).is_none() {
-                self.evidence.note_foreign(batch.header().created_at);
+                self.note_foreign(batch)?;
             }
         }
+        Ok(())
     }
 
     /// The batches of a block off the best chain, or of one that does not fit there. Those that are nowhere else are
@@ -124,7 +183,7 @@ impl<R: LedgerRead> Ledger<R> {
     pub(super) fn compare_off_chain(&mut self, block: &VerifiedBlock) -> Result<(), ReadError> {
         for batch in block.batches() {
             if self.compare(batch)? == AtPlace::Nothing {
-                self.evidence.see(batch.signed_header());
+                self.see(batch.signed_header())?;
             }
         }
         Ok(())
@@ -139,7 +198,7 @@ impl<R: LedgerRead> Ledger<R> {
         let header = SignedBatchHeader { header: header.clone(), signature: signature.clone() };
         let id = header.id(&self.rules);
         if self.compare_header(&header, id)? == AtPlace::Nothing {
-            self.evidence.see(header);
+            self.see(header)?;
         }
         Ok(())
     }

@@ -70,11 +70,13 @@ pub enum BatchOutcome {
     },
     /// It is dated more than 120 s ahead of the local clock, and waits.
     Ahead,
-    /// Its author is not admitted: nothing else about it was checked.
+    /// Its author is not admitted: nothing else about it was checked. Or it introduces itself with another ML-DSA key than
+    /// it was admitted with.
     NotAdmitted,
     /// Its sequence is more than 1,024 ahead of the next one.
     TooFar,
-    /// It does not link to its station's log as known here.
+    /// It does not link to its station's log as known here; or it is ahead of it, and its ML-DSA signature is not of the
+    /// key that the log began with here.
     Unlinked,
     /// The pool is full.
     Full,

@@ -93,6 +93,26 @@ pub fn admission(read: &impl StateRead, station: &StationId) -> Result<Option<Ad
     }
 }
 
+/// The hash of the ML-DSA key that a station must introduce itself with: what genesis or its admission names; `None`
+/// where neither does.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn expected_key_hash(
+    rules: &Rules,
+    read: &impl StateRead,
+    station: &StationId,
+) -> Result<Option<[u8; 32]>, ReadError> {
+    if !(rules.is_hybrid() && rules.has_roster()) || rules.is_founder(station) {
+        return Ok(rules.founder_key_hash(station));
+    }
+    match read.get(&Key::AdmittedKey(*station))? {
+        Some(Value::KeyHash(hash)) => Ok(Some(*hash)),
+        Some(_) => Err(ReadError::Damaged { what: "the key that a station was admitted with" }),
+        None => Ok(None),
+    }
+}
+
 /// Where a station stands on the branch: founders, and anybody where admission is open, are admitted.
 ///
 /// # Errors

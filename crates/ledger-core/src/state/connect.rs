@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Audit, BlockRead, PendingRecord, ReadError, Scratch, Standing, StateRead, Undo, Writes, standing};
-use crate::batch::VerifiedBatch;
+use super::{
+    Audit, BlockRead, PendingRecord, ReadError, Scratch, Standing, StateRead, Undo, Writes, expected_key_hash, standing,
+};
+use crate::batch::{BatchHeader, VerifiedBatch};
 use crate::block::VerifiedBlock;
 use crate::federation::Rules;
 use crate::ids::{BatchId, BlockHash, Sequence, StationId};
@@ -56,6 +58,33 @@ pub enum ConnectError {
         /// Its producer.
         producer: StationId,
     },
+    /// Rule 5: the ML-DSA part of the seal is not the producer's. The block's hash does not cover the seal: another one
+    /// may be good.
+    #[error("block {block}: the ML-DSA part of its seal is not its producer's")]
+    Seal {
+        /// The block.
+        block: BlockHash,
+        /// Its producer.
+        producer: StationId,
+    },
+    /// Rule 7: the ML-DSA part of a batch's signature is not of the key that its log was introduced with.
+    #[error("block {block}: the ML-DSA signature of batch {station}.{sequence} does not verify")]
+    Signature {
+        /// The block.
+        block: BlockHash,
+        /// The batch's author.
+        station: StationId,
+        /// The batch's number.
+        sequence: Sequence,
+    },
+    /// Rule 7: a station introduces itself with another ML-DSA key than its admission names.
+    #[error("block {block}: {station} introduces itself with another ML-DSA key than it was admitted with")]
+    KeyHash {
+        /// The block.
+        block: BlockHash,
+        /// The station.
+        station: StationId,
+    },
     /// Rule 7: a batch is not the next of its station's log on this branch.
     #[error("block {block}: batch {station}.{sequence} does not follow {expected} of its station's log")]
     NotNext {
@@ -77,17 +106,22 @@ impl ConnectError {
     /// Who is at fault.
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::NotAdmitted { .. } | Self::Introduction { .. } | Self::Reveal { .. } | Self::NotNext { .. } => {
-                Severity::Peer
-            }
+            Self::NotAdmitted { .. }
+            | Self::Introduction { .. }
+            | Self::Reveal { .. }
+            | Self::Seal { .. }
+            | Self::Signature { .. }
+            | Self::KeyHash { .. }
+            | Self::NotNext { .. } => Severity::Peer,
             Self::Parent { .. } | Self::Read(_) => Severity::Fatal,
         }
     }
 }
 
 /// Connects `block` to the state of its parent: the admissions of rules 5 and 7, the reveal of rule 5, the order of rule
-/// 7, then the fold of its records in chain order, batch order, record order; what that changes of global trust's sums;
-/// and whom the block draws to check its parent's records, which `past` has.
+/// 7, under `hybrid` the ML-DSA parts of seal and signatures, then the fold of its records in chain order, batch order,
+/// record order; what that changes of global trust's sums; and whom the block draws to check its parent's records, which
+/// `past` has.
 ///
 /// # Errors
 /// [`ConnectError`]; nothing was changed.
@@ -104,8 +138,12 @@ pub fn connect(
     }
     check_admission(rules, read, block)?;
     check_reveal(rules, &mut scratch, block)?;
+    check_seal(rules, &mut scratch, block)?;
     for batch in block.batches() {
         append_to_log(&mut scratch, hash, batch)?;
+        if rules.is_hybrid() {
+            check_signature(rules, read, &mut scratch, hash, batch)?;
+        }
         for (index, record) in (0..).zip(batch.records()) {
             scratch.apply(PendingRecord { batch: batch.header(), index, record })?;
         }
@@ -151,8 +189,7 @@ fn check_reveal<R: StateRead>(
     let last = match scratch.station(&producer)? {
         Some(state) => state.reveal,
         None => {
-            let first = block.batches().first().map(VerifiedBatch::header);
-            let introduction = first.filter(|batch| batch.station == producer).and_then(|it| it.introduction.as_ref());
+            let introduction = block.producer_introduction().and_then(|it| it.introduction.as_ref());
             introduction.ok_or(ConnectError::Introduction { block: hash, producer })?.reveal_commitment
         }
     };
@@ -160,6 +197,52 @@ fn check_reveal<R: StateRead>(
         return Err(ConnectError::Reveal { block: hash, producer });
     }
     Ok(())
+}
+
+/// Rule 5: the ML-DSA part of the seal is of the key that the producer introduced itself with, before this block or in
+/// its first batch.
+fn check_seal<R: StateRead>(
+    rules: &Rules,
+    scratch: &mut Scratch<'_, R>,
+    block: &VerifiedBlock,
+) -> Result<(), ConnectError> {
+    if !rules.is_hybrid() {
+        return Ok(());
+    }
+    let (hash, producer) = (block.hash(), block.header().producer);
+    let introduced = || block.producer_introduction().and_then(BatchHeader::introduced_key);
+    let key = scratch.ml_dsa_key(&producer)?.or_else(introduced);
+    if key.is_some_and(|key| block.is_sealed_under(rules, &key)) {
+        return Ok(());
+    }
+    Err(ConnectError::Seal { block: hash, producer })
+}
+
+/// Rule 7 under `hybrid`, for a batch that is the next of its log: an introduction holds the key that is expected of its
+/// station, if one is; the signature of a later batch is of the key in the introduction.
+fn check_signature<R: StateRead>(
+    rules: &Rules,
+    parent: &R,
+    scratch: &mut Scratch<'_, R>,
+    block: BlockHash,
+    batch: &VerifiedBatch,
+) -> Result<(), ConnectError> {
+    let (station, sequence) = batch.signed().place();
+    let key = match batch.introduced_key() {
+        Some(key) => {
+            // As with admission itself, what the block says of the station does not count yet.
+            if expected_key_hash(rules, parent, &station)?.is_some_and(|expected| key.hash() != expected) {
+                return Err(ConnectError::KeyHash { block, station });
+            }
+            scratch.set_ml_dsa_key(&station, &key)?;
+            Some(key)
+        }
+        None => scratch.ml_dsa_key(&station)?,
+    };
+    if key.is_some_and(|key| batch.is_signed_under(rules, &key)) {
+        return Ok(());
+    }
+    Err(ConnectError::Signature { block, station, sequence })
 }
 
 /// Rule 7: the batch is the next of its station's log on this branch.

@@ -19,7 +19,9 @@ mod sums;
 mod value;
 mod weights;
 
-pub use admission::{AdmissionState, Founders, Standing, admission, is_vouched, roster_at, roster_len, standing};
+pub use admission::{
+    AdmissionState, Founders, Standing, admission, expected_key_hash, is_vouched, roster_at, roster_len, standing,
+};
 pub use answers::{Answers, Duty, Expiring, GivenTo, Juror, duty, jury_answers, verdict};
 pub use connect::{ConnectError, Connected, connect};
 pub use dataset::{DatasetEvidence, DatasetLedger, DatasetOpinion, DatasetTrust, dataset_count, dataset_id};
@@ -42,7 +44,10 @@ pub use weights::{StationWeight, Weights, weights};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::{Decode, Encode};
+use crate::equivocation::BatchEquivocation;
+use crate::federation::Rules;
 use crate::ids::{BlockHash, Height, StationId};
+use crate::ml_dsa::MlDsaKey;
 use crate::record::Subject;
 use crate::severity::Severity;
 
@@ -74,6 +79,11 @@ pub enum Key {
     RosterPlace(u32),
     /// How many stations founders have spoken of.
     RosterLen,
+    /// The ML-DSA key that a station introduced itself with.
+    MlDsaKey(StationId),
+    /// The hash of the ML-DSA key that a station must introduce itself with, as the first admission since it was last
+    /// expelled names it.
+    AdmittedKey(StationId),
     /// The height of a block of the branch above genesis.
     BlockHeight(BlockHash),
     /// The blocks that hold the batches 64 n to 64 n + 63 of the station with a number.
@@ -217,7 +227,7 @@ impl<R: StateRead + ?Sized> StateRead for Layer<'_, R> {
 ///
 /// # Errors
 /// [`ReadError`].
-pub fn chain_state(read: &impl StateRead, rules: &crate::federation::Rules) -> Result<ChainState, ReadError> {
+pub fn chain_state(read: &impl StateRead, rules: &Rules) -> Result<ChainState, ReadError> {
     Ok(match read.get(&Key::Chain)? {
         Some(Value::Chain(chain)) => *chain,
         Some(_) => return Err(ReadError::Damaged { what: "the chain's totals" }),
@@ -247,6 +257,39 @@ pub fn equivocators(read: &impl StateRead) -> Result<u32, ReadError> {
         Some(_) => Err(ReadError::Damaged { what: "the number of equivocators" }),
         None => Ok(0),
     }
+}
+
+/// The ML-DSA key that `station` introduced itself with on the branch; `None` while it has no batch there, and where
+/// stations sign without one.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn ml_dsa_key(read: &impl StateRead, station: &StationId) -> Result<Option<MlDsaKey>, ReadError> {
+    match read.get(&Key::MlDsaKey(*station))? {
+        Some(value) => Ok(Some(key_of(&value)?)),
+        None => Ok(None),
+    }
+}
+
+/// The key in a value.
+fn key_of(value: &Value) -> Result<MlDsaKey, ReadError> {
+    let key = match value {
+        Value::MlDsaKey(bytes) => MlDsaKey::from_bytes(bytes),
+        _ => None,
+    };
+    key.ok_or(ReadError::Damaged { what: "a station's ML-DSA key" })
+}
+
+/// Whether a proof has an effect by this state: under `hybrid` the ML-DSA parts must be of the key that the accused
+/// introduced itself with on the branch.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn convicts(rules: &Rules, read: &impl StateRead, proof: &BatchEquivocation) -> Result<bool, ReadError> {
+    if !rules.is_hybrid() {
+        return Ok(true);
+    }
+    Ok(ml_dsa_key(read, &proof.station())?.is_some_and(|key| proof.is_signed_under(rules, &key)))
 }
 
 /// What the branch knows of a station; `None` while it has no batch there.

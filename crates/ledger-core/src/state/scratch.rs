@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::admission::AdmissionState;
+use super::admission::{AdmissionState, Standing};
 use super::answers::Expiring;
 use super::draw::JuryState;
 use super::index::height_of;
@@ -12,11 +12,13 @@ use super::value::{
     ChainState, ContentLedger, ContentOpinion, CreatorLedger, CreatorOpinion, RecordPlace, Since, StationState,
     UserLedger, UserOpinion, Value,
 };
-use super::{Key, ReadError, STATIONS_PER_GROUP, StateRead, Undo, Writes, station_state};
+use super::{Key, ReadError, STATIONS_PER_GROUP, StateRead, Undo, Writes, key_of, ml_dsa_key, station_state};
 use crate::batch::BatchHeader;
+use crate::equivocation::BatchEquivocation;
 use crate::federation::Rules;
 use crate::ids::{BatchId, Height, Id, RecordHash, Sequence, StationId};
-use crate::record::{Record, Subject, UserAction};
+use crate::ml_dsa::MlDsaKey;
+use crate::record::{Record, StationAdmitted, StationExpelled, Subject, UserAction};
 use crate::score::Score;
 use crate::time::Timestamp;
 
@@ -234,13 +236,33 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         Ok(())
     }
 
-    /// Takes note of the first proof against a station; a later one has no effect.
-    fn apply_equivocation(&mut self, accused: &StationId, place: RecordPlace) -> Result<(), ReadError> {
-        let slot = self.slot(Key::Equivocation(*accused))?;
-        if slot.is_some() {
+    /// The ML-DSA key that a station introduced itself with, as it stands now.
+    pub(super) fn ml_dsa_key(&mut self, station: &StationId) -> Result<Option<MlDsaKey>, ReadError> {
+        match self.touched.get(&Key::MlDsaKey(*station)) {
+            Some(touched) => touched.now.as_ref().map(key_of).transpose(),
+            None => ml_dsa_key(self.read, station),
+        }
+    }
+
+    /// Writes the ML-DSA key that a station introduces itself with.
+    pub(super) fn set_ml_dsa_key(&mut self, station: &StationId, key: &MlDsaKey) -> Result<(), ReadError> {
+        *self.slot(Key::MlDsaKey(*station))? = Some(Value::MlDsaKey(key.as_bytes().to_vec()));
+        Ok(())
+    }
+
+    /// Takes note of the first proof against a station; a later one has no effect, nor has one that does not convict.
+    fn apply_equivocation(&mut self, proof: &BatchEquivocation, place: RecordPlace) -> Result<(), ReadError> {
+        let accused = &proof.station();
+        if self.slot(Key::Equivocation(*accused))?.is_some() {
             return Ok(());
         }
-        *slot = Some(Value::Equivocation(place));
+        if self.rules.is_hybrid() {
+            let key = self.ml_dsa_key(accused)?;
+            if !key.is_some_and(|key| proof.is_signed_under(self.rules, &key)) {
+                return Ok(());
+            }
+        }
+        *self.slot(Key::Equivocation(*accused))? = Some(Value::Equivocation(place));
         if self.rules.is_founder(accused) || self.station(accused)?.is_some() {
             self.count_equivocator()?;
         }
@@ -250,22 +272,53 @@ impl<'a, R: StateRead> Scratch<'a, R> {
         }
     }
 
-    /// A founder's word about a station. Nobody else's has an effect, nor one about a founder, who is admitted for good.
+    /// A station is admitted; under `hybrid` with an ML-DSA key. If another is expected of it, that has no effect.
+    fn admit(&mut self, author: &StationId, admitted: &StationAdmitted) -> Result<(), ReadError> {
+        let station = &admitted.station;
+        let Some(hash) = admitted.ml_dsa_key_hash else {
+            return self.apply_admission(author, station, AdmissionState::admit).map(drop);
+        };
+        let expected = match self.ml_dsa_key(station)? {
+            Some(introduced) => Some(introduced.hash()),
+            None => expect_value!(self.slot(Key::AdmittedKey(*station))?.as_ref(), Value::KeyHash)?.map(|hash| *hash),
+        };
+        if expected.is_some_and(|expected| expected != hash) {
+            return Ok(());
+        }
+        if self.apply_admission(author, station, AdmissionState::admit)?.is_some() {
+            *self.slot(Key::AdmittedKey(*station))? = Some(Value::KeyHash(Box::new(hash)));
+        }
+        Ok(())
+    }
+
+    /// A station is to be expelled. When it is, no key is expected of it any more, unless it has introduced itself.
+    fn expel(&mut self, author: &StationId, expelled: &StationExpelled) -> Result<(), ReadError> {
+        let stood = self.apply_admission(author, &expelled.station, AdmissionState::expel)?;
+        if self.rules.is_hybrid() && stood == Some([Standing::Admitted, Standing::Expelled]) {
+            *self.slot(Key::AdmittedKey(expelled.station))? = None;
+        }
+        Ok(())
+    }
+
+    /// A founder's word about a station, and where it stood before and stands now. Nobody else's has an effect, nor one
+    /// about a founder, who is admitted for good: then there is nothing to tell.
     fn apply_admission(
         &mut self,
         author: &StationId,
         about: &StationId,
         say: impl FnOnce(&mut AdmissionState, &Rules, u32),
-    ) -> Result<(), ReadError> {
+    ) -> Result<Option<[Standing; 2]>, ReadError> {
         let rules = self.rules;
         let Some(place) = rules.founder_place(author).filter(|_| rules.has_roster() && !rules.is_founder(about)) else {
-            return Ok(());
+            return Ok(None);
         };
         let slot = self.slot(Key::Admission(*about))?;
         let known = expect_value!(slot.as_ref(), Value::Admission)?;
         let is_new = known.is_none();
         let mut state = known.unwrap_or_default();
+        let before = state.standing;
         say(&mut state, rules, place);
+        let after = state.standing;
         *slot = Some(Value::Admission(state));
         if is_new {
             let slot = self.slot(Key::RosterLen)?;
@@ -273,7 +326,7 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             *slot = Some(Value::RosterLen(len + 1));
             *self.slot(Key::RosterPlace(len))? = Some(Value::StationNumber(Box::new(*about)));
         }
-        Ok(())
+        Ok(Some([before, after]))
     }
 
     /// Folds one record into the state.
@@ -290,14 +343,10 @@ impl<'a, R: StateRead> Scratch<'a, R> {
             Record::DatasetRegistered(dataset) => self.register_dataset(dataset, place, signed_at),
             Record::DatasetVerified(verified) => self.verify_dataset(station, since, verified, signed_at),
             Record::DatasetRated(rated) => self.rate_dataset(station, since, rated, signed_at),
-            Record::BatchEquivocation(proof) => self.apply_equivocation(&proof.station(), place),
             Record::Testimony(testimony) => self.apply_testimony(&pending.batch.station, station, testimony),
-            Record::StationAdmitted(it) => {
-                self.apply_admission(&pending.batch.station, &it.station, AdmissionState::admit)
-            }
-            Record::StationExpelled(it) => {
-                self.apply_admission(&pending.batch.station, &it.station, AdmissionState::expel)
-            }
+            Record::BatchEquivocation(proof) => self.apply_equivocation(proof, place),
+            Record::StationAdmitted(it) => self.admit(&pending.batch.station, it),
+            Record::StationExpelled(it) => self.expel(&pending.batch.station, it),
             Record::ContentAdded(content) => {
                 let (subject, creator) = (subject_of(&content.creator_id, &content.content_id), &content.creator_id);
                 let score = content.initial_score;

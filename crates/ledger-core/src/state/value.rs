@@ -52,6 +52,10 @@ pub enum Value {
     Admission(Box<AdmissionState>),
     /// Under `RosterLen`.
     RosterLen(u32),
+    /// Under `MlDsaKey`: 1,952 bytes.
+    MlDsaKey(Vec<u8>),
+    /// Under `AdmittedKey`.
+    KeyHash(Box<[u8; 32]>),
     /// Under `BlockHeight`.
     BlockHeight(Height),
     /// Under `LogBlocks`, by sequence.

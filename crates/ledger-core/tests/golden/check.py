@@ -368,6 +368,8 @@ def admission(one, two, three):
     yield "record.10", u32(10) + two.station + text("from Zürich") + option(None)
     yield "record.11", u32(11) + two.station + text("")
     yield "record.10.hybrid", u32(10) + two.station + text("x") + option(bytes([7]) * 32)
+    yield "ml_dsa.key_hash", tagged("qfzz/ml-dsa-key/1", ZERO, bytes([7]) * 1952)
+    yield "ml_dsa.seed", tagged("qfzz/ml-dsa-seed/1", ZERO, bytes([1]) * 32, one.station)
     yield "state.expelled.key", u32(8) + two.station
     yield "state.expelled.value", u32(15) + u32(2) + u64(0) + u64(1)
     yield "state.admitted.key", u32(8) + three.station

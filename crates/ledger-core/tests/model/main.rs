@@ -522,7 +522,7 @@ impl<'a> World<'a> {
 fn run(admission: Admission, founders: u8) -> Totals {
     let rules = rules_with(|parameters| {
         parameters.admission = admission;
-        (2..=founders).for_each(|number| parameters.add_founder(station(number)));
+        (2..=founders).for_each(|number| parameters.add_founder(station(number), None));
         for (action, delta) in ACTIONS {
             let delta = Delta::from_millionths(delta).expect("in range");
             parameters.set_action(Id::new(action).expect("an id"), delta);

@@ -129,19 +129,32 @@ pub(super) fn text(body: &[u8]) -> Result<&str, Problem> {
 /// # Errors
 /// The [`Problem`] to answer with.
 pub(super) fn one_text(body: &[u8], field: &str) -> Result<Option<String>, Problem> {
+    let [text] = texts(body, [field])?;
+    Ok(text)
+}
+
+/// As [`one_text`], for several.
+pub(super) fn texts<const N: usize>(body: &[u8], fields: [&str; N]) -> Result<[Option<String>; N], Problem> {
+    let mut found = [const { None }; N];
     if body.trim_ascii().is_empty() {
-        return Ok(None);
+        return Ok(found);
     }
     let members = members(text(body)?).map_err(FieldError::from)?;
-    if let Some(unknown) = members.keys().find(|name| *name != field) {
-        let detail = format!("the field {} does not exist here: remove it; the only one is `{field}`", quoted(unknown));
+    if let Some(unknown) = members.keys().find(|name| !fields.contains(&name.as_str())) {
+        let known = fields.map(|field| format!("`{field}`")).join(" and ");
+        let known = if N == 1 { format!("the only one is {known}") } else { format!("there are {known}") };
+        let detail = format!("the field {} does not exist here: remove it; {known}", quoted(unknown));
         return Err(Problem::of_field(unknown, Code::UnknownField, detail));
     }
-    let wrong = |_| {
-        let detail = format!("`{field}` must be a text in double quotes");
-        Problem::of_field(field, Code::WrongType, detail)
-    };
-    members.get(field).map(|value: &&RawValue| serde_json::from_str(value.get()).map_err(wrong)).transpose()
+    for (field, found) in fields.into_iter().zip(&mut found) {
+        let wrong = |_| {
+            let detail = format!("`{field}` must be a text in double quotes");
+            Problem::of_field(field, Code::WrongType, detail)
+        };
+        *found =
+            members.get(field).map(|value: &&RawValue| serde_json::from_str(value.get()).map_err(wrong)).transpose()?;
+    }
+    Ok(found)
 }
 
 /// An answer in JSON.

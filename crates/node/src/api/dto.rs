@@ -141,6 +141,12 @@ pub struct Status {
     #[serde(serialize_with = "text_or_null")]
     #[schema(value_type = Option<schema::Name>)]
     pub federation: Option<Name>,
+    /// How its stations sign: `ed25519` or `hybrid`.
+    #[schema(value_type = Option<String>)]
+    pub signatures: Option<&'static str>,
+    /// The hash of this station's ML-DSA key: what founders name it by where stations sign with `hybrid`.
+    #[schema(value_type = schema::Hash)]
+    pub ml_dsa_key_hash: String,
     /// The program's version.
     pub version: String,
     /// The multiaddresses under which it can be reached, peer id included.

@@ -33,6 +33,7 @@ use super::dto::{
 use super::problem::Code;
 use crate::events::Events;
 use crate::metrics::{Figures, Metrics};
+use crate::quantum::QuantumStatus;
 
 /// Blocks of the best chain, by rising height.
 pub type BlockStream = BoxStream<'static, Result<Block, PortError>>;
@@ -178,7 +179,10 @@ pub enum PortError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
     /// That it may take part.
-    Admit,
+    Admit {
+        /// The hash of its ML-DSA key: needed where stations sign with `hybrid`, unless it is known on the chain.
+        ml_dsa_key_hash: Option<[u8; 32]>,
+    },
     /// That it be expelled.
     Expel,
 }
@@ -198,6 +202,15 @@ pub enum Refusal {
     /// Nobody has admitted the station that is to be expelled.
     #[error("that station is not admitted")]
     NotAdmitted,
+    /// An admission has to name the newcomer's ML-DSA key.
+    #[error("stations of this federation sign with `hybrid`, and an admission names the newcomer's ML-DSA key")]
+    KeyHashMissing,
+    /// Stations sign without such a key.
+    #[error("stations of this federation sign with `ed25519` alone")]
+    KeyHashUnused,
+    /// Another key is expected of that station already: the admission would have no effect.
+    #[error("that station has, or was admitted with, another ML-DSA key")]
+    OtherKey,
     /// This station is not admitted.
     #[error("this station is not admitted to the federation")]
     Stranger,
@@ -223,6 +236,15 @@ impl Refusal {
             Self::NotAFounder => (Code::NotAFounder, "ask a founder to do it: see `qfzz station list`"),
             Self::FounderStays => (Code::FounderStays, "founders take part for good, and nobody can expel them"),
             Self::NotAdmitted => (Code::NotAdmitted, "check its id: see `qfzz station list`"),
+            Self::KeyHashMissing => (
+                Code::MissingField,
+                "give the key hash that `qfzz status` shows there: `--key-hash`, or `ml_dsa_key_hash`",
+            ),
+            Self::KeyHashUnused => (Code::UnknownField, "leave the key hash out"),
+            Self::OtherKey => (
+                Code::OtherKey,
+                "compare the key hash with what `qfzz status` shows there; if it was admitted with a wrong one, more than half of the founders must expel it first",
+            ),
             Self::Stranger => (
                 Code::NotAdmitted,
                 "ask a founder: there `qfzz station admit` and this station's id, or an invitation by `qfzz ticket --invite`",
@@ -324,6 +346,9 @@ pub trait Station: Clone + Send + Sync + 'static {
 
     /// Syncs with one peer, given as peer id or multiaddress, or with all connected ones; one report for each.
     fn sync(&self, peer: Option<String>) -> impl Future<Output = Result<Vec<SyncReport>, PortError>> + Send;
+
+    /// Where its random numbers come from; also without a federation.
+    fn quantum(&self) -> QuantumStatus;
 
     /// One screen about this station; also without a federation.
     fn status(&self) -> impl Future<Output = Result<Status, PortError>> + Send;

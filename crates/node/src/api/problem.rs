@@ -95,6 +95,8 @@ codes! {
     FounderStays, "founder_stays", CONFLICT, "A founder stays";
     /// The station is not admitted.
     NotAdmitted, "not_admitted", CONFLICT, "Not admitted";
+    /// Another ML-DSA key is expected of that station.
+    OtherKey, "other_key", CONFLICT, "Another ML-DSA key";
     /// The invitation was used by another station.
     InvitationUsed, "invitation_used", CONFLICT, "The invitation was used";
     /// The invitation's time is over.

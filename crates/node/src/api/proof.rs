@@ -10,6 +10,7 @@ use qfzz_ledger_core::header::HEADER_BYTES;
 use qfzz_ledger_core::ids::{BlockHash, FederationId};
 use qfzz_ledger_core::limits::MAX_BATCH_BYTES;
 use qfzz_ledger_core::merkle::InclusionProof;
+use qfzz_ledger_core::ml_dsa::MlDsaKey;
 use qfzz_ledger_core::proof::{BlockPart, ProofError, Proven, RecordProof};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -138,6 +139,10 @@ struct BatchText {
     /// The signature over the header's hash.
     #[schema(value_type = schema::Hex)]
     signature: String,
+    /// The author's ML-DSA key, exactly where the federation signs with `hybrid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Hex>, nullable = false)]
+    ml_dsa_key: Option<String>,
 }
 
 /// A block's header and seal.
@@ -162,6 +167,10 @@ struct BlockText {
     /// The producer's signature over the block's hash.
     #[schema(value_type = schema::Hex)]
     seal: String,
+    /// The producer's ML-DSA key, exactly where the federation signs with `hybrid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Hex>, nullable = false)]
+    ml_dsa_key: Option<String>,
 }
 
 impl ProofText {
@@ -178,6 +187,7 @@ impl ProofText {
             producer: part.sealed.header.producer.to_string(),
             header: hex::encode(encode(&part.sealed.header)),
             seal: hex::encode(part.sealed.seal.as_bytes()),
+            ml_dsa_key: part.producer_key.as_ref().map(shown_key),
         };
         let status = if proof.block.is_some() { ("confirmed", IN_BLOCK) } else { ("pending", PENDING) };
         let rules = Rules::new(proof.genesis.clone()).map_err(ProofError::from)?;
@@ -201,6 +211,7 @@ impl ProofText {
                 created_at: proof.header.created_at.to_string(),
                 header: hex::encode(encode(&proof.header)),
                 signature: hex::encode(proof.signature.as_bytes()),
+                ml_dsa_key: proof.author_key.as_ref().map(shown_key),
             },
             batch_path: proof.block.as_ref().map(|part| PathText::new(&part.path)),
             block: proof.block.as_ref().zip(proven.block.map(|(_, hash, _)| hash)).map(block),
@@ -217,7 +228,8 @@ impl ProofText {
                 let header = part("block.header", &block.header, |bytes| decode(bytes, HEADER_BYTES).ok())?;
                 let seal = part("block.seal", &block.seal, |bytes| Some(Signature::from_bytes(bytes.to_vec())))?;
                 let sealed = qfzz_ledger_core::block::SealedHeader { header, seal };
-                Some(BlockPart { sealed, path: path.bytes("batch_path")? })
+                let producer_key = key("block.ml_dsa_key", block.ml_dsa_key.as_ref())?;
+                Some(BlockPart { producer_key, sealed, path: path.bytes("batch_path")? })
             }
             _ => return Err(ProofFault::Part { part: "block" }),
         };
@@ -229,9 +241,18 @@ impl ProofText {
             signature: part("batch.signature", &self.batch.signature, |bytes| {
                 Some(Signature::from_bytes(bytes.to_vec()))
             })?,
+            author_key: key("batch.ml_dsa_key", self.batch.ml_dsa_key.as_ref())?,
             block,
         })
     }
+}
+
+fn shown_key(key: &MlDsaKey) -> String {
+    hex::encode(key.as_bytes())
+}
+
+fn key(name: &'static str, text: Option<&String>) -> Result<Option<MlDsaKey>, ProofFault> {
+    text.map(|text| part(name, text, MlDsaKey::from_bytes)).transpose()
 }
 
 fn part<T>(name: &'static str, text: &str, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<T, ProofFault> {
@@ -303,8 +324,8 @@ mod tests {
         let block = author.block((Height::ZERO, rules.genesis_hash()), 0, at(1_000), vec![batch, other]);
         let pending = author.batch(at(20), vec![interaction("d")]);
         let proofs = [
-            RecordProof::in_block(&rules, &block, &id).expect("it is there"),
-            RecordProof::of_pending(&rules, &pending, 0).expect("it is there"),
+            RecordProof::in_block(&rules, &block, &id, [None, None]).expect("it is there"),
+            RecordProof::of_pending(&rules, &pending, 0, None).expect("it is there"),
         ];
         (Rules::federation(&rules), proofs.map(|proof| text_of(&proof)))
     }

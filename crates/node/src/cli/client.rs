@@ -1,12 +1,13 @@
 //! Asks the daemon over HTTP.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 
 use super::failure::Failure;
+use super::output::notice;
 use crate::data_dir::{self, ApiToken, DataDir};
 
 /// How long the daemon may take to accept a connection: it is on this machine, or near.
@@ -24,6 +25,8 @@ pub(super) struct Client {
     base: Url,
     dir: DataDir,
     token: Option<ApiToken>,
+    /// Whether to tell of each request.
+    is_verbose: bool,
 }
 
 /// How a question is put.
@@ -36,8 +39,9 @@ enum Patience {
 }
 
 impl Client {
-    /// A client of the daemon at `api`, or else of the one that runs on `dir`.
-    pub(super) fn new(dir: DataDir, api: Option<&str>) -> Result<Self, Failure> {
+    /// A client of the daemon at `api`, or else of the one that runs on `dir`; it tells of each request where it
+    /// `is_verbose`.
+    pub(super) fn new(dir: DataDir, api: Option<&str>, is_verbose: bool) -> Result<Self, Failure> {
         let told = match api {
             Some(_) => None,
             None => dir.read_api_address()?,
@@ -54,7 +58,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Failure::BadAnswer { why: innermost(&error) })?;
-        Ok(Self { http, base, dir, token })
+        Ok(Self { http, base, dir, token, is_verbose })
     }
 
     /// GETs the JSON at `path` (its parts, encoded here) with `query`.
@@ -168,8 +172,13 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let request = request.build().map_err(|error| self.unreachable(&error))?;
+        let (asked, started) = (format!("{} {}", request.method(), request.url()), Instant::now());
+        let response = self.http.execute(request).await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
+        if self.is_verbose {
+            notice(format_args!("{asked}: {status} after {} ms", started.elapsed().as_millis()));
+        }
         if status.is_success() {
             return Ok(response);
         }
@@ -269,7 +278,7 @@ mod tests {
     use super::*;
 
     fn client() -> Client {
-        Client::new(DataDir::new("/nonexistent"), Some("127.0.0.1:1")).expect("a client")
+        Client::new(DataDir::new("/nonexistent"), Some("127.0.0.1:1"), false).expect("a client")
     }
 
     fn url(path: &[&str], query: &[(&str, &str)]) -> String {

@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use qfzz_ledger_core::federation::SignatureScheme;
 use serde_json::{Value, json};
 
 use self::stage::{Actor, Stage};
 use super::failure::Failure;
+use super::init::Signatures;
 use super::output::{Output, items, notice, short, show};
 use super::wait_for;
 
@@ -21,6 +23,9 @@ pub(super) struct DemoArgs {
     /// How many stations, 3 to 20
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=20))]
     stations: u8,
+    /// How the stations sign
+    #[arg(long, value_name = "SCHEME", default_value = "ed25519")]
+    signatures: Signatures,
     /// Keep the stations' data when the demo ends
     #[arg(long)]
     keep: bool,
@@ -37,7 +42,8 @@ const TRACK: (&str, &str) = ("track_001", "artist_001");
 
 pub(super) fn demo(args: &DemoArgs, data_dir: Option<&PathBuf>, out: &mut Output) -> Result<(), Failure> {
     let stage = Stage::new(data_dir, args.keep)?;
-    let result = wait_for(tokio::runtime::Builder::new_multi_thread(), play(&stage, args.stations, out));
+    let play = play(&stage, args.stations, args.signatures.into(), out);
+    let result = wait_for(tokio::runtime::Builder::new_multi_thread(), play);
     if args.keep {
         notice(format_args!("The stations' data is in {}", stage.path().display()));
     }
@@ -53,8 +59,8 @@ fn tell(out: &mut Output, line: impl std::fmt::Display) -> Result<(), Failure> {
     out.flush()
 }
 
-async fn play(stage: &Stage, count: u8, out: &mut Output) -> Result<(), Failure> {
-    let mut actors = vec![stage.found(1).await?];
+async fn play(stage: &Stage, count: u8, scheme: SignatureScheme, out: &mut Output) -> Result<(), Failure> {
+    let mut actors = vec![stage.found(1, scheme).await?];
     tell(out, format_args!("Station 1 founds the federation \"{}\".", stage::FEDERATION))?;
     for number in 2..count {
         let actor = stage.join(number, actors.last().expect("station 1 is there")).await?;

@@ -12,6 +12,8 @@ use crate::api::proof::ProofFault;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
 use crate::node::NodeError;
+use crate::quantum::RandomError;
+use crate::quantum::setup::SetupError;
 
 /// What each exit code means.
 pub(super) const EXIT_CODES: [(u8, &str); 6] = [
@@ -107,6 +109,10 @@ pub(super) enum Failure {
     Output(io::Error),
     #[error("the demo went wrong: {what}")]
     Demo { what: String },
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     #[error("see the log")]
     Logged { exit_code: u8 },
     #[error("the runtime cannot be started: {0}")]
@@ -152,6 +158,8 @@ impl Failure {
             Self::Interrupted { failure, .. } => failure.exit_code(),
             Self::Logged { exit_code } => *exit_code,
             Self::DataDir(_)
+            | Self::Random(_)
+            | Self::Setup(_)
             | Self::Initialised { .. }
             | Self::KeyMissing { .. }
             | Self::Invitation { .. }

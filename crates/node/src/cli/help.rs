@@ -13,7 +13,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Among other stations", &["ticket", "join", "peers", "sync", "station"]),
     ("Record and ask", &["record", "content", "dataset", "trust"]),
     ("The chain", &["mine", "chain"]),
-    ("Keep it on air", &["config", "doctor", "completions", "man", "help"]),
+    ("Keep it on air", &["quantum", "config", "doctor", "completions", "man", "help"]),
 ];
 
 /// The program's commands with help that is grouped.
@@ -163,6 +163,16 @@ Examples:
 Examples:
   qfzz sync
   qfzz sync /ip4/192.0.2.1/tcp/4811"
+        }
+        "quantum" => {
+            "\
+Examples:
+  qfzz quantum setup
+  qfzz quantum status
+  qfzz quantum int 16
+  qfzz quantum bytes 32 --json
+
+Numbers are drawn by the command itself, from a helper process of its own; only `status` asks the daemon, where one runs."
         }
         "config" => {
             "\

@@ -1,7 +1,7 @@
 //! `qfzz init`: makes a station.
 
 use clap::{Args, ValueEnum};
-use qfzz_ledger_core::federation::{self, Genesis, Parameters};
+use qfzz_ledger_core::federation::{self, Genesis, Parameters, SignatureScheme};
 use qfzz_ledger_core::header::Difficulty;
 use qfzz_ledger_core::ids::{Id, Name, StationId};
 use qfzz_ledger_core::score::Delta;
@@ -12,9 +12,11 @@ use super::failure::Failure;
 use super::output::{Output, notice};
 use super::{Global, wait_for};
 use crate::clock;
+use crate::config::Config;
 use crate::data_dir::{self, DataDir, LockedDataDir};
 use crate::identity::Identity;
 use crate::node::roster::{RedeemError, redeem};
+use crate::quantum;
 use crate::ticket::JoinTarget;
 
 #[derive(Debug, Args)]
@@ -34,11 +36,12 @@ pub(super) struct InitArgs {
     /// Who may take part
     #[arg(long, value_name = "WHO", default_value = "open", conflicts_with = "join")]
     admission: Admission,
-    /// A founder beside this station; may be given several times
-    #[arg(long, value_name = "PEER_ID", conflicts_with = "join")]
-    founder: Vec<StationId>,
+    /// A founder beside this station, under `hybrid` with the hash of its ML-DSA key, both as `init` prints them there;
+    /// may be given several times
+    #[arg(long, value_name = "PEER_ID[:KEY_HASH]", value_parser = parse_founder, conflicts_with = "join")]
+    founder: Vec<(StationId, Option<[u8; 32]>)>,
     /// How stations sign
-    #[arg(long, value_name = "SCHEME", default_value = "ed25519")]
+    #[arg(long, value_name = "SCHEME", default_value = "ed25519", conflicts_with = "join")]
     signatures: Signatures,
     /// Whether founders vote on checkpoints
     #[arg(long, value_name = "WHETHER", default_value = "off")]
@@ -60,10 +63,28 @@ enum Admission {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Signatures {
+pub(super) enum Signatures {
+    /// 64 bytes a signature
     Ed25519,
-    #[value(hide = true)]
+    /// Ed25519 and ML-DSA-65, which a quantum computer does not break: 3,373 bytes a signature
     Hybrid,
+}
+
+impl From<Signatures> for SignatureScheme {
+    fn from(signatures: Signatures) -> Self {
+        match signatures {
+            Signatures::Ed25519 => Self::Ed25519,
+            Signatures::Hybrid => Self::Hybrid,
+        }
+    }
+}
+
+/// Lets the federation that `founder` founds sign with `scheme`.
+pub(super) fn sign_with(parameters: &mut Parameters, scheme: SignatureScheme, founder: &Identity) {
+    parameters.signatures = scheme;
+    if scheme == SignatureScheme::Hybrid {
+        parameters.add_founder(founder.station_id(), Some(founder.ml_dsa_key_hash()));
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -78,6 +99,21 @@ fn parse_difficulty(text: &str) -> Result<Difficulty, &'static str> {
     text.parse().ok().and_then(Difficulty::new).ok_or("give a whole number from 1 to 8")
 }
 
+fn parse_founder(text: &str) -> Result<(StationId, Option<[u8; 32]>), String> {
+    let (station, key_hash) = match text.split_once(':') {
+        Some((station, key_hash)) => (station, Some(parse_key_hash(key_hash)?)),
+        None => (text, None),
+    };
+    Ok((station.parse().map_err(|why| format!("the station id {why}"))?, key_hash))
+}
+
+/// The hash of an ML-DSA key.
+pub(super) fn parse_key_hash(text: &str) -> Result<[u8; 32], &'static str> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text, &mut hash).map_err(|_| "a key hash has 64 hex digits")?;
+    Ok(hash)
+}
+
 fn parse_action(text: &str) -> Result<(Id, Delta), String> {
     // A name may hold `=`, a delta cannot.
     let (name, delta) = text.rsplit_once('=').ok_or("give NAME=DELTA, such as upload=0.02")?;
@@ -88,17 +124,31 @@ fn parse_action(text: &str) -> Result<(Id, Delta), String> {
 impl InitArgs {
     /// What this version has not got, by name.
     fn refuse_what_is_missing(&self) -> Result<(), Failure> {
-        if let Signatures::Hybrid = self.signatures {
-            return Err(Failure::NotInThisVersion { feature: "signatures `hybrid`", flag: "--signatures hybrid" });
-        }
         if let Finality::On = self.finality {
             return Err(Failure::NotInThisVersion { feature: "finality", flag: "--finality on" });
         }
         Ok(())
     }
 
-    /// The parameters of the federation that `station` founds.
-    fn parameters(&self, station: StationId, now: Timestamp) -> Parameters {
+    /// Under `hybrid` each founder is named with the hash of its key, else none is.
+    fn check_founders(&self) -> Result<(), Failure> {
+        let is_hybrid = matches!(self.signatures, Signatures::Hybrid);
+        let Some((founder, _)) = self.founder.iter().find(|(_, key_hash)| key_hash.is_some() != is_hybrid) else {
+            return Ok(());
+        };
+        let why = if is_hybrid {
+            format!(
+                "{founder} has no key hash: with --signatures hybrid give PEER_ID:KEY_HASH, as `qfzz init` or `qfzz status` prints both there"
+            )
+        } else {
+            format!("{founder} has a key hash: give the PEER_ID alone, or --signatures hybrid")
+        };
+        Err(Failure::Usage { what: "--founder", why })
+    }
+
+    /// The parameters of the federation that the station founds.
+    fn parameters(&self, identity: &Identity, now: Timestamp) -> Parameters {
+        let station = identity.station_id();
         let name = federation_name(self.new_federation.as_ref().or(self.name.as_ref()));
         let mut parameters = Parameters::new(name, station, now);
         if let Some(difficulty) = self.difficulty {
@@ -107,9 +157,10 @@ impl InitArgs {
         if let Admission::Roster = self.admission {
             parameters.admission = federation::Admission::Roster;
         }
-        for founder in &self.founder {
-            parameters.add_founder(*founder);
+        for (founder, key_hash) in &self.founder {
+            parameters.add_founder(*founder, *key_hash);
         }
+        sign_with(&mut parameters, self.signatures.into(), identity);
         for (action, delta) in &self.action {
             parameters.set_action(action.clone(), *delta);
         }
@@ -120,12 +171,14 @@ impl InitArgs {
 /// What was made.
 struct Made {
     station: StationId,
+    ml_dsa_key_hash: [u8; 32],
     /// `None` if it is to join one.
     genesis: Option<Genesis>,
 }
 
 pub(super) fn init(global: &Global, args: &InitArgs, out: &mut Output) -> Result<(), Failure> {
     args.refuse_what_is_missing()?;
+    args.check_founders()?;
     let dir = global.data_dir()?;
     let names = dir.occupied_by();
     if !names.is_empty() {
@@ -138,14 +191,16 @@ pub(super) fn init(global: &Global, args: &InitArgs, out: &mut Output) -> Result
     if !names.is_empty() {
         return Err(Failure::Initialised { path: dir.path().to_owned(), names });
     }
-    let identity = Identity::generate()?;
+    let config = Config::load(&dir.config_file(), std::env::vars_os(), &[])?.config;
+    let identity = new_identity(&config, &dir)?;
     let join = use_invitations(&identity, &args.join)?;
     let config = config_text(args.name.as_ref(), &join);
     let founds = args.join.is_empty();
-    let made = make(&dir, identity, Some(&config), |station| founds.then(|| args.parameters(station, clock::now())))?;
+    let made = make(&dir, identity, Some(&config), |identity| founds.then(|| args.parameters(identity, clock::now())))?;
     let is_asked_for = args.new_federation.is_some()
         || args.difficulty.is_some()
         || !args.founder.is_empty()
+        || matches!(args.signatures, Signatures::Hybrid)
         || matches!(args.admission, Admission::Roster)
         || !args.action.is_empty();
     if founds && !is_asked_for {
@@ -179,18 +234,26 @@ fn use_invitations(identity: &Identity, targets: &[JoinTarget]) -> Result<Vec<Jo
     Ok(remembered)
 }
 
+/// A new key, with quantum random numbers mixed in where there are any at once.
+fn new_identity(config: &Config, dir: &DataDir) -> Result<Identity, Failure> {
+    let qrng = quantum::generator(quantum::Settings::of(&config.quantum, dir));
+    Ok(Identity::generate_with(&qrng)?)
+}
+
 /// Makes a station with the defaults in a directory that holds none, though perhaps its settings.
 ///
 /// It founds a federation unless `founds` is false; `join` is remembered where there are no settings yet.
 pub(super) fn init_with_defaults(
     dir: &LockedDataDir,
-    name: &Name,
+    settings: &Config,
     join: &[JoinTarget],
     founds: bool,
 ) -> Result<(), Failure> {
+    let name = &settings.station.name;
     let config = (!dir.config_file().exists()).then(|| config_text(None, join));
-    let parameters = |station| founds.then(|| Parameters::new(federation_name(Some(name)), station, clock::now()));
-    let made = make(dir, Identity::generate()?, config.as_deref(), parameters)?;
+    let founded = |founder: &Identity| Parameters::new(federation_name(Some(name)), founder.station_id(), clock::now());
+    let parameters = |identity: &Identity| founds.then(|| founded(identity));
+    let made = make(dir, new_identity(settings, dir)?, config.as_deref(), parameters)?;
     if founds {
         dir.mark_provisional()?;
     }
@@ -210,10 +273,10 @@ fn make(
     dir: &LockedDataDir,
     identity: Identity,
     config: Option<&str>,
-    parameters: impl FnOnce(StationId) -> Option<Parameters>,
+    parameters: impl FnOnce(&Identity) -> Option<Parameters>,
 ) -> Result<Made, Failure> {
-    let station = identity.station_id();
-    let genesis = parameters(station).map(mine_genesis).transpose()?;
+    let (station, ml_dsa_key_hash) = (identity.station_id(), identity.ml_dsa_key_hash());
+    let genesis = parameters(&identity).map(mine_genesis).transpose()?;
     if let Some(genesis) = &genesis {
         dir.write_genesis(&genesis.encode())?;
     }
@@ -222,7 +285,7 @@ fn make(
     }
     dir.token()?;
     identity.store(dir)?;
-    Ok(Made { station, genesis })
+    Ok(Made { station, ml_dsa_key_hash, genesis })
 }
 
 fn mine_genesis(parameters: Parameters) -> Result<Genesis, Failure> {
@@ -246,6 +309,7 @@ fn print(dir: &DataDir, made: &Made, args: &InitArgs, out: &mut Output) -> Resul
     let join: Vec<String> = args.join.iter().map(|target| target.without_invitation().to_string()).collect();
     let value = json!({
         "station_id": made.station.to_string(),
+        "ml_dsa_key_hash": hex::encode(made.ml_dsa_key_hash),
         "federation": federation.as_ref().map(|(name, _)| name),
         "federation_id": federation.as_ref().map(|(_, id)| id),
         "data_dir": dir.path(),
@@ -255,6 +319,7 @@ fn print(dir: &DataDir, made: &Made, args: &InitArgs, out: &mut Output) -> Resul
         let (federation, id) = federation.unwrap_or_else(|| ("of the first that answers".to_owned(), "-".to_owned()));
         out.facts(&[
             ("station id", made.station.to_string()),
+            ("key hash", hex::encode(made.ml_dsa_key_hash)),
             ("federation", federation),
             ("federation id", id),
             ("data", dir.path().display().to_string()),
@@ -296,7 +361,6 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
-    use crate::config::Config;
 
     #[test]
     fn the_written_settings_say_what_was_asked_for_and_nothing_else() {

@@ -20,6 +20,7 @@ mod mine;
 mod output;
 mod progress;
 mod proof;
+mod quantum;
 mod record;
 mod run;
 mod station;
@@ -62,7 +63,7 @@ struct Global {
     /// Print the result as one JSON value
     #[arg(long, global = true)]
     json: bool,
-    /// Log more; -vv logs everything, libraries too
+    /// Log more, or tell of each request to the daemon; -vv logs everything, libraries too
     #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
     verbose: u8,
     /// Log less, and show no progress; -qq logs errors only
@@ -97,6 +98,9 @@ enum Command {
     Completions(manual::CompletionsArgs),
     /// Write a manual page for each command
     Man(manual::ManArgs),
+    /// Random numbers from Q#, mixed with the operating system's; needs no daemon
+    #[command(subcommand)]
+    Quantum(quantum::QuantumCommand),
     /// Check everything that a station rests on, and repair it; needs no daemon
     Doctor(doctor::DoctorArgs),
 }
@@ -157,7 +161,7 @@ impl Global {
 
     fn client(&self) -> Result<Client, Failure> {
         // An empty variable is as good as none.
-        Client::new(self.data_dir()?, self.api.as_deref().filter(|api| !api.is_empty()))
+        Client::new(self.data_dir()?, self.api.as_deref().filter(|api| !api.is_empty()), self.verbose > 0)
     }
 }
 
@@ -195,6 +199,7 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Result<(), Failure> {
         Command::Config(command) => configuration::configuration(global, command, out),
         Command::Completions(args) => manual::completions(args, out),
         Command::Man(args) => manual::man(args, out),
+        Command::Quantum(command) => quantum::quantum(global, command, out),
         Command::Doctor(args) => doctor::doctor(global, args, out),
         // The one question that nobody has to be asked.
         Command::Ask(Question::Chain(chain::ChainCommand::VerifyProof(args))) => proof::verify_proof(global, args, out),

@@ -101,7 +101,7 @@ fn make_station(dir: &LockedDataDir, config: &Config, join: &[JoinTarget]) -> Re
     if !names.is_empty() {
         return Err(Failure::KeyMissing { path: dir.path().to_owned(), names });
     }
-    init::init_with_defaults(dir, &config.station.name, join, config.network.join.is_empty())?;
+    init::init_with_defaults(dir, config, join, config.network.join.is_empty())?;
     Ok(Identity::load(dir)?.expect("a station that was just made has a key"))
 }
 

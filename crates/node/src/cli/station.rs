@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
+use super::init::parse_key_hash;
 use super::output::{Output, items, notice, show};
 
 #[derive(Debug, Subcommand)]
@@ -13,7 +14,7 @@ pub(super) enum StationCommand {
     /// List the stations that take part
     List,
     /// Admit a station, as a founder
-    Admit(WordArgs),
+    Admit(AdmitArgs),
     /// Say that a station be expelled, as a founder; it is when more than half of the founders say so
     Expel(WordArgs),
 }
@@ -28,11 +29,20 @@ pub(super) struct WordArgs {
     reason: Option<Reason>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct AdmitArgs {
+    #[command(flatten)]
+    word: WordArgs,
+    /// The hash of its ML-DSA key, where stations sign with `hybrid`: `qfzz status` shows it there
+    #[arg(long, value_name = "HEX", value_parser = parse_key_hash)]
+    key_hash: Option<[u8; 32]>,
+}
+
 pub(super) async fn station(client: &Client, command: &StationCommand, out: &mut Output) -> Result<(), Failure> {
     match command {
         StationCommand::List => list(client, out).await,
-        StationCommand::Admit(args) => say(client, args, "admit", out).await,
-        StationCommand::Expel(args) => say(client, args, "expel", out).await,
+        StationCommand::Admit(args) => say(client, &args.word, args.key_hash, "admit", out).await,
+        StationCommand::Expel(args) => say(client, args, None, "expel", out).await,
     }
 }
 
@@ -67,8 +77,17 @@ fn show_standing(station: &Value) -> &'static str {
     }
 }
 
-async fn say(client: &Client, args: &WordArgs, word: &str, out: &mut Output) -> Result<(), Failure> {
-    let body = args.reason.as_ref().map_or_else(|| json!({}), |reason| json!({ "reason": reason.as_str() }));
+async fn say(
+    client: &Client,
+    args: &WordArgs,
+    key_hash: Option<[u8; 32]>,
+    word: &str,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let mut body = args.reason.as_ref().map_or_else(|| json!({}), |reason| json!({ "reason": reason.as_str() }));
+    if let Some(key_hash) = key_hash {
+        body["ml_dsa_key_hash"] = hex::encode(key_hash).into();
+    }
     let path = ["v1", "stations", &args.station.to_string(), word];
     let said = client.post(&path, Some(&body)).await?.unwrap_or_default();
     out.result(&said, |out| {

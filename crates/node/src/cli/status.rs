@@ -69,6 +69,8 @@ pub(super) async fn status(client: &Client, out: &mut Output) -> Result<(), Fail
         out.facts(&[
             ("station", named(show(&status, "name"), show(&status, "station_id"))),
             ("federation", federation),
+            ("signatures", show(&status, "signatures")),
+            ("key hash", show(&status, "ml_dsa_key_hash")),
             ("head", show_head(&status, "head")),
             ("records", format!("{} on the chain", show(&status, "records"))),
             ("pending", pending.unwrap_or_else(|| "-".to_owned())),

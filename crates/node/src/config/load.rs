@@ -19,8 +19,7 @@ const PREFIX: &str = "QFZZ_";
 const COMMAND_LINE_VARIABLES: [&str; 2] = ["QFZZ_DATA_DIR", "QFZZ_API"];
 
 /// Keys of the contract that have no effect in this version.
-const LATER_KEYS: [&str; 6] =
-    ["network.mdns", "quantum.enabled", "quantum.python", "quantum.target", "verify.command", "verify.folders"];
+const LATER_KEYS: [&str; 2] = ["verify.command", "verify.folders"];
 
 /// A setting that was given as a flag.
 #[derive(Clone, Debug, PartialEq)]

@@ -96,7 +96,7 @@ fn the_environment_holds_lists_truths_and_names_that_look_like_numbers() {
 fn every_mistake_of_every_source_is_reported_with_its_origin_and_the_nearest_key() {
     let dir = Dir::with(concat!(
         "surprise = 1\nsync = 5\n[api]\nlisen = '127.0.0.1:1'\nlisten = 'localhost'\n",
-        "[mining]\ninterval = 60\nrecords = 0\n[netwrk]\nlisten = []\n[log.level]\nroot = 'info'\n[quantum]\nenabled = true\n",
+        "[mining]\ninterval = 60\nrecords = 0\n[netwrk]\nlisten = []\n[log.level]\nroot = 'info'\n[verify]\ncommand = 'true'\n",
     ));
     let environment = variables([("QFZZ_MINING_SLOTT", "2s"), ("QFZZ_TRUST_POLICY", "loudest")]);
     let error = Config::load(&dir.file(), environment, &[]).expect_err("wrong");
@@ -115,7 +115,7 @@ fn every_mistake_of_every_source_is_reported_with_its_origin_and_the_nearest_key
         assert!(lines.contains(&line), "missing: {line}\nin: {lines:#?}");
     }
     for key in [
-        "`quantum.enabled` is not available in this version",
+        "`verify.command` is not available in this version",
         "`mining.interval`: `60` is not a duration",
         "`log.level`:",
         "`sync`:",
@@ -160,11 +160,25 @@ fn thresholds_are_scores_from_a_file_as_from_a_variable() {
 }
 
 #[test]
+fn where_random_numbers_come_from_is_set_as_text_and_checked() {
+    let quantum = |toml: &str| Config::load(&Dir::with(toml).file(), NOTHING, &[]).map(|loaded| loaded.config.quantum);
+    assert_eq!(quantum("").expect("right"), Quantum::default());
+    let set = quantum("[quantum]\nenabled = false\npython = '/opt/py/bin/python'\ntarget = 'ionq.qpu.forte-1'\n");
+    let set = set.expect("right");
+    assert_eq!((set.enabled, set.python.as_str()), (false, "/opt/py/bin/python"));
+    assert!(set.target.is_hardware() && !set.target.is_local());
+    for wrong in ["", "qpu", "a b.c", "x.\\u0000"] {
+        let error = quantum(&format!("[quantum]\ntarget = \"{wrong}\"\n")).expect_err("no target").to_string();
+        assert!(error.contains("give simulator, or an Azure Quantum target"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn keys_of_later_versions_are_named_as_such_wherever_they_are_set() {
-    let dir = Dir::with("[quantum]\nenabled = true\n[verify]\nfolders = ['/srv']\n");
-    let environment = variables([("QFZZ_QUANTUM_PYTHON", "/usr/bin/python3"), ("QFZZ_NETWORK_MDNS", "true")]);
+    let dir = Dir::with("[verify]\nfolders = ['/srv']\n");
+    let environment = variables([("QFZZ_VERIFY_COMMAND", "/bin/true")]);
     let error = Config::load(&dir.file(), environment, &[]).expect_err("wrong");
-    assert_eq!(error.problems.len(), 4, "{error}");
+    assert_eq!(error.problems.len(), 2, "{error}");
     for problem in error.problems {
         assert!(matches!(problem, ConfigProblem::NotAvailable { .. }), "{problem}");
     }

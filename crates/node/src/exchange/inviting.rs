@@ -8,7 +8,7 @@ use qfzz_ledger_core::state::{ReadError, Standing};
 
 use super::Exchange;
 use crate::clock;
-use crate::invitations::Welcome;
+use crate::invitations::{Shown, Welcome};
 use crate::network::Responder;
 use crate::service::state::State;
 use crate::store::StoreReader;
@@ -34,10 +34,10 @@ impl Known {
 }
 
 impl Exchange {
-    pub(super) fn on_invitation(&self, peer: StationId, proof: [u8; 32], respond: Responder) {
+    pub(super) fn on_invitation(&self, peer: StationId, shown: Shown, respond: Responder) {
         let exchange = self.clone();
         self.spawn(async move {
-            let welcome = exchange.welcome(peer, proof).await.unwrap_or(Welcome::Later);
+            let welcome = exchange.welcome(peer, shown).await.unwrap_or(Welcome::Later);
             tracing::info!(%peer, ?welcome, "a station showed an invitation");
             respond.send(welcome.to_bytes());
         });
@@ -45,7 +45,7 @@ impl Exchange {
 
     /// Admits a newcomer whose invitation holds; its admission is on disk when this returns `Admitted`. `None` where it
     /// cannot be written now.
-    async fn welcome(&self, newcomer: StationId, proof: [u8; 32]) -> Option<Welcome> {
+    async fn welcome(&self, newcomer: StationId, shown: Shown) -> Option<Welcome> {
         let is_founder = self.rules.is_founder(&self.network.station());
         if !(self.rules.has_roster() && is_founder) {
             return Some(Welcome::Unknown);
@@ -55,7 +55,7 @@ impl Exchange {
         let redeem = move || match known.standing {
             // It keeps its invitation, for the day when it can be admitted again.
             Standing::Expelled => Ok(Welcome::Expelled),
-            Standing::Stranger | Standing::Admitted => invitations.redeem(&proof, &newcomer, clock::now()),
+            Standing::Stranger | Standing::Admitted => invitations.redeem(&shown, &newcomer, clock::now()),
         };
         let welcome = match tokio::task::spawn_blocking(redeem).await.ok()? {
             Ok(welcome) => welcome,
@@ -66,7 +66,8 @@ impl Exchange {
         };
         if welcome == Welcome::Admitted && known.standing == Standing::Stranger && !known.is_under_way {
             let reason = Reason::new(REASON).expect("a short text");
-            let record = Record::StationAdmitted(StationAdmitted { station: newcomer, reason, ml_dsa_key_hash: None });
+            let ml_dsa_key_hash = self.rules.is_hybrid().then_some(shown.ml_dsa_key_hash);
+            let record = Record::StationAdmitted(StationAdmitted { station: newcomer, reason, ml_dsa_key_hash });
             self.service.submit(vec![record]).await.ok()?;
             self.hasten();
         }

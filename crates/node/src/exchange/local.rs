@@ -17,6 +17,7 @@ use qfzz_sync::session::{Handed, Here, Stopped, SyncSink, SyncView};
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
+use super::keys::{KeySource, Keys, check_batch, check_block};
 use crate::clock;
 use crate::service::ServiceHandle;
 use crate::service::effect::Checked;
@@ -26,18 +27,27 @@ pub(super) struct Local {
     service: ServiceHandle,
     rules: Arc<Rules>,
     verifiers: Arc<rayon::ThreadPool>,
+    keys: KeySource,
 }
 
 impl Local {
     pub(super) fn new(service: ServiceHandle, rules: Arc<Rules>, verifiers: Arc<rayon::ThreadPool>) -> Self {
-        Self { service, rules, verifiers }
+        Self { service, rules, verifiers, keys: KeySource::default() }
     }
 }
 
-/// Verifies batches beside everything else that this station does.
-pub(super) async fn check(verifiers: &rayon::ThreadPool, rules: &Arc<Rules>, batches: Vec<SignedBatch>) -> Checked {
+/// Verifies batches beside everything else that this station does; `keys` are those that they may be signed with.
+pub(super) async fn check(
+    verifiers: &rayon::ThreadPool,
+    rules: &Arc<Rules>,
+    keys: Keys,
+    batches: Vec<SignedBatch>,
+) -> Checked {
     let rules = Arc::clone(rules);
-    let verify = move || batches.into_par_iter().map(|batch| batch.verify(&rules)).collect::<Vec<_>>();
+    let verify = move || {
+        let verify = |batch: SignedBatch| batch.verify(&rules).inspect(|batch| check_batch(&rules, &keys, batch));
+        batches.into_par_iter().map(verify).collect::<Vec<_>>()
+    };
     on_pool(verifiers, verify).await.unwrap_or_default().into_iter().collect()
 }
 
@@ -100,11 +110,15 @@ impl SyncView for Local {
 impl SyncSink for Local {
     async fn verify(&self, blocks: Vec<SignedBlock>) -> Result<Vec<VerifiedBlock>, Fault> {
         let rules = Arc::clone(&self.rules);
+        let keys = self.keys.of_blocks(&self.service, &rules, &blocks).await;
         let verified = on_pool(&self.verifiers, move || {
             let verify_all = |batches: Vec<SignedBatch>| {
                 batches.into_par_iter().map(|batch| batch.verify(&rules)).collect::<Result<_, _>>()
             };
-            let verify = |block: SignedBlock| block.verify_by(&rules, &HashMap::new(), verify_all);
+            let verify = |block: SignedBlock| {
+                let verified = block.verify_by(&rules, &HashMap::new(), verify_all);
+                verified.inspect(|block| check_block(&rules, &keys, block))
+            };
             blocks.into_par_iter().map(verify).collect::<Result<Vec<VerifiedBlock>, _>>()
         });
         verified.await.ok_or(Fault::Here)?.map_err(|error| Fault::Block(error.into()))
@@ -115,7 +129,8 @@ impl SyncSink for Local {
     }
 
     async fn batches(&self, peer: StationId, batches: Vec<SignedBatch>) -> Handed {
-        let checked = check(&self.verifiers, &self.rules, batches).await;
+        let keys = self.keys.of_batches(&self.service, &self.rules, &batches).await;
+        let checked = check(&self.verifiers, &self.rules, keys, batches).await;
         self.service.take_batches(peer, checked).await
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{Swarm, allow_block_list, identify, kad, memory_connection_limits, noise, ping, swarm};
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{Swarm, allow_block_list, identify, kad, mdns, memory_connection_limits, noise, ping, swarm};
 
 use super::gate::Gate;
 use super::names::{self, Names};
@@ -36,6 +37,7 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
+    pub(super) mdns: Toggle<mdns::tokio::Behaviour>,
     pub(super) gossip: watch::Behaviour,
     pub(super) sync: session::Behaviour,
     pub(super) genesis: session::Behaviour,
@@ -60,6 +62,12 @@ pub enum BuildError {
     /// The thread for handshakes could not be started.
     #[error("cannot start the thread for handshakes: {source}")]
     Thread {
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The network's interfaces cannot be watched.
+    #[error("cannot look for stations on the local network: {source}; turn network.mdns off")]
+    Mdns {
         /// The cause.
         source: std::io::Error,
     },
@@ -112,6 +120,13 @@ fn kad(keypair: &Keypair, names: &Names) -> kad::Behaviour<MemoryStore> {
     kad
 }
 
+/// mDNS where it is turned on.
+fn mdns(keypair: &Keypair, is_on: bool) -> Result<Toggle<mdns::tokio::Behaviour>, BuildError> {
+    let peer = keypair.public().to_peer_id();
+    let behaviour = is_on.then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), peer)).transpose();
+    behaviour.map(Toggle::from).map_err(|source| BuildError::Mdns { source })
+}
+
 /// What a station of a federation speaks.
 pub(super) fn behaviour(keypair: &Keypair, config: &NetworkConfig, names: &Names) -> Result<Behaviour, BuildError> {
     Ok(Behaviour {
@@ -125,6 +140,7 @@ pub(super) fn behaviour(keypair: &Keypair, config: &NetworkConfig, names: &Names
         ),
         ping: ping(),
         kad: kad(keypair, names),
+        mdns: mdns(keypair, config.mdns)?,
         gossip: gossip::behaviour(names).map_err(|reason| BuildError::Gossip { reason })?,
         sync: session::sync(names.sync.clone()),
         genesis: session::genesis(),

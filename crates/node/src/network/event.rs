@@ -10,6 +10,7 @@ use qfzz_ledger_core::ids::{FederationId, Name, StationId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::session::FrameError;
+use crate::invitations::Shown;
 
 /// What gossip is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -213,7 +214,7 @@ pub enum NetworkEvent {
         /// Who.
         peer: StationId,
         /// What it shows.
-        proof: [u8; 32],
+        shown: Shown,
         /// Takes the answer, at most 16 bytes.
         respond: Responder,
     },

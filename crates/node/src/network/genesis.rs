@@ -17,6 +17,7 @@ use super::behaviour::{self, BuildError};
 use super::handle::RequestError;
 use super::names::{AGENT, NEWCOMER, Names, is_dialable, peer_in, station_of};
 use super::{root_cause, session};
+use crate::invitations::Shown;
 
 /// How long the whole of it may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -115,10 +116,10 @@ pub async fn show_invitation(
     seed: [u8; 32],
     federation: FederationId,
     address: Multiaddr,
-    proof: [u8; 32],
+    shown: &Shown,
 ) -> Result<Vec<u8>, FetchError> {
     let question = session::invite(Names::of(federation).invite);
-    Ok(answer(seed, question, proof.to_vec(), address).await?.2)
+    Ok(answer(seed, question, shown.to_bytes().to_vec(), address).await?.2)
 }
 
 /// Who answered `request`, where, and what.

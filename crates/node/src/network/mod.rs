@@ -64,6 +64,9 @@ const COMMAND_CAPACITY: usize = 64;
 /// Stations that are remembered, at most: five times the largest federation we expect.
 const MAX_KNOWN: usize = 256;
 
+/// Addresses that mDNS may have told of, at most; with more it is turned off, for libp2p keeps all of them.
+const MAX_MDNS_ADDRESSES: usize = 1_024;
+
 /// Addresses remembered of one station, at most.
 const MAX_ADDRESSES: usize = 8;
 
@@ -86,6 +89,8 @@ pub struct NetworkConfig {
     pub listen: Vec<Multiaddr>,
     /// Addresses to connect to, and to connect to again whenever the station there is not connected.
     pub join: Vec<Multiaddr>,
+    /// Whether to look for stations on the local network, and to be found there.
+    pub mdns: bool,
     /// The file that remembers stations across restarts. Created when missing; its directory must exist.
     pub address_book: PathBuf,
 }

@@ -12,6 +12,7 @@ use libp2p::request_response::{self, OutboundFailure, ProtocolSupport};
 
 use super::handle::RequestError;
 use super::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, REQUEST_TIMEOUT};
+use crate::invitations::Shown;
 
 /// Requests in flight on one connection, both ways together, at most. More inbound ones are closed unanswered.
 const MAX_STREAMS: usize = 32;
@@ -64,15 +65,12 @@ pub(super) fn genesis() -> Behaviour {
     behaviour(super::names::GENESIS_PROTOCOL, 0, MAX_GENESIS_BYTES)
 }
 
-/// Bytes of a proof that a newcomer has an invitation.
-pub(super) const PROOF_BYTES: usize = 32;
-
 /// Bytes of the answer to that, at most.
 const MAX_WELCOME_BYTES: usize = 16;
 
 /// The federation's protocol for newcomers with an invitation.
 pub(super) fn invite(protocol: StreamProtocol) -> Behaviour {
-    behaviour(protocol, PROOF_BYTES, MAX_WELCOME_BYTES)
+    behaviour(protocol, Shown::BYTES, MAX_WELCOME_BYTES)
 }
 
 /// A protocol with these limits, in bytes.

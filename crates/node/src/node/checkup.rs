@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError, LockedDataDir};
 use crate::disk_space::{self, RESERVE_BYTES, in_mib};
 use crate::identity::Identity;
+use crate::quantum::QuantumProvider;
 use crate::store::repair::{self, ViewFound};
 use crate::store::{DiskStore, Salvage, StoreError};
 
@@ -331,7 +332,7 @@ async fn store(
     }
     let rules = Arc::new(Rules::new(genesis.clone())?);
     let station = identity.station_id();
-    let (shared, _failure) = Shared::new(config, dir, identity);
+    let (shared, _failure) = Shared::new(config, dir, identity, QuantumProvider::off());
     let examine = || repair::examine(shared.dir.path(), Arc::clone(&rules), station);
     let (mut salvage, mut view) = match examine() {
         Ok(found) => found,

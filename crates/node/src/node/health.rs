@@ -149,6 +149,7 @@ pub(super) async fn figures(shared: &Shared) -> Result<Figures, PortError> {
         Ok((bytes_in(&place.journal_dir()), resident_bytes().unwrap_or(0), open_files))
     };
     let (journal_bytes, resident_bytes, open_files) = on_disk(of_machine).await?;
+    let quantum = shared.quantum.status();
     let uptime = u64::try_from(clock::now().since(shared.started_at)).unwrap_or(0);
     let mut figures = Figures {
         head_height: status.head.map_or(0, |head| head.index.get()),
@@ -160,6 +161,9 @@ pub(super) async fn figures(shared: &Shared) -> Result<Figures, PortError> {
         problems: status.problems.len() as u64,
         disk_free_bytes: status.free_bytes.unwrap_or(0),
         uptime: Duration::from_millis(uptime),
+        is_quantum: quantum.available,
+        quantum_pool_bytes: quantum.pool_bytes,
+        quantum_failed: shared.quantum.failed_test(),
         journal_bytes,
         resident_bytes,
         open_files,

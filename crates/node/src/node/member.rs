@@ -80,8 +80,8 @@ impl Member {
             }
         });
         let observers = Observers { events: shared.events.clone(), metrics: Arc::clone(&shared.metrics) };
-        let service =
-            worker::start(state, store, observers.clone(), on_log_known, Watch::new(shared.dir.path().to_owned()));
+        let (disk, qrng) = (Watch::new(shared.dir.path().to_owned()), shared.mining_qrng());
+        let service = worker::start(state, store, observers.clone(), on_log_known, disk, qrng);
         let service = service.map_err(NodeError::Thread)?;
         let started = network::start(NetworkConfig {
             seed: *shared.identity.seed(),
@@ -91,6 +91,7 @@ impl Member {
             genesis: encoded_genesis,
             listen: shared.config.network.listen.clone(),
             join: addresses_of(&shared.config.network.join),
+            mdns: shared.config.network.mdns,
             address_book: shared.dir.peers_file(),
         });
         let (network, network_events) = match started {

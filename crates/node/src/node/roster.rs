@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use qfzz_ledger_core::ids::{Reason, StationId};
 use qfzz_ledger_core::record::{Record, StationAdmitted, StationExpelled};
-use qfzz_ledger_core::state::{ReadError, Standing};
+use qfzz_ledger_core::state::{ReadError, Standing, expected_key_hash, ml_dsa_key};
 
 use super::{Member, Shared};
 use crate::api::dto::{Invitation, Receipt};
@@ -14,6 +14,7 @@ use crate::identity::Identity;
 use crate::invitations::{InviteError, Secret, Welcome};
 use crate::network::genesis::{FetchError, show_invitation};
 use crate::network::names::{peer_in, station_of};
+use crate::quantum::QuantumRandomNumberGenerator;
 use crate::service::state::State;
 use crate::store::StoreReader;
 use crate::ticket::Ticket;
@@ -42,7 +43,10 @@ impl Member {
             return Err(Refusal::FounderStays.into());
         }
         let record = match word {
-            Word::Admit => Record::StationAdmitted(StationAdmitted { station, reason, ml_dsa_key_hash: None }),
+            Word::Admit { ml_dsa_key_hash } => {
+                let ml_dsa_key_hash = self.key_hash_of(station, ml_dsa_key_hash).await?;
+                Record::StationAdmitted(StationAdmitted { station, reason, ml_dsa_key_hash })
+            }
             Word::Expel if self.standing(station).await? == Standing::Stranger => {
                 return Err(Refusal::NotAdmitted.into());
             }
@@ -54,14 +58,37 @@ impl Member {
         Ok(Receipt { record_id: receipt.id, hash: receipt.hash, batch_id: receipt.batch, is_refused: false })
     }
 
-    /// Makes a one-time invitation.
-    pub(super) async fn invite(&self, valid: Duration) -> Result<Invitation, PortError> {
+    /// The hash of the ML-DSA key that an admission names: as it is given, or known on the chain.
+    async fn key_hash_of(&self, station: StationId, given: Option<[u8; 32]>) -> Result<Option<[u8; 32]>, PortError> {
+        if !self.rules.is_hybrid() {
+            return if given.is_some() { Err(Refusal::KeyHashUnused.into()) } else { Ok(None) };
+        }
+        let asked = move |state: &State<StoreReader>| -> Result<Option<[u8; 32]>, ReadError> {
+            let ledger = state.ledger();
+            match ml_dsa_key(ledger.read(), &station)? {
+                Some(key) => Ok(Some(key.hash())),
+                None => expected_key_hash(ledger.rules(), ledger.read(), &station),
+            }
+        };
+        match (given, self.service.query(asked).await??) {
+            (None, None) => Err(Refusal::KeyHashMissing.into()),
+            (Some(given), Some(known)) if given != known => Err(Refusal::OtherKey.into()),
+            (given, known) => Ok(given.or(known)),
+        }
+    }
+
+    /// Makes a one-time invitation, its secret with `qrng` mixed in.
+    pub(super) async fn invite(
+        &self,
+        valid: Duration,
+        qrng: &QuantumRandomNumberGenerator,
+    ) -> Result<Invitation, PortError> {
         self.check_founder()?;
         let nowhere = || PortError::NotReady { reason: "it listens on no address: set network.listen".to_owned() };
         let ticket = self.ticket().await.ok_or_else(nowhere)?;
         let failed = |reason: String| PortError::Failed { reason };
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|error| failed(format!("no randomness: {error}")))?;
+        qrng.fill(&mut bytes).map_err(|error| failed(error.to_string()))?;
         let (secret, now) = (Secret::new(bytes), clock::now());
         let expires = now.saturating_add(i64::try_from(valid.as_millis()).unwrap_or(i64::MAX));
         let (invitations, kept) = (std::sync::Arc::clone(&self.exchange.invitations), secret.clone());
@@ -91,12 +118,12 @@ pub(crate) enum RedeemError {
 /// Shows the founder that made `ticket` that this station has its `secret`, if that is an invitation: by the first
 /// address that answers.
 pub(crate) async fn redeem(identity: &Identity, ticket: &Ticket, secret: &Secret) -> Result<(), RedeemError> {
-    let newcomer = identity.station_id();
+    let (newcomer, key_hash) = (identity.station_id(), identity.ml_dsa_key_hash());
     let mut last = RedeemError::Later;
     for address in ticket.addresses() {
         let Some(founder) = peer_in(address).and_then(|peer| station_of(&peer)) else { continue };
-        let proof = secret.proof(&ticket.federation(), &founder, &newcomer);
-        match show_invitation(*identity.seed(), ticket.federation(), address.clone(), proof).await {
+        let shown = secret.show(&ticket.federation(), &founder, &newcomer, key_hash);
+        match show_invitation(*identity.seed(), ticket.federation(), address.clone(), &shown).await {
             Err(error) => last = error.into(),
             Ok(answer) => {
                 return match Welcome::read(&answer) {

@@ -18,8 +18,8 @@ use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{
-    ReadError, RecordPlace, Standing as Roster, Trust, chain_state, equivocation, is_vouched, roster_at, roster_len,
-    station_id, station_state,
+    ReadError, RecordPlace, Standing as Roster, Trust, chain_state, equivocation, is_vouched, ml_dsa_key, roster_at,
+    roster_len, station_id, station_state,
 };
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust::get_global_trust;
@@ -45,6 +45,7 @@ use crate::disk_space;
 use crate::events::Events;
 use crate::metrics::{Figures, Metrics};
 use crate::network::{Direction, PeerInfo};
+use crate::quantum::QuantumStatus;
 use crate::service::state::State;
 use crate::store::{StoreRead, StoreReader};
 use crate::ticket::{JoinTarget, JoinTargetError};
@@ -194,6 +195,10 @@ impl Station for StationHandle {
         status(&self.0).await
     }
 
+    fn quantum(&self) -> QuantumStatus {
+        self.0.quantum.status()
+    }
+
     async fn readiness(&self) -> Result<Readiness, PortError> {
         let Some(member) = self.0.member() else {
             return Ok(Readiness { ready: false, reasons: vec!["no federation yet: join one".to_owned()] });
@@ -242,7 +247,7 @@ impl Station for StationHandle {
     }
 
     async fn invite(&self, valid: Duration) -> Result<Invitation, PortError> {
-        self.member()?.invite(valid).await
+        self.member()?.invite(valid, &self.0.qrng()).await
     }
 
     async fn stations(&self) -> Result<Vec<StationInfo>, PortError> {
@@ -442,13 +447,18 @@ impl Station for StationHandle {
     async fn proof(&self, id: RecordId) -> Result<Option<RecordProof>, PortError> {
         let Some((batch, place)) = self.find(id).await? else { return Ok(None) };
         let member = self.member()?;
+        let asked = move |state: &State<StoreReader>| state.ledger().log_key(&id.station);
+        let author_key = member.service.query(asked).await??;
         on_disk(move || {
             let (reader, rules) = (&member.reader, &member.rules);
-            let Place::OnChain(height) = place else { return Ok(RecordProof::of_pending(rules, &batch, id.index)) };
+            let Place::OnChain(height) = place else {
+                return Ok(RecordProof::of_pending(rules, &batch, id.index, author_key));
+            };
             let moved = || PortError::NotReady { reason: "the chain was reorganised meanwhile".to_owned() };
             let (hash, _) = reader.header_at(height)?.ok_or_else(moved)?;
             let block = LedgerRead::block(reader, &hash)?.ok_or_else(moved)?;
-            match RecordProof::in_block(rules, &block, &id) {
+            let producer_key = ml_dsa_key(reader, &block.header().producer)?;
+            match RecordProof::in_block(rules, &block, &id, [author_key, producer_key]) {
                 Some(proof) => Ok(Some(proof)),
                 None if usize::from(id.index) >= batch.records().len() => Ok(None),
                 None => Err(moved()),

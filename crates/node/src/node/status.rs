@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use qfzz_ledger_core::federation::SignatureScheme;
 use qfzz_ledger_core::ids::{Sequence, StationId};
 use qfzz_ledger_core::state::{ReadError, Standing as Roster, equivocation, equivocators};
 
@@ -75,6 +76,8 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
         name: shared.config.station.name.clone(),
         federation_id: None,
         federation: None,
+        signatures: None,
+        ml_dsa_key_hash: hex::encode(shared.identity.ml_dsa_key_hash()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         listen: Vec::new(),
         head: None,
@@ -107,6 +110,12 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
         let problem = format!("the disk has only {} MiB left", free / (1024 * 1024));
         status.problems.push(Trouble::new("disk_low", problem, "make room: on a full disk records are refused"));
     }
+    if let Some(test) = shared.quantum.failed_test() {
+        let problem =
+            format!("the quantum source failed {test} and was dropped: the operating system's generator is used alone");
+        let remedy = "look at quantum.python and quantum.target, then restart; or set quantum.enabled to false";
+        status.problems.push(Trouble::new("quantum_source_failed", problem, remedy));
+    }
     Ok(status)
 }
 
@@ -117,6 +126,10 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     let heads = peers.iter().filter_map(|peer| member.exchange.head_of(peer));
     status.federation_id = Some(member.rules.federation());
     status.federation = Some(member.rules.parameters().name.clone());
+    status.signatures = Some(match member.rules.scheme() {
+        SignatureScheme::Ed25519 => "ed25519",
+        SignatureScheme::Hybrid => "hybrid",
+    });
     status.listen = member.addresses().await.iter().map(ToString::to_string).collect();
     status.head = Some(known.head);
     status.records = known.records;

@@ -8,6 +8,8 @@ use qfzz_ledger_core::ids::FederationId;
 use qfzz_ledger_core::pow::NonceSearch;
 use tokio::sync::mpsc;
 
+use crate::quantum::QuantumRandomNumberGenerator;
+
 /// Attempts between two looks at whether the head has moved: less than a millisecond.
 const ATTEMPTS: u32 = 1 << 14;
 
@@ -18,18 +20,28 @@ pub(super) const FOUND_CAPACITY: usize = 4;
 pub(super) struct Miner {
     federation: FederationId,
     found: mpsc::Sender<BlockHeader>,
+    /// Where searches begin; `None`: at 0.
+    qrng: Option<QuantumRandomNumberGenerator>,
     /// The number of the newest search; every other one ends.
     newest: Arc<AtomicU64>,
 }
 
 impl Miner {
-    /// A miner that reports to `found`.
-    pub(super) fn new(federation: FederationId, found: mpsc::Sender<BlockHeader>) -> Self {
-        Self { federation, found, newest: Arc::new(AtomicU64::new(0)) }
+    /// A miner that reports to `found`, and begins at a nonce of `qrng`.
+    pub(super) fn new(
+        federation: FederationId,
+        found: mpsc::Sender<BlockHeader>,
+        qrng: Option<QuantumRandomNumberGenerator>,
+    ) -> Self {
+        Self { federation, found, qrng, newest: Arc::new(AtomicU64::new(0)) }
     }
 
     /// Searches a nonce for `header`, and for nothing else any more.
-    pub(super) fn start(&self, header: BlockHeader) {
+    pub(super) fn start(&self, mut header: BlockHeader) {
+        // Without a random number it begins where it would have begun anyway.
+        if let Some(Ok(nonce)) = self.qrng.as_ref().map(QuantumRandomNumberGenerator::random_nonce) {
+            header.nonce = nonce.into();
+        }
         let number = self.newest.fetch_add(1, Ordering::Relaxed) + 1;
         let (newest, found) = (Arc::clone(&self.newest), self.found.clone());
         let mut search = NonceSearch::new(&self.federation, header);

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::disk_space::Watch;
 use crate::events::{Event, Observers};
 use crate::network::{MessageRef, Topic, Verdict};
+use crate::quantum::QuantumRandomNumberGenerator;
 use crate::rate::{Bucket, Rate};
 use crate::store::{DiskStore, StoreReader};
 
@@ -131,13 +132,14 @@ pub(crate) fn start(
     observers: Observers,
     on_log_known: OnLogKnown,
     disk: Watch,
+    qrng: Option<QuantumRandomNumberGenerator>,
 ) -> std::io::Result<Service> {
     let (commands, queue) = mpsc::channel(COMMAND_CAPACITY);
     let (orders, ordered) = mpsc::channel(ORDER_CAPACITY);
     let (found_sender, found) = mpsc::channel(FOUND_CAPACITY);
     let (failure, failed) = watch::channel(None);
     let (writer, progress) = Writer::start(store, Arc::clone(&observers.metrics))?;
-    let miner = Miner::new(state.ledger().rules().federation(), found_sender);
+    let miner = Miner::new(state.ledger().rules().federation(), found_sender, qrng);
     let worker = Worker {
         state,
         commands: queue,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::batch::{Checked, SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BatchId, BlockHash};
@@ -19,12 +19,12 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    /// The batch `id`, which was verified before it was written.
+    /// The batch `id`, which was verified before it was written: in full, for it was signed here or connected.
     ///
     /// # Errors
     /// [`StoreError::Mismatch`] if what lies there is whole but is not that batch; else those of the journal.
     pub(super) fn batch(&self, place: Place, id: BatchId) -> Result<VerifiedBatch, StoreError> {
-        VerifiedBatch::reread(&self.rules, self.signed_batch(place)?, id).map_err(|_| mismatch(place))
+        VerifiedBatch::reread(&self.rules, self.signed_batch(place)?, id, Checked::OnChain).map_err(|_| mismatch(place))
     }
 
     /// The batch that lies there, whichever it is.
@@ -68,7 +68,7 @@ impl Entries {
     pub(super) fn block(&self, place: Place, hash: &BlockHash) -> Result<(VerifiedBlock, BlockEntry), StoreError> {
         let entry = self.block_entry(place, hash)?;
         let batches: Result<Vec<_>, _> = entry.batches.iter().map(|(place, id)| self.batch(*place, *id)).collect();
-        let block = VerifiedBlock::reread(&self.rules, entry.sealed.clone(), batches?, *hash);
+        let block = VerifiedBlock::reread(&self.rules, entry.sealed.clone(), batches?, *hash, Checked::OnChain);
         Ok((block.map_err(|_| mismatch(place))?, entry))
     }
 }

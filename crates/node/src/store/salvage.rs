@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use qfzz_ledger_core::batch::SignedBatch;
+use qfzz_ledger_core::batch::{Checked, SignedBatch};
 use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::fork_choice::Tip;
@@ -178,7 +178,7 @@ impl Salvage {
             batches.push(self.entries.batch(at.place, *id)?);
         }
         let mismatch = StoreError::Mismatch { file: seen.place.file, offset: seen.place.offset };
-        VerifiedBlock::reread(&self.entries.rules, entry.sealed, batches, *hash).map_err(|_| mismatch)
+        VerifiedBlock::reread(&self.entries.rules, entry.sealed, batches, *hash, Checked::OnChain).map_err(|_| mismatch)
     }
 
     /// When the head of that chain was made; `None` at genesis.

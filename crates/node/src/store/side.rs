@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::batch::{Checked, SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{MAX_BLOCK_BYTES, SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::codec::{decode, encode};
 use qfzz_ledger_core::federation::Rules;
@@ -119,9 +119,9 @@ impl SideReader {
             // Each batch was verified before it was kept; the header's root says whether these are those.
             let batches = batches.into_iter().map(|batch| {
                 let id = batch.id(rules);
-                VerifiedBatch::reread(rules, batch, id).ok()
+                VerifiedBatch::reread(rules, batch, id, Checked::Alone).ok()
             });
-            VerifiedBlock::reread(rules, sealed, batches.collect::<Option<_>>()?, *hash).ok()
+            VerifiedBlock::reread(rules, sealed, batches.collect::<Option<_>>()?, *hash, Checked::Alone).ok()
         }))
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use qfzz_ledger_core::block::VerifiedBlock;
+use qfzz_ledger_core::crypto::SignatureScheme;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence};
 use qfzz_ledger_core::ledger::Transition;
 use qfzz_ledger_core::limits::MAX_UNDO_BLOCKS;
@@ -57,7 +58,7 @@ fn an_empty_store_holds_genesis<B: Bench>() {
         assert_eq!(reader.header(&hash).unwrap(), Some(sealed));
         assert_eq!(reader.best_height(&hash).unwrap(), Some(Height::ZERO));
         let (view, request) = (Blocks(&reader), Request::Headers { locator: vec![hash] });
-        let answer = answer_about_blocks(&view, &request).unwrap();
+        let answer = answer_about_blocks(&view, SignatureScheme::Ed25519, &request).unwrap();
         assert!(matches!(answer, Response::Headers { after, headers } if after == hash && headers.is_empty()));
         assert_eq!(reader.headers(Height::ZERO, 10).unwrap().len(), 1);
         assert_eq!(reader.header_at(Height::new(1)).unwrap(), None);

@@ -211,7 +211,7 @@ impl Station {
             return Response::Busy;
         }
         let answer = if request.is_about_blocks() {
-            answer_about_blocks(self, request)
+            answer_about_blocks(self, self.rules.scheme(), request)
         } else {
             answer_about_pending(self, asker, request, self.other_run(asker, request))
         };

@@ -5,6 +5,7 @@ use super::station::{Clock, Link, Station};
 use qfzz_ledger_core::batch::{Introduction, SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::codec::encoded_len;
+use qfzz_ledger_core::crypto::SignatureScheme;
 use qfzz_ledger_core::header::{BlockHeader, Difficulty};
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Name, Sequence};
 use qfzz_ledger_core::ledger::Template;
@@ -14,7 +15,7 @@ use qfzz_ledger_core::score::Delta;
 use qfzz_ledger_core::severity::Severity;
 use qfzz_ledger_core::state::station_state;
 use qfzz_ledger_core::testing::{at, interaction, key, rules, solve, station};
-use qfzz_sync::message::{MAX_HEADERS, Request, Response};
+use qfzz_sync::message::{Request, Response, max_headers};
 use qfzz_sync::peer::SessionError;
 use qfzz_sync::report::Fault;
 
@@ -82,7 +83,7 @@ impl World {
                         (None, answer) => return Ok(answer),
                     };
                     headers.extend(blocks[from..].iter().map(|block| block.sealed.clone()));
-                    headers.truncate(MAX_HEADERS);
+                    headers.truncate(max_headers(SignatureScheme::Ed25519));
                     Response::Headers { after, headers }
                 }
                 (Request::Blocks { hashes }, _) => {

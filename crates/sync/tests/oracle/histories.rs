@@ -72,7 +72,7 @@ impl Federation {
     fn new(admission: Admission, founders: u8) -> Self {
         let rules = rules_with(|parameters| {
             parameters.admission = admission;
-            (2..=founders).for_each(|number| parameters.add_founder(station(number)));
+            (2..=founders).for_each(|number| parameters.add_founder(station(number), None));
             for (action, delta) in ACTIONS {
                 parameters.set_action(id(action), Delta::from_millionths(delta).expect("in range"));
             }

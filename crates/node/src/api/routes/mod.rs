@@ -192,6 +192,7 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
         .routes(route::<station::__path_readyz, _, _, _>(app, station::readyz::<S>, &[ASKS, &[Code::NotReady]]))
         .routes(route::<docs::__path_metrics, _, _, _>(app, docs::metrics::<S>, &[ASKS]))
         .routes(route::<station::__path_status, _, _, _>(app, station::status::<S>, &[ASKS]))
+        .routes(route::<station::__path_quantum, _, _, _>(app, station::quantum::<S>, &[]))
         .routes(route::<station::__path_ticket, _, _, _>(
             app,
             station::ticket::<S>,

@@ -26,6 +26,20 @@ struct WordRequest {
     reason: Option<String>,
 }
 
+/// Why a founder admits a station, and with which key.
+#[derive(ToSchema)]
+#[schema(as = AdmissionRequest)]
+#[expect(dead_code, reason = "it describes what `say` reads")]
+struct AdmissionRequest {
+    /// At most 128 bytes without control characters; may be left out.
+    #[schema(max_length = 128, nullable = false)]
+    reason: Option<String>,
+    /// The hash of the newcomer's ML-DSA key, which its status shows. Needed exactly where stations sign with `hybrid`
+    /// and the chain does not know it.
+    #[schema(value_type = Option<schema::Hash>, nullable = false)]
+    ml_dsa_key_hash: Option<String>,
+}
+
 /// How long an invitation is valid.
 #[derive(ToSchema)]
 #[schema(as = InvitationRequest)]
@@ -50,7 +64,7 @@ pub(super) async fn stations<S: Station>(State(app): State<App<S>>) -> Result<Re
 /// Only a founder can, and only where admission is by roster. It counts from the block after the one with this record.
 #[utoipa::path(post, path = "/v1/stations/{id}/admit", operation_id = "admit", tag = "station",
     params(("id" = schema::PeerId, Path, description = "The station")),
-    request_body(content = Option<WordRequest>, description = "May be left out"), responses(
+    request_body(content = Option<AdmissionRequest>, description = "May be left out"), responses(
     (status = CREATED, description = "The record is on disk", body = ShownReceipt),
 ))]
 pub(super) async fn admit<S: Station>(
@@ -58,7 +72,7 @@ pub(super) async fn admit<S: Station>(
     Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    say(app, &id, Word::Admit, request).await
+    say(app, &id, true, request).await
 }
 
 /// Says that a station be expelled
@@ -74,17 +88,31 @@ pub(super) async fn expel<S: Station>(
     Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    say(app, &id, Word::Expel, request).await
+    say(app, &id, false, request).await
 }
 
-async fn say<S: Station>(app: App<S>, id: &str, word: Word, request: Request) -> Result<Response, Problem> {
+async fn say<S: Station>(app: App<S>, id: &str, admits: bool, request: Request) -> Result<Response, Problem> {
     let body = body::read(request, JSON, BODY_BYTES, app.limits.body_time).await?;
     let station: StationId =
         id.parse().map_err(|error| Problem::of_field("id", Code::BadId, format!("{} {error}", quoted(id))))?;
-    let reason = Reason::new(body::one_text(&body, "reason")?.unwrap_or_default());
+    let (reason, word) = if admits {
+        let [reason, key_hash] = body::texts(&body, ["reason", "ml_dsa_key_hash"])?;
+        (reason, Word::Admit { ml_dsa_key_hash: key_hash.map(|text| key_hash_in(&text)).transpose()? })
+    } else {
+        (body::one_text(&body, "reason")?, Word::Expel)
+    };
+    let reason = Reason::new(reason.unwrap_or_default());
     let reason = reason.map_err(|error| Problem::of_field("reason", Code::BadId, format!("`reason` {error}")))?;
     let receipt = app.station.say_of(station, word, reason).await?;
     Ok(body::json(StatusCode::CREATED, &receipt))
+}
+
+fn key_hash_in(text: &str) -> Result<[u8; 32], Problem> {
+    let mut hash = [0; 32];
+    let wrong =
+        |_| Problem::of_field("ml_dsa_key_hash", Code::BadHash, "`ml_dsa_key_hash` must have 64 hex digits".to_owned());
+    hex::decode_to_slice(text, &mut hash).map_err(wrong)?;
+    Ok(hash)
 }
 
 /// Makes a one-time invitation

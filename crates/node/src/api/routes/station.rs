@@ -10,6 +10,7 @@ use crate::api::body;
 use crate::api::dto::{Dialled, Peer, Readiness, ShownReport, Status};
 use crate::api::port::{PortError, Station};
 use crate::api::problem::{Code, Problem};
+use crate::quantum::QuantumStatus;
 
 /// Bytes of an address or ticket, at most.
 const ADDRESS_BYTES: usize = 4 * 1024;
@@ -77,6 +78,16 @@ pub(super) async fn readyz<S: Station>(State(app): State<App<S>>) -> Result<Resp
 ))]
 pub(super) async fn status<S: Station>(State(app): State<App<S>>) -> Result<Response, Problem> {
     Ok(ok(&app.station.status().await?))
+}
+
+/// Where random numbers come from
+///
+/// Q# where Microsoft's QDK runs and passes the health tests, mixed with the operating system's generator; else that alone.
+#[utoipa::path(get, path = "/v1/quantum", operation_id = "quantum", tag = "station", responses(
+    (status = OK, description = "The source", body = QuantumStatus),
+))]
+pub(super) async fn quantum<S: Station>(State(app): State<App<S>>) -> Response {
+    ok(&app.station.quantum())
 }
 
 /// The connected peers

@@ -65,7 +65,7 @@ async fn a_preflight_gets_no_leave() {
 #[tokio::test]
 async fn what_does_not_exist_is_a_problem_too() {
     let api = Api::start().await;
-    for path in ["/", "/v1", "/v1/", "/v1/status/", "/v1/duties", "/v1/quantum"] {
+    for path in ["/", "/v1", "/v1/", "/v1/status/", "/v1/duties"] {
         assert_eq!(api.get(path).await.problem(), (404, "unknown_route".to_owned()), "{path}");
     }
     assert_eq!(api.post("/v1/testimonies", "{}").await.problem(), (404, "unknown_route".to_owned()));

@@ -48,6 +48,7 @@ use super::server::{Handle, Limits, start};
 use crate::data_dir::ApiToken;
 use crate::events::Events;
 use crate::metrics::{Figures, Metrics};
+use crate::quantum::{QuantumProvider, QuantumStatus};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -174,6 +175,10 @@ impl Station for Fake {
         Arc::clone(&self.0.metrics)
     }
 
+    fn quantum(&self) -> QuantumStatus {
+        QuantumProvider::off().status()
+    }
+
     async fn figures(&self) -> Result<Figures, PortError> {
         self.obey().await?;
         Ok(Figures { head_height: self.head().index.get(), peers: 1, ..Figures::default() })
@@ -272,6 +277,8 @@ impl Station for Fake {
             name: Name::new("fake").expect("a name"),
             federation_id: Some(self.0.rules.genesis().id()),
             federation: Some(self.0.rules.genesis().parameters.name.clone()),
+            signatures: Some("ed25519"),
+            ml_dsa_key_hash: "00".repeat(32),
             version: "0.0.0".to_owned(),
             listen: vec!["/ip4/127.0.0.1/tcp/4811".to_owned()],
             head: Some(self.head()),
@@ -511,7 +518,7 @@ impl Station for Fake {
     async fn proof(&self, id: RecordId) -> Result<Option<RecordProof>, PortError> {
         let found = self.record(id).await?;
         // Its blocks are no real ones, so there is only the part up to the batch.
-        Ok(found.and_then(|found| RecordProof::of_pending(&self.0.rules, &found.batch.batch, id.index)))
+        Ok(found.and_then(|found| RecordProof::of_pending(&self.0.rules, &found.batch.batch, id.index, None)))
     }
 
     async fn verify(&self) -> Result<Verification, PortError> {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use qfzz_ledger_core::federation::{Genesis, Parameters};
+use qfzz_ledger_core::federation::{Genesis, Parameters, SignatureScheme};
 use qfzz_ledger_core::ids::{Name, StationId};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::super::client::Client;
 use super::super::failure::Failure;
+use super::super::init::sign_with;
 use super::super::output::{items, show};
 use crate::clock;
 use crate::config::Config;
@@ -53,10 +54,11 @@ impl Stage {
     }
 
     /// Station `number`, founder of the federation.
-    pub(super) async fn found(&self, number: u8) -> Result<Actor, Failure> {
+    pub(super) async fn found(&self, number: u8, scheme: SignatureScheme) -> Result<Actor, Failure> {
         let (dir, identity) = self.station(number)?;
         let federation = Name::new(FEDERATION).expect("a valid name");
-        let parameters = Parameters::new(federation, identity.station_id(), clock::now());
+        let mut parameters = Parameters::new(federation, identity.station_id(), clock::now());
+        sign_with(&mut parameters, scheme, &identity);
         let genesis = Genesis::mine(parameters).expect("the default parameters are valid");
         dir.write_genesis(&genesis.encode())?;
         Actor::start(number, dir, identity, Vec::new()).await
@@ -94,9 +96,11 @@ impl Actor {
         config.api.listen = "127.0.0.1:0".parse().expect("an address");
         // The story says when a block is mined.
         config.mining.enabled = false;
+        // One helper process for each station would be many.
+        config.quantum.enabled = false;
         let place = dir.clone();
         let node = Node::start(config, dir.lock()?, identity).await?;
-        let client = Client::new(place, Some(&node.api_address().to_string()))?;
+        let client = Client::new(place, Some(&node.api_address().to_string()), false)?;
         Ok(Self { node, client, acknowledged: AtomicU64::new(0) })
     }
 

@@ -69,3 +69,19 @@ async fn a_stopped_station_has_left_at_once_and_written_its_book() {
     assert_eq!(book[0].addresses[0], b.listening);
     b.disconnected(a_id).await;
 }
+
+/// Needs an interface beside loopback that carries multicast, as any machine on a network has.
+#[tokio::test]
+async fn stations_of_one_local_network_find_each_other_by_mdns() {
+    let everywhere = |config: &mut NetworkConfig| {
+        (config.mdns, config.listen) = (true, vec![address("/ip4/0.0.0.0/tcp/0")]);
+    };
+    let mut a = Node::start_with(1, everywhere).await;
+    let mut silent = Node::start_with(3, |config| config.listen = vec![address("/ip4/0.0.0.0/tcp/0")]).await;
+    let mut b = Node::start_with(2, everywhere).await;
+    a.connected(b.id()).await;
+    b.connected(a.id()).await;
+    let (a_id, b_id) = (a.id(), b.id());
+    let is_found = |event: &NetworkEvent| matches!(event, NetworkEvent::Connected { .. });
+    assert!(!silent.has(is_found), "who did not turn it on is not found by {a_id} or {b_id}");
+}

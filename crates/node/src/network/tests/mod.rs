@@ -49,6 +49,7 @@ fn config(seed: u8, directory: &Path) -> NetworkConfig {
         genesis: b"the genesis".to_vec(),
         listen: vec![address("/ip4/127.0.0.1/tcp/0")],
         join: Vec::new(),
+        mdns: false,
         address_book: directory.join("peers.json"),
     }
 }

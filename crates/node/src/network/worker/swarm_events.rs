@@ -1,17 +1,18 @@
 //! What the swarm reports, one handler for each kind.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use futures::FutureExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::gossipsub;
 use libp2p::request_response::{InboundRequestId, Message, ResponseChannel};
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{self, ConnectionError, ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, identify, kad, ping};
+use libp2p::{Multiaddr, PeerId, identify, kad, mdns, ping};
 use qfzz_ledger_core::ids::StationId;
 use tokio::sync::oneshot;
 
-use super::super::MAX_ADDRESSES;
 use super::super::behaviour::BehaviourEvent;
 use super::super::event::{MessageRef, Misconduct, NetworkEvent, Responder};
 use super::super::handle::{DialError, Direction};
@@ -21,8 +22,10 @@ use super::super::names::{Introduction, is_dialable, is_loopback, name_in, peer_
 use super::super::peers::Federation;
 use super::super::session::{self, FrameError, RequestFrame};
 use super::super::watch;
+use super::super::{MAX_ADDRESSES, MAX_MDNS_ADDRESSES};
 use super::dials::{Dial, reply};
 use super::{Worker, jitter, wall_clock};
+use crate::invitations::Shown;
 
 /// Requests of peers that may wait for the owner's answer, at most; more are refused. They hold 64 KiB each.
 const MAX_UNANSWERED: usize = 256;
@@ -71,6 +74,7 @@ impl Worker {
             BehaviourEvent::Identify(_) => {}
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Kad(event) => self.on_kad(event),
+            BehaviourEvent::Mdns(event) => self.on_mdns(event),
             BehaviourEvent::Gossip(watch::Event::Gossip(event)) => self.on_gossip(event),
             BehaviourEvent::Gossip(watch::Event::Misconduct(peer, what)) => {
                 if let Some(station) = station_of(&peer) {
@@ -257,6 +261,26 @@ impl Worker {
         }
     }
 
+    /// Somebody on the local network speaks libp2p; whether of our federation shows when it is connected.
+    fn on_mdns(&mut self, event: mdns::Event) {
+        let mdns::Event::Discovered(discovered) = event else { return };
+        let mut heard: BTreeMap<StationId, Vec<Multiaddr>> = BTreeMap::new();
+        for (peer, address) in discovered {
+            if let Some(station) = station_of(&peer).filter(|_| is_dialable(&address) && !is_loopback(&address)) {
+                heard.entry(station).or_default().push(address);
+            }
+        }
+        for (station, addresses) in heard {
+            tracing::debug!(peer = %station, ?addresses, "mDNS tells of a station");
+            self.peers.heard_of(station, addresses, Instant::now());
+        }
+        let mdns = &mut self.swarm.behaviour_mut().mdns;
+        if mdns.as_ref().is_some_and(|mdns| mdns.discovered_nodes().len() > MAX_MDNS_ADDRESSES) {
+            tracing::warn!("somebody floods mDNS with addresses: it is turned off until the next start");
+            *mdns = Toggle::from(None);
+        }
+    }
+
     fn on_gossip(&mut self, event: gossipsub::Event) {
         match event {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
@@ -363,12 +387,12 @@ impl Worker {
             return;
         };
         let Some(station) = station_of(&peer) else { return };
-        let proof = match request {
-            Ok(data) => <[u8; session::PROOF_BYTES]>::try_from(data).map_err(|_| FrameError::Truncated),
+        let shown = match request {
+            Ok(data) => <[u8; Shown::BYTES]>::try_from(data).map(Shown::read).map_err(|_| FrameError::Truncated),
             Err(error) => Err(error),
         };
-        let proof = match proof {
-            Ok(proof) => proof,
+        let shown = match shown {
+            Ok(shown) => shown,
             Err(error) => return self.leave(station, Misconduct::MalformedRequest(error)),
         };
         let now = Instant::now();
@@ -382,7 +406,7 @@ impl Worker {
         let (respond, answer) = oneshot::channel();
         self.answers.push(answer.map(move |answer| (station, None, channel, answer.ok())).boxed());
         let respond = Responder { answer: respond, peer: station, untaken: self.untaken.clone() };
-        self.outbox.push(NetworkEvent::Invitation { peer: station, proof, respond });
+        self.outbox.push(NetworkEvent::Invitation { peer: station, shown, respond });
     }
 }
 

@@ -60,7 +60,7 @@ impl<R: LedgerRead> State<R> {
         for (station, proof) in &self.accusing.proofs {
             if equivocation(self.ledger.read(), station)?.is_some() {
                 proven.push(*station);
-            } else if !self.ledger.is_accused(station)? {
+            } else if self.ledger.convicts(proof)? && !self.ledger.is_accused(station)? {
                 records.push(Record::BatchEquivocation(Box::new(proof.clone())));
             }
         }

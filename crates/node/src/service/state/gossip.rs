@@ -384,9 +384,9 @@ impl<R: LedgerRead> State<R> {
                 return Ok(Some(Verdict::Ignore));
             }
             // Whoever has another head passes it on unseen: only the producer is answerable.
-            Err(BlockRefusal::Connect(ConnectError::Reveal { .. } | ConnectError::Introduction { .. })) => {
-                return Ok(Some(Verdict::Ignore));
-            }
+            Err(BlockRefusal::Connect(
+                ConnectError::Reveal { .. } | ConnectError::Introduction { .. } | ConnectError::Seal { .. },
+            )) => return Ok(Some(Verdict::Ignore)),
             Err(BlockRefusal::Connect(error)) if error.severity() == Severity::Fatal => {
                 let ConnectError::Read(error) = error else {
                     return Ok(Some(Verdict::Ignore));

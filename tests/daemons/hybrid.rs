@@ -1,0 +1,218 @@
+//! Federations with the scheme `hybrid` on real daemons: all that stations of an `ed25519` one do.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use qfzz_ledger_core::codec::encode;
+use qfzz_ledger_core::testing::{Author, at, interaction};
+use qfzz_tests::harness::{Daemon, Finished, Ledgerless, Recipe, beside_others, rules_of, wait_for};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// How long to wait where no limit is promised.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const HYBRID: [&str; 2] = ["--signatures", "hybrid"];
+
+fn action(user: &str) -> Value {
+    json!({"kind": "user_action", "user_id": user, "action": "rating"})
+}
+
+fn synced(daemon: &Daemon) -> Result<(), String> {
+    let status = daemon.api().get("/v1/status");
+    if status["synced"] == true && status["peers"] != 0 { Ok(()) } else { Err(status.to_string()) }
+}
+
+#[track_caller]
+fn agree(daemons: &[&Daemon]) {
+    wait_for("all have one head", PATIENCE, || {
+        let heads: Vec<_> = daemons.iter().map(|daemon| daemon.api().head()).collect();
+        if heads.iter().all(|head| *head == heads[0]) { Ok(()) } else { Err(format!("{heads:?}")) }
+    });
+}
+
+#[track_caller]
+fn wait_for_record(daemons: &[&Daemon], id: &str, status: &str) {
+    for daemon in daemons {
+        wait_for(&format!("{} shows {id} as {status}", daemon.name()), PATIENCE, || {
+            let answer = daemon.api().try_get(&format!("/v1/records/{id}")).map_err(|error| error.to_string())?;
+            if answer.status == 200 && answer.json()["status"] == *status { Ok(()) } else { Err(format!("{answer:?}")) }
+        });
+    }
+}
+
+fn standing(daemon: &Daemon, station: &str) -> Value {
+    let stations = daemon.api().get("/v1/stations");
+    let found = stations.as_array().expect("an array").iter().find(|it| it["station_id"] == *station);
+    found.cloned().unwrap_or_default()
+}
+
+#[track_caller]
+fn wait_for_standing(daemons: &[&Daemon], station: &str, member: &str) {
+    for daemon in daemons {
+        wait_for(&format!("{}: {station} is {member}", daemon.name()), PATIENCE, || {
+            let seen = standing(daemon, station);
+            if seen[member] == true { Ok(()) } else { Err(seen.to_string()) }
+        });
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("the place can be made");
+    for entry in fs::read_dir(from).expect("readable") {
+        let entry = entry.expect("readable");
+        let place = to.join(entry.file_name());
+        if entry.file_type().expect("known").is_dir() {
+            copy(&entry.path(), &place);
+        } else {
+            fs::copy(entry.path(), place).expect("copied");
+        }
+    }
+}
+
+#[test]
+fn three_stations_record_mine_restart_and_prove_and_a_restored_backup_signs_nothing_twice() {
+    let _turn = beside_others();
+    let recipe = |name: &str| Recipe::new(name).set("sync.interval", "1s");
+    let first = recipe("first").found("hybrid", &HYBRID);
+    let mut second = recipe("second").join(&first.address());
+    let third = recipe("third").join(&second.address());
+    let status = first.api().get("/v1/status");
+    assert_eq!((&status["signatures"], status["ml_dsa_key_hash"].as_str().map(str::len)), (&json!("hybrid"), Some(64)));
+
+    let ids: Vec<String> =
+        [&first, &second, &third].iter().map(|daemon| daemon.api().record(&action("user"))).collect();
+    for id in &ids {
+        wait_for_record(&[&first, &second, &third], id, "pending");
+    }
+    for miner in [&second, &first] {
+        miner.api().mine().expect("something is pending");
+        agree(&[&first, &second, &third]);
+        miner.api().record(&action("more"));
+    }
+    wait_for_record(&[&first, &second, &third], &ids[2], "confirmed");
+
+    // A proof is checked offline, with both keys in it.
+    let proof = third.qfzz(&["chain", "proof", &ids[2]]).exits(0).stdout;
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let check = |text: &str| {
+        let mut command = qfzz_tests::harness::qfzz(&elsewhere.path().join("nothing"));
+        command.args(["chain", "verify-proof", "-"]);
+        Finished::run(command, text)
+    };
+    check(&proof).exits(0);
+    let mut shown: Value = serde_json::from_str(&proof).expect("JSON");
+    let key = shown["block"]["ml_dsa_key"].as_str().expect("the producer's key").to_owned();
+    shown["batch"]["ml_dsa_key"] = key.into();
+    let refused = check(&shown.to_string()).exits(5);
+    assert!(refused.stderr.contains("ML-DSA"), "{refused:?}");
+
+    // Its backup, then a batch that the backup does not know, then the backup.
+    second.signal(Signal::TERM, PATIENCE);
+    let backup = tempfile::tempdir().expect("a directory");
+    copy(second.data_dir(), backup.path());
+    second.start();
+    let newest = second.api().record(&action("newest"));
+    wait_for_record(&[&first, &third], &newest, "pending");
+    second.kill();
+    fs::remove_dir_all(second.data_dir()).expect("it can be lost");
+    copy(backup.path(), second.data_dir());
+    second.start();
+    let next = second.api().record(&action("after the backup"));
+    assert_ne!(next, newest);
+    wait_for_record(&[&first, &second, &third], &next, "pending");
+    wait_for_record(&[&second], &newest, "pending");
+    third.api().mine().expect("something is pending");
+    agree(&[&first, &second, &third]);
+    for station in first.api().get("/v1/stations").as_array().expect("an array") {
+        assert_eq!(station["equivocated"], false, "{station}");
+    }
+
+    // All signatures again, here and from an export elsewhere.
+    first.qfzz(&["chain", "verify"]).exits(0);
+    let export = elsewhere.path().join("chain.json");
+    let path = export.to_str().expect("a plain path");
+    first.qfzz(&["chain", "export", path]).exits(0);
+    let importer = Recipe::new("importer").found("to be left", &[]);
+    importer.qfzz(&["chain", "import", path]).exits(0);
+    assert_eq!(importer.api().head(), first.api().head());
+    importer.qfzz(&["chain", "verify"]).exits(0);
+    second.signal(Signal::TERM, PATIENCE);
+    second.qfzz(&["doctor"]).exits(0);
+}
+
+#[test]
+fn a_liars_two_batches_convict_it_and_a_garbled_one_convicts_nobody() {
+    let _turn = beside_others();
+    let recipe = |name: &str| Recipe::new(name).set("sync.interval", "1s");
+    let first = recipe("first").found("liars", &HYBRID);
+    let second = recipe("second").join(&first.address());
+    let rules = rules_of(&first);
+    first.api().record(&action("victim"));
+    first.api().mine().expect("a record is pending");
+    agree(&[&first, &second]);
+    let mut liar = Author::new(&rules, 66);
+    let id = liar.station().to_string();
+    let introduction = liar.batch(at(0), vec![interaction("victim")]);
+    let pair = liar.equivocate(at(1), [vec![interaction("one")], vec![interaction("other")]]);
+    for (seed, daemon, batch) in [(77, &first, &pair[0]), (78, &second, &pair[1])] {
+        let hostile = Ledgerless::start(&rules, seed);
+        assert!(hostile.dial(daemon), "the daemon answers");
+        for batch in [&introduction, batch] {
+            wait_for("somebody listens", PATIENCE, || hostile.publish(encode(batch.signed())));
+        }
+    }
+    wait_for("it is proven to both", PATIENCE, || {
+        first.api().mine();
+        let seen = [&first, &second].map(|daemon| standing(daemon, &id)["equivocated"] == true);
+        if seen == [true; 2] { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    for station in [first.station(), second.station()] {
+        assert_eq!(standing(&first, &station)["equivocated"], false, "{station} is honest");
+    }
+}
+
+#[test]
+fn founders_and_newcomers_are_named_with_their_keys() {
+    let _turn = beside_others();
+    let mut second = Recipe::new("second").prepare();
+    let made = second.qfzz(&["--json", "init", "--name", "second", "--join", "/ip4/127.0.0.1/tcp/9", "--yes"]).exits(0);
+    let made = made.json();
+    let [id, hash] = ["station_id", "ml_dsa_key_hash"].map(|member| made[member].as_str().expect("a text").to_owned());
+    let founder = format!("{id}:{hash}");
+    let roster = ["--signatures", "hybrid", "--admission", "roster", "--founder", &founder];
+    let first =
+        Recipe::new("first").set("mining.enabled", "true").set("mining.interval", "1h").found("closed", &roster);
+    second.set("network.join", &first.address());
+    second.start();
+    wait_for("the second founder caught up", PATIENCE, || synced(&second));
+    let record = second.api().record(&action("founder"));
+    wait_for_record(&[&first], &record, "pending");
+
+    // By a founder's word: without the key it is refused, and so is a wrong one once the right one is known.
+    let newcomer = Recipe::new("newcomer").join(&first.address());
+    let (station, status) = (newcomer.station(), newcomer.api().get("/v1/status"));
+    let hash = status["ml_dsa_key_hash"].as_str().expect("a hash").to_owned();
+    let said = first.qfzz(&["station", "admit", &station]).exits(2).stderr;
+    assert!(said.contains("--key-hash"), "{said}");
+    first.qfzz(&["station", "admit", &station, "--key-hash", "00"]).exits(2);
+    first.qfzz(&["station", "admit", &station, "--key-hash", &hash]).exits(0);
+    wait_for_standing(&[&first, &second, &newcomer], &station, "admitted");
+    let said = second.qfzz(&["station", "admit", &station, "--key-hash", &"0".repeat(64)]).exits(1).stderr;
+    assert!(said.contains("other_key"), "{said}");
+    second.qfzz(&["station", "admit", &station]).exits(0);
+    second.api().mine().expect("its word is pending");
+    wait_for_standing(&[&first, &second, &newcomer], &station, "vouched");
+    let record = newcomer.api().record(&action("newcomer"));
+    newcomer.api().mine().expect("it may mine");
+    wait_for_record(&[&first, &second, &newcomer], &record, "confirmed");
+
+    // By invitation: it tells its key itself.
+    let made = first.qfzz(&["--json", "ticket", "--invite"]).exits(0).json();
+    let guest = Recipe::new("guest").join(made["ticket"].as_str().expect("a ticket"));
+    wait_for_standing(&[&first, &second, &guest], &guest.station(), "admitted");
+    let record = guest.api().record(&action("guest"));
+    guest.api().mine().expect("it may mine");
+    wait_for_record(&[&first, &second, &newcomer, &guest], &record, "confirmed");
+}
