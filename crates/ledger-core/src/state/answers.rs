@@ -225,7 +225,8 @@ impl<R: StateRead> Scratch<'_, R> {
                 let mut all = self.answers_about(&about)?;
                 let before = all.len();
                 all.retain(|given| given.juror != juror);
-                self.jury_mut()?.answers -= (before - all.len()) as u64;
+                let jury = self.jury_mut()?;
+                jury.answers = jury.answers.checked_sub((before - all.len()) as u64).ok_or(DAMAGED)?;
                 self.write_answers(&about, &all)?;
             }
         }
