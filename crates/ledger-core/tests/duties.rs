@@ -27,7 +27,7 @@ struct Chain {
 
 impl Chain {
     fn new() -> Self {
-        let rules = rules_with(|parameters| (2..=5).for_each(|number| parameters.add_founder(station(number))));
+        let rules = rules_with(|parameters| (2..=5).for_each(|number| parameters.add_founder(station(number), None)));
         let authors = (1..=6).map(|number| Author::new(&rules, number)).collect();
         let (head, state) = ((Height::ZERO, rules.genesis_hash()), Writes::from_iter([with_credit(29)]));
         let (past, made) = (Blocks::default(), [0, 0]);
