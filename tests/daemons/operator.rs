@@ -298,12 +298,12 @@ fn every_failure_has_the_exit_code_of_its_kind_and_a_sentence() {
     }
     // Settings: said to people on standard error, to programs also on standard output.
     let mut command = north.command();
-    command.env("QFZZ_MINING_INTERVALL", "1h").env("QFZZ_NETWORK_MDNS", "true").env("QFZZ_APIX", "x");
+    command.env("QFZZ_MINING_INTERVALL", "1h").env("QFZZ_VERIFY_COMMAND", "true").env("QFZZ_APIX", "x");
     command.args(["--json", "config", "check"]);
     let checked = Finished::run(command, "").exits(2);
     let (told, value) = (checked.stderr.clone(), checked.json());
     assert_eq!((&value["ok"], value["problems"].as_array().map(Vec::len)), (&Value::Bool(false), Some(3)), "{value}");
-    for part in ["did you mean `QFZZ_MINING_INTERVAL`?", "QFZZ_NETWORK_MDNS` is not available", "`QFZZ_API`?"] {
+    for part in ["did you mean `QFZZ_MINING_INTERVAL`?", "QFZZ_VERIFY_COMMAND` is not available", "`QFZZ_API`?"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     println!("{} failures", cases.len() + asking.len() + 1);
