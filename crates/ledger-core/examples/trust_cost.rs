@@ -30,7 +30,8 @@ struct Measured {
 impl Measured {
     /// `speaking` of the founders have spoken of every subject of the block.
     fn new(founders: u8, speaking: u8, subjects: usize) -> Self {
-        let rules = rules_with(|parameters| (2..=founders).for_each(|number| parameters.add_founder(station(number))));
+        let rules =
+            rules_with(|parameters| (2..=founders).for_each(|number| parameters.add_founder(station(number), None)));
         let mut authors: Vec<Author> = (1..=founders + STATIONS).map(|number| Author::new(&rules, number)).collect();
         let about = |number: usize| -> Record { verified(&format!("track {number}"), "maker") };
         let (mut state, mut past) = (Writes::new(), Blocks::default());
