@@ -134,7 +134,8 @@ fn three_stations_record_mine_restart_and_prove_and_a_restored_backup_signs_noth
     let export = elsewhere.path().join("chain.json");
     let path = export.to_str().expect("a plain path");
     first.qfzz(&["chain", "export", path]).exits(0);
-    let importer = Recipe::new("importer").found("to be left", &[]);
+    let mut importer = Recipe::new("importer").prepare();
+    importer.start();
     importer.qfzz(&["chain", "import", path]).exits(0);
     assert_eq!(importer.api().head(), first.api().head());
     importer.qfzz(&["chain", "verify"]).exits(0);
@@ -156,8 +157,8 @@ fn a_liars_two_batches_convict_it_and_a_garbled_one_convicts_nobody() {
     let id = liar.station().to_string();
     let introduction = liar.batch(at(0), vec![interaction("victim")]);
     let pair = liar.equivocate(at(1), [vec![interaction("one")], vec![interaction("other")]]);
-    for (seed, daemon, batch) in [(77, &first, &pair[0]), (78, &second, &pair[1])] {
-        let hostile = Ledgerless::start(&rules, seed);
+    let hostile = [77, 78].map(|seed| Ledgerless::start(&rules, seed));
+    for (hostile, daemon, batch) in [(&hostile[0], &first, &pair[0]), (&hostile[1], &second, &pair[1])] {
         assert!(hostile.dial(daemon), "the daemon answers");
         for batch in [&introduction, batch] {
             wait_for("somebody listens", PATIENCE, || hostile.publish(encode(batch.signed())));
