@@ -24,6 +24,8 @@ pub struct Evidence {
     seen: HashMap<Place, SignedBatchHeader>,
     order: VecDeque<Place>,
     proofs: BTreeMap<StationId, BatchEquivocation>,
+    /// Pairs whose ML-DSA parts cannot be judged yet, for their log's key is not known; the oldest go first.
+    suspicions: VecDeque<BatchEquivocation>,
     /// The date of the newest batch of this station's own log that it was sent and had not signed.
     foreign: Option<Timestamp>,
 }
@@ -59,6 +61,19 @@ impl Evidence {
         if self.wants(&proof.station()) {
             self.proofs.insert(proof.station(), proof);
         }
+    }
+
+    /// Keeps a pair until its log's key is known.
+    pub fn suspect(&mut self, proof: BatchEquivocation) {
+        self.suspicions.push_back(proof);
+        if self.suspicions.len() > MAX_PROOFS {
+            self.suspicions.pop_front();
+        }
+    }
+
+    /// The pairs that are kept so.
+    pub fn take_suspicions(&mut self) -> VecDeque<BatchEquivocation> {
+        std::mem::take(&mut self.suspicions)
     }
 
     /// The proofs found since this was last asked, in order of their stations.

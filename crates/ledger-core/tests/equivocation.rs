@@ -144,10 +144,15 @@ impl Listener {
     /// That `pair` was found to be of one place, and nothing else was.
     #[track_caller]
     fn found(&mut self, pair: &[VerifiedBatch; 2]) {
-        let found: Vec<Record> =
-            self.ledger.take_proofs().into_iter().map(|it| Record::BatchEquivocation(Box::new(it))).collect();
+        let found: Vec<Record> = self
+            .ledger
+            .take_proofs()
+            .expect("memory can be read")
+            .into_iter()
+            .map(|it| Record::BatchEquivocation(Box::new(it)))
+            .collect();
         assert_eq!(found, [proof(&self.rules, &pair[0], &pair[1])]);
-        assert!(self.ledger.take_proofs().is_empty(), "each is told of once");
+        assert!(self.ledger.take_proofs().expect("memory can be read").is_empty(), "each is told of once");
     }
 }
 
@@ -208,7 +213,7 @@ fn two_batches_of_one_place_are_noticed_wherever_they_meet() {
     let next = block(&rules, 6, (empty.index(), empty.hash()), 2, &[]);
     let mut seen = Listener::new(&rules);
     seen.take(&[&empty, &next, &rival]);
-    assert!(seen.ledger.take_proofs().is_empty());
+    assert!(seen.ledger.take_proofs().expect("memory can be read").is_empty());
     seen.hear(&zeroth);
     assert!(matches!(seen.hear(one), BatchOutcome::Added { .. }));
     seen.found(&pair);
@@ -251,7 +256,7 @@ fn what_is_not_signed_by_its_author_is_invalid_also_at_a_place_that_is_taken() {
     let forged = SignedBatch { signature: one.signed().signature.clone(), ..other.signed().clone() };
     let outcome = listener.ledger.add_batch(forged, at(NOW)).expect("memory can be read");
     assert!(matches!(outcome, BatchOutcome::Invalid(BatchError::Signature { .. })), "{outcome:?}");
-    assert!(listener.ledger.take_proofs().is_empty());
+    assert!(listener.ledger.take_proofs().expect("memory can be read").is_empty());
 }
 
 #[test]
@@ -273,7 +278,7 @@ fn once_it_is_proven_nothing_more_is_looked_for() {
     listener.take(&[&mined]);
     assert_eq!(listener.ledger.is_accused(&author.station()), Ok(true));
     assert!(!listener.ledger.pool().accuses(&author.station()));
-    assert!(listener.ledger.take_proofs().is_empty());
+    assert!(listener.ledger.take_proofs().expect("memory can be read").is_empty());
 }
 
 #[test]

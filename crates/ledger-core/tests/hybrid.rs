@@ -171,7 +171,7 @@ fn a_later_batch_is_refused_by_itself_or_by_its_log_and_in_a_block() {
         assert!(elsewhere.ledger.chain().is_invalid(&block.hash()), "the block names that very batch");
     }
     assert!(matches!(listener.hear(good.signed()), BatchOutcome::Added { .. }));
-    assert!(listener.ledger.take_proofs().is_empty(), "anybody can spoil a signature");
+    assert!(listener.ledger.take_proofs().expect("memory can be read").is_empty(), "anybody can spoil a signature");
     let block = author.block(genesis(&rules), 0, at(1), vec![introduction, good]);
     assert_eq!(listener.take(&block), None);
     let known = ml_dsa_key(listener.ledger.read(), &station).expect("memory can be read");
@@ -321,7 +321,7 @@ fn the_largest_announcement_fits_gossip_and_the_largest_block_its_limit() {
     let long = Name::new("x".repeat(64)).expect("a name");
     let introduction = introduced_with(&rules, &key(2), &key(2), long.as_str());
     let block = Author::new(&rules, 2);
-    let mut header = block.header(genesis(&rules), 0, at(1), &[introduction.clone()]);
+    let mut header = block.header(genesis(&rules), 0, at(1), std::slice::from_ref(&introduction));
     header.batch_count = 1_536;
     let sealed = SealedHeader::seal(&rules, &key(2), header);
     let announced = qfzz_ledger_core::block::Announcement {
@@ -392,14 +392,32 @@ fn the_ledger_finds_what_convicts_and_nothing_else() {
     let spoilt = SignedBatch { signature: spoilt, ..other.signed().clone() };
     assert_eq!(listener.hear(&spoilt), BatchOutcome::Taken);
     assert_eq!(listener.hear(introduced_with(&rules, &key(2), &key(7), "forged").signed()), BatchOutcome::Taken);
-    assert!(listener.ledger.take_proofs().is_empty());
+    assert!(listener.ledger.take_proofs().expect("memory can be read").is_empty());
     assert_eq!(listener.hear(other.signed()), BatchOutcome::Taken);
-    let found = listener.ledger.take_proofs();
+    let found = listener.ledger.take_proofs().expect("memory can be read");
     assert_eq!(found.iter().map(|proof| proof.station()).collect::<Vec<_>>(), [station(2)]);
-    assert_eq!(listener.ledger.convicts(&found[0]), Ok(false), "not before its key is on the chain");
     let block = author.block(genesis(&rules), 0, at(1), vec![introduction, one]);
     assert_eq!(listener.take(&block), None);
     assert_eq!(listener.ledger.convicts(&found[0]), Ok(true));
+}
+
+#[test]
+fn two_batches_that_met_before_their_log_was_known_convict_once_it_is() {
+    let rules = open();
+    let mut author = Author::new(&rules, 2);
+    let introduction = author.batch(at(0), vec![]);
+    let [one, other] = author.equivocate(at(0), [vec![interaction("b")], vec![interaction("c")]]);
+    let spoilt = joined(&[parts(&other.signed().signature).0, parts(&introduction.signed().signature).1]);
+    let spoilt = SignedBatch { signature: spoilt, ..other.signed().clone() };
+    for (second, is_found) in [(&spoilt, false), (other.signed(), true)] {
+        let mut listener = Listener::new(&rules, 1);
+        for batch in [one.signed(), second] {
+            assert!(matches!(listener.hear(batch), BatchOutcome::Gap { .. }));
+        }
+        assert!(listener.ledger.take_proofs().expect("memory can be read").is_empty(), "nobody knows the key");
+        listener.hear(introduction.signed());
+        assert_eq!(!listener.ledger.take_proofs().expect("memory can be read").is_empty(), is_found);
+    }
 }
 
 #[test]
@@ -411,7 +429,10 @@ fn what_others_sign_in_the_own_name_without_the_own_key_is_no_second_daemon() {
     let signed = listener.ledger.sign(vec![interaction("a")], at(0)).expect("memory can be read");
     assert!(signed.is_some());
     assert_eq!(listener.hear(forged.signed()), BatchOutcome::Taken);
-    assert_eq!((listener.ledger.take_foreign(), listener.ledger.take_proofs()), (None, vec![]));
+    assert_eq!(
+        (listener.ledger.take_foreign(), listener.ledger.take_proofs().expect("memory can be read")),
+        (None, vec![])
+    );
     let twin = Author::new(&rules, 2).batch(at(5), vec![interaction("b")]);
     assert_eq!(listener.hear(twin.signed()), BatchOutcome::Taken);
     assert_eq!(listener.ledger.take_foreign(), Some(at(5)));

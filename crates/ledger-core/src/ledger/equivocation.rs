@@ -7,7 +7,7 @@ use crate::equivocation::BatchEquivocation;
 use crate::ids::{BatchId, Sequence, StationId};
 use crate::ml_dsa::MlDsaKey;
 use crate::overlay::LedgerRead;
-use crate::state::{ReadError, convicts, equivocation};
+use crate::state::{ReadError, equivocation};
 use crate::time::Timestamp;
 
 /// What is known at the place of a batch.
@@ -37,12 +37,13 @@ impl<R: LedgerRead> Ledger<R> {
         Ok(equivocation(&self.read, station)?.is_some())
     }
 
-    /// Whether a record with this proof would have an effect on the head.
+    /// Whether a record with this proof has an effect once its log's introduction is on the chain.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn convicts(&self, proof: &BatchEquivocation) -> Result<bool, ReadError> {
-        convicts(&self.rules, &self.read, proof)
+        let key = self.log_key(&proof.station())?;
+        Ok(!self.rules.is_hybrid() || key.is_some_and(|key| proof.is_signed_under(&self.rules, &key)))
     }
 
     /// Two headers of one place met: if they prove something, the proof waits to be taken. Under `hybrid` they must be
@@ -53,10 +54,26 @@ impl<R: LedgerRead> Ledger<R> {
             return Ok(());
         }
         let Ok(proof) = BatchEquivocation::new(&self.rules, one, other) else { return Ok(()) };
-        let is_hybrid = self.rules.is_hybrid();
-        let is_signed = |key| proof.is_signed_under(&self.rules, &key);
-        if !is_hybrid || self.known_key(&station)?.is_some_and(is_signed) {
+        if !self.rules.is_hybrid() {
             self.evidence.prove(proof);
+            return Ok(());
+        }
+        match self.known_key(&station)? {
+            Some(key) if proof.is_signed_under(&self.rules, &key) => self.evidence.prove(proof),
+            Some(_) => {}
+            None => self.evidence.suspect(proof),
+        }
+        Ok(())
+    }
+
+    /// Judges what met before the log's key was known here.
+    fn judge_suspicions(&mut self) -> Result<(), ReadError> {
+        for proof in self.evidence.take_suspicions() {
+            match self.known_key(&proof.station())? {
+                Some(key) if proof.is_signed_under(&self.rules, &key) => self.evidence.prove(proof),
+                Some(_) => {}
+                None => self.evidence.suspect(proof),
+            }
         }
         Ok(())
     }
@@ -87,8 +104,12 @@ impl<R: LedgerRead> Ledger<R> {
     }
 
     /// The equivocations found since this was last asked, one of each station at most.
-    pub fn take_proofs(&mut self) -> Vec<BatchEquivocation> {
-        self.evidence.take_proofs()
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn take_proofs(&mut self) -> Result<Vec<BatchEquivocation>, ReadError> {
+        self.judge_suspicions()?;
+        Ok(self.evidence.take_proofs())
     }
 
     /// When the newest batch was signed, as it says, that came since this was last asked, is of this station's own log

@@ -44,7 +44,6 @@ pub use weights::{StationWeight, Weights, weights};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::{Decode, Encode};
-use crate::equivocation::BatchEquivocation;
 use crate::federation::Rules;
 use crate::ids::{BlockHash, Height, StationId};
 use crate::ml_dsa::MlDsaKey;
@@ -278,18 +277,6 @@ fn key_of(value: &Value) -> Result<MlDsaKey, ReadError> {
         _ => None,
     };
     key.ok_or(ReadError::Damaged { what: "a station's ML-DSA key" })
-}
-
-/// Whether a proof has an effect by this state: under `hybrid` the ML-DSA parts must be of the key that the accused
-/// introduced itself with on the branch.
-///
-/// # Errors
-/// [`ReadError`].
-pub fn convicts(rules: &Rules, read: &impl StateRead, proof: &BatchEquivocation) -> Result<bool, ReadError> {
-    if !rules.is_hybrid() {
-        return Ok(true);
-    }
-    Ok(ml_dsa_key(read, &proof.station())?.is_some_and(|key| proof.is_signed_under(rules, &key)))
 }
 
 /// What the branch knows of a station; `None` while it has no batch there.

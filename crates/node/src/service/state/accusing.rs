@@ -38,7 +38,7 @@ impl<R: LedgerRead> State<R> {
     /// Takes up what the ledger found, and proves what nobody has proven yet.
     pub(super) fn accuse(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ReadError> {
         let mut is_new = false;
-        for proof in self.ledger.take_proofs() {
+        for proof in self.ledger.take_proofs()? {
             let (station, sequence) = (proof.station(), proof.sequence());
             if station == self.ledger.own().station() {
                 if self.accusing.own.replace(sequence).is_none() {
