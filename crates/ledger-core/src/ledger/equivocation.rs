@@ -7,7 +7,7 @@ use crate::equivocation::BatchEquivocation;
 use crate::ids::{BatchId, Sequence, StationId};
 use crate::ml_dsa::MlDsaKey;
 use crate::overlay::LedgerRead;
-use crate::state::{ReadError, equivocation};
+use crate::state::{ReadError, equivocation, ml_dsa_key};
 use crate::time::Timestamp;
 
 /// What is known at the place of a batch.
@@ -37,13 +37,17 @@ impl<R: LedgerRead> Ledger<R> {
         Ok(equivocation(&self.read, station)?.is_some())
     }
 
-    /// Whether a record with this proof has an effect once its log's introduction is on the chain.
+    /// Whether a record with this proof would have an effect in the next block: under `hybrid` not before the introduction
+    /// of the accused is on the chain. One that comes earlier proves nothing for good.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn convicts(&self, proof: &BatchEquivocation) -> Result<bool, ReadError> {
-        let key = self.log_key(&proof.station())?;
-        Ok(!self.rules.is_hybrid() || key.is_some_and(|key| proof.is_signed_under(&self.rules, &key)))
+        if !self.rules.is_hybrid() {
+            return Ok(true);
+        }
+        let key = ml_dsa_key(&self.read, &proof.station())?;
+        Ok(key.is_some_and(|key| proof.is_signed_under(&self.rules, &key)))
     }
 
     /// Two headers of one place met: if they prove something, the proof waits to be taken. Under `hybrid` they must be

@@ -22,7 +22,8 @@ const LOOK_EVERY_MS: i64 = 1_000;
 
 #[derive(Default)]
 pub(super) struct Accusing {
-    /// What was found of other stations, until a proof is on the chain.
+    /// What was found of other stations. It stays when a proof is on the chain: under `hybrid` a reorganisation may put
+    /// that before the introduction of the accused, and then it has no effect.
     proofs: BTreeMap<StationId, BatchEquivocation>,
     looked_at: Option<Timestamp>,
     /// The place that this station's own key signed twice, if that was found.
@@ -44,7 +45,7 @@ impl<R: LedgerRead> State<R> {
                 if self.accusing.own.replace(sequence).is_none() {
                     effects.push(Effect::Event(Event::Equivocation { station, sequence }));
                 }
-            } else if !self.accusing.proofs.contains_key(&station) && self.accusing.proofs.len() < MAX_PROOFS {
+            } else if !self.accusing.proofs.contains_key(&station) && self.has_room()? {
                 effects.push(Effect::Event(Event::Equivocation { station, sequence }));
                 self.accusing.proofs.insert(station, proof);
                 is_new = true;
@@ -56,16 +57,10 @@ impl<R: LedgerRead> State<R> {
         }
         self.accusing.looked_at = Some(now);
         let mut records = Vec::new();
-        let mut proven = Vec::new();
         for (station, proof) in &self.accusing.proofs {
-            if equivocation(self.ledger.read(), station)?.is_some() {
-                proven.push(*station);
-            } else if self.ledger.convicts(proof)? && !self.ledger.is_accused(station)? {
+            if !self.ledger.is_accused(station)? && self.ledger.convicts(proof)? {
                 records.push(Record::BatchEquivocation(Box::new(proof.clone())));
             }
-        }
-        for station in proven {
-            self.accusing.proofs.remove(&station);
         }
         if records.is_empty() {
             return Ok(());
@@ -76,5 +71,20 @@ impl<R: LedgerRead> State<R> {
         effects.extend(batches.iter().cloned().map(Effect::PublishBatch));
         effects.extend(record_events(&batches));
         Ok(())
+    }
+
+    /// Whether one more proof can be remembered; one that is on the chain makes room for it.
+    fn has_room(&mut self) -> Result<bool, ReadError> {
+        if self.accusing.proofs.len() < MAX_PROOFS {
+            return Ok(true);
+        }
+        for station in self.accusing.proofs.keys() {
+            if equivocation(self.ledger.read(), station)?.is_some() {
+                let station = *station;
+                self.accusing.proofs.remove(&station);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
