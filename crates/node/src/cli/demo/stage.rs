@@ -196,11 +196,13 @@ pub(super) async fn await_no_peer(actor: &Actor, patience: Duration) -> Result<(
 /// Waits until all stations have the same head and the same number of pending records.
 pub(super) async fn await_agreement(actors: &[Actor], patience: Duration) -> Result<(), Failure> {
     let all: Vec<&Actor> = actors.iter().collect();
+    // One alone says that it is: that is no trouble of the demo's.
+    let is_alone = all.len() == 1;
     let agree = |statuses: &[Value]| {
         statuses
             .iter()
             .all(|it| it["head"] == statuses[0]["head"] && it["pending_records"] == statuses[0]["pending_records"])
-            && items(&statuses[0]["problems"]).is_empty()
+            && (is_alone || items(&statuses[0]["problems"]).is_empty())
             && show(&statuses[0], "head.hash") != "-"
     };
     await_all(&all, patience, "the stations do not agree on a head", agree).await
