@@ -269,7 +269,16 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
         .routes(route::<roster::__path_admit, _, _, _>(
             app,
             roster::admit::<S>,
-            &[ASKS, FEDERATION, BODY, ONE_TEXT, SEGMENT, SIGNS, ROSTER, &[Code::NotAdmitted, Code::FounderStays]],
+            &[
+                ASKS,
+                FEDERATION,
+                BODY,
+                ONE_TEXT,
+                SEGMENT,
+                SIGNS,
+                ROSTER,
+                &[Code::NotAdmitted, Code::FounderStays, Code::BadHash, Code::MissingField, Code::OtherKey],
+            ],
         ))
         .routes(route::<roster::__path_expel, _, _, _>(
             app,
