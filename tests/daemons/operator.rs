@@ -52,6 +52,8 @@ fn status_and_peers_are_one_screen_each_with_the_problem_and_its_remedy_first() 
     let order = [
         "station",
         "federation",
+        "signatures",
+        "key hash",
         "head",
         "records",
         "pending",
