@@ -1,8 +1,5 @@
 //! Requests and answers between two stations.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::*;
 use crate::network::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, RequestError, Responder};
 
@@ -107,22 +104,15 @@ async fn requests_outlive_the_second_of_two_connections() {
     let address = b.listening.clone();
     tokio::spawn(echo(a));
     tokio::spawn(echo(b));
-    let dialled = Arc::new(AtomicUsize::new(0));
-    let dialling = tokio::spawn({
-        let (handle, dialled) = (from_a.clone(), Arc::clone(&dialled));
-        async move {
-            loop {
-                handle.dial(address.clone()).await.expect("reachable");
-                dialled.fetch_add(1, Ordering::Relaxed);
+    for round in 0..40 {
+        let asking = async {
+            for _ in 0..5 {
+                let both =
+                    futures::join!(from_a.request(there, b"to b".to_vec()), from_b.request(here, b"to a".to_vec()));
+                assert_eq!(both, (Ok(b"to b".to_vec()), Ok(b"to a".to_vec())), "under connection {round}");
             }
-        }
-    });
-    let mut asked = 0;
-    while asked < 200 || dialled.load(Ordering::Relaxed) < 40 {
-        let both = futures::join!(from_a.request(there, b"to b".to_vec()), from_b.request(here, b"to a".to_vec()));
-        assert_eq!(both, (Ok(b"to b".to_vec()), Ok(b"to a".to_vec())), "after {asked} requests each");
-        asked += 1;
+        };
+        let (dialled, ()) = futures::join!(from_a.dial(address.clone()), asking);
+        assert_eq!(dialled.expect("reachable"), there);
     }
-    assert!(!dialling.is_finished(), "connections came and went all the time");
-    dialling.abort();
 }
