@@ -1,6 +1,7 @@
 //! Who this station is: an Ed25519 key from a 32-byte seed, which is all that is kept; its ML-DSA key follows from it.
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use ed25519_dalek::SigningKey;
 use qfzz_ledger_core::crypto::StationKey;
@@ -17,6 +18,8 @@ const SEED_BYTES: usize = 32;
 #[derive(Clone)]
 pub struct Identity {
     key: SigningKey,
+    /// Found out once: making an ML-DSA key takes a third of a millisecond, and the status shows it.
+    ml_dsa_key_hash: Arc<OnceLock<[u8; 32]>>,
 }
 
 impl Identity {
@@ -42,7 +45,7 @@ impl Identity {
 
     /// The key that follows from `seed`.
     pub fn from_seed(seed: &[u8; SEED_BYTES]) -> Self {
-        Self { key: SigningKey::from_bytes(seed) }
+        Self { key: SigningKey::from_bytes(seed), ml_dsa_key_hash: Arc::default() }
     }
 
     /// Reads the key of a data directory, from its copy where the file itself is damaged; `None` if it has none.
@@ -117,7 +120,7 @@ impl Identity {
 
     /// What genesis and admissions name the station's ML-DSA key by, where a federation signs with `hybrid`.
     pub fn ml_dsa_key_hash(&self) -> [u8; 32] {
-        StationKey::from_seed(*self.key.as_bytes()).ml_dsa_key().hash()
+        *self.ml_dsa_key_hash.get_or_init(|| StationKey::from_seed(*self.key.as_bytes()).ml_dsa_key().hash())
     }
 
     /// The station that this key speaks for.
