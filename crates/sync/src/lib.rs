@@ -28,7 +28,7 @@
 //! # use qfzz_ledger_core::ids::{Id, Target};
 //! # use qfzz_ledger_core::record::{Record, Subject, UserAction};
 //! # use qfzz_ledger_core::testing::{at, rules};
-//! # use qfzz_sync::global_trust::{Policy, get_global_trust};
+//! # use qfzz_sync::global_trust::{Policy, get_global_trust, policy_weights};
 //! # use qfzz_sync::session::sync_with;
 //! # use station::{Clock, Station};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -56,7 +56,8 @@
 //! let (subject, nodes) = (Subject::User(Id::new("user_001")?), BTreeSet::from([node1.id(), node2.id()]));
 //! for node in [&node1, &node2] {
 //!     let ledger = node.ledger();
-//!     let answer = get_global_trust(&rules, ledger.read(), &subject, Policy::Mean, Some(&nodes))?;
+//!     let weights = policy_weights(&rules, ledger.read(), Policy::Mean)?;
+//!     let answer = get_global_trust(&rules, ledger.read(), &weights, &subject, Some(&nodes))?;
 //!     assert_eq!(answer.score, "0.525".parse()?);
 //!     assert_eq!(answer.coverage, "1".parse()?);
 //! }
