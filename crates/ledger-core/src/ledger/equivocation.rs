@@ -58,11 +58,16 @@ impl<R: LedgerRead> Ledger<R> {
             return Ok(());
         }
         let Ok(proof) = BatchEquivocation::new(&self.rules, one, other) else { return Ok(()) };
+        self.judge(proof)
+    }
+
+    /// Keeps a pair as a proof, or until its log's key is known here, or not at all where that key did not sign both.
+    fn judge(&mut self, proof: BatchEquivocation) -> Result<(), ReadError> {
         if !self.rules.is_hybrid() {
             self.evidence.prove(proof);
             return Ok(());
         }
-        match self.known_key(&station)? {
+        match self.known_key(&proof.station())? {
             Some(key) if proof.is_signed_under(&self.rules, &key) => self.evidence.prove(proof),
             Some(_) => {}
             None => self.evidence.suspect(proof),
@@ -73,11 +78,7 @@ impl<R: LedgerRead> Ledger<R> {
     /// Judges what met before the log's key was known here.
     fn judge_suspicions(&mut self) -> Result<(), ReadError> {
         for proof in self.evidence.take_suspicions() {
-            match self.known_key(&proof.station())? {
-                Some(key) if proof.is_signed_under(&self.rules, &key) => self.evidence.prove(proof),
-                Some(_) => {}
-                None => self.evidence.suspect(proof),
-            }
+            self.judge(proof)?;
         }
         Ok(())
     }
