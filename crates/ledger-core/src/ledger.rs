@@ -30,8 +30,8 @@ use crate::own_log::OwnLog;
 use crate::record::{Record, Subject};
 use crate::reveal::RevealStep;
 use crate::state::{
-    BlockRead, ChainState, ConnectError, Connected, Layer, PendingRecord, ReadError, StateRead, Undo, Writes,
-    chain_state, connect, ml_dsa_key, station_state,
+    BlockRead, ChainState, ConnectError, Connected, Layer, Opinion, PendingRecord, ReadError, StateRead, Undo, Writes,
+    chain_state, connect, ml_dsa_key, opinion_with, station_state,
 };
 use crate::time::Timestamp;
 
@@ -216,6 +216,17 @@ impl<R: LedgerRead> Ledger<R> {
             records.retain(|record| record.batch.station != own);
         }
         Ok(records)
+    }
+
+    /// What this station's own records say about `subject`, those that wait for a block included while it is admitted;
+    /// `None` where it has none, or has equivocated.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn own_opinion(&self, subject: &Subject) -> Result<Option<Opinion>, ReadError> {
+        let own = self.own.station();
+        let pending = if self.is_admitted(&own)? { self.pool.records_of(&own, subject) } else { Vec::new() };
+        opinion_with(&self.rules, &self.read, subject, &own, pending)
     }
 
     /// The store holds everything up to transition `number` now.

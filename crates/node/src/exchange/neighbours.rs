@@ -23,11 +23,17 @@ const WITHHELD: Rate = Rate::per_second(32, 2);
 /// What a peer that does not answer such a request at all costs, compared with one that gives nothing.
 const SILENCE: u64 = 8;
 
+/// Questions for a live opinion that a peer is answered.
+const QUESTIONS: Rate = Rate::per_second(5, 5);
+
 /// Requests of one peer that are being answered, at most, of [`MAX_ANSWERS`](super::MAX_ANSWERS) in all.
 const MAX_ANSWERING: usize = 12;
 
 /// Requests of ours beside syncs that are under way to one peer, at most, of [`MAX_FETCHES`](super::MAX_FETCHES) in all.
 const MAX_FETCHING: usize = 8;
+
+/// Questions of ours for a live opinion that are under way to one peer, at most: those that it does not answer stand for 20 s.
+const MAX_ASKING: usize = 8;
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +62,10 @@ struct Neighbour {
     busy: Bucket,
     unknown: Bucket,
     withheld: Bucket,
+    questions: Bucket,
     answering: usize,
     fetching: usize,
+    asking: usize,
 }
 
 /// All connected peers.
@@ -73,8 +81,10 @@ impl Neighbours {
             busy: full(BUSY),
             unknown: full(UNKNOWN),
             withheld: full(WITHHELD),
+            questions: full(QUESTIONS),
             answering: 0,
             fetching: 0,
+            asking: 0,
         });
     }
 
@@ -121,6 +131,27 @@ impl Neighbours {
     pub(super) fn fetched(&mut self, peer: &StationId) {
         if let Some(neighbour) = self.0.get_mut(peer) {
             neighbour.fetching = neighbour.fetching.saturating_sub(1);
+        }
+    }
+
+    /// Whether a peer may be given one more live opinion now.
+    pub(super) fn may_question(&mut self, peer: &StationId, now: Timestamp) -> bool {
+        self.0.get_mut(peer).is_some_and(|neighbour| neighbour.questions.spend(1, now.as_millis()))
+    }
+
+    /// Whether a peer may be asked for one more live opinion; then that is under way until [`asked`](Self::asked).
+    pub(super) fn may_ask(&mut self, peer: &StationId) -> bool {
+        let Some(neighbour) = self.0.get_mut(peer).filter(|neighbour| neighbour.asking < MAX_ASKING) else {
+            return false;
+        };
+        neighbour.asking += 1;
+        true
+    }
+
+    /// A question of ours has ended.
+    pub(super) fn asked(&mut self, peer: &StationId) {
+        if let Some(neighbour) = self.0.get_mut(peer) {
+            neighbour.asking = neighbour.asking.saturating_sub(1);
         }
     }
 
@@ -177,6 +208,21 @@ mod tests {
         neighbours.fetched(&PEER);
         assert!(neighbours.may_fetch(&PEER));
         assert!(!neighbours.may_fetch(&StationId::from_bytes([2; 32])), "nor one that is gone");
+    }
+
+    #[test]
+    fn a_peer_is_given_five_opinions_a_second_and_asked_for_eight_at_a_time() {
+        let mut neighbours = one();
+        let mut given = |millis: i64| {
+            let now = NOW.saturating_add(millis);
+            (0..100).filter(|_| neighbours.may_question(&PEER, now)).count()
+        };
+        assert_eq!([given(0), given(199), given(200), given(1_200), given(60_000)], [5, 0, 1, 5, 5]);
+        assert_eq!((0..50).filter(|_| neighbours.may_ask(&PEER)).count(), MAX_ASKING);
+        neighbours.asked(&PEER);
+        assert!(neighbours.may_ask(&PEER) && !neighbours.may_ask(&PEER));
+        let gone = StationId::from_bytes([2; 32]);
+        assert!(!neighbours.may_ask(&gone) && !neighbours.may_question(&gone, NOW));
     }
 
     #[test]
