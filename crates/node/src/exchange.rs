@@ -96,8 +96,6 @@ pub(crate) struct Exchange {
     told: Arc<Mutex<Bucket>>,
     answers: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
-    /// How many live opinions peers may yet be given.
-    opinions: Arc<Mutex<Bucket>>,
     /// Questions of ours for live opinions.
     questions: Arc<Semaphore>,
     /// What this station promised newcomers, as a founder.
@@ -134,12 +132,11 @@ impl Exchange {
             allowances: Arc::default(),
             heads: Arc::default(),
             runs: Arc::default(),
-            neighbours: Arc::default(),
+            neighbours: Arc::new(Mutex::new(Neighbours::new(clock::now()))),
             bans: Arc::default(),
             told: Arc::new(Mutex::new(Bucket::full(TOLD, clock::now().as_millis()))),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
             fetches: Arc::new(Semaphore::new(MAX_FETCHES)),
-            opinions: Arc::new(Mutex::new(Bucket::full(live::GIVEN, clock::now().as_millis()))),
             questions: Arc::new(Semaphore::new(live::MAX_QUESTIONS)),
             invitations,
             mines,

@@ -16,12 +16,8 @@ use tokio::time::timeout_at;
 use super::session::Session;
 use super::{Exchange, locked};
 use crate::clock;
-use crate::rate::Rate;
 use crate::service::state::State;
 use crate::store::StoreReader;
-
-/// Opinions that all peers together are given; how many one peer is, `neighbours` says.
-pub(super) const GIVEN: Rate = Rate::per_second(50, 50);
 
 /// Questions of ours that are under way, at most: four answers' worth. More are not asked.
 pub(super) const MAX_QUESTIONS: usize = 256;
@@ -36,8 +32,7 @@ impl Exchange {
     /// Answers a peer's question; [`Response::Busy`] where it, or all together, ask too often, and while nothing is signed.
     pub(super) async fn opinion_for(&self, peer: &StationId, question: Question) -> Result<Response, ReadError> {
         let now = clock::now();
-        let may_ask = locked(&self.neighbours).may_question(peer, now);
-        if !may_ask || !locked(&self.opinions).spend(1, now.as_millis()) {
+        if !locked(&self.neighbours).may_question(peer, now) {
             return Ok(Response::Busy);
         }
         let asked = move |state: &State<StoreReader>| state.live_opinion(question, now);
@@ -76,8 +71,12 @@ impl Exchange {
         let permit = Arc::clone(&self.questions).try_acquire_owned().map_err(|_| Unanswered::NotAsked)?;
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|_| Unanswered::NotAsked)?;
-        if !locked(&self.neighbours).may_ask(&station) {
-            return Err(Unanswered::NotAsked);
+        {
+            let mut neighbours = locked(&self.neighbours);
+            if !neighbours.may_ask(&station) {
+                let is_here = neighbours.contains(&station);
+                return Err(if is_here { Unanswered::NotAsked } else { Unanswered::NotConnected });
+            }
         }
         let question = Question { subject: subject.clone(), nonce: Nonce::from_bytes(nonce) };
         let asked = Asked { station, question: question.clone(), next };
@@ -96,10 +95,12 @@ impl Exchange {
         match answer.map_err(|_| Unanswered::NoAnswer)? {
             Ok(Response::Opinion(answer)) => asked.check(&self.rules, answer, clock::now()),
             Ok(Response::Busy) => Err(Unanswered::Busy),
-            Ok(Response::Unknown) | Err(SessionError::Newer | SessionError::Unsupported) => Err(Unanswered::NoAnswer),
-            Err(SessionError::Disconnected) => Err(Unanswered::NoAnswer),
-            Ok(_) | Err(SessionError::Malformed) => Err(Unanswered::Unreadable),
             Err(SessionError::Timeout | SessionError::Dribbled) => Err(Unanswered::Late),
+            Ok(Response::Unknown)
+            | Err(SessionError::Newer | SessionError::Unsupported | SessionError::Disconnected) => {
+                Err(Unanswered::NoAnswer)
+            }
+            Ok(_) | Err(SessionError::Malformed) => Err(Unanswered::Unreadable),
         }
     }
 
