@@ -12,9 +12,15 @@ use qfzz_ledger_core::record::Subject;
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::testing::{Author, at, interaction, key, station};
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_node::QfzzNode;
+use qfzz_node::config::Config;
+use qfzz_node::data_dir::DataDir;
+use qfzz_node::identity::Identity;
 use qfzz_sync::message::{Request, Response};
 use qfzz_sync::opinion::{Asked, LiveOpinion, Nonce, Question, SignedOpinion};
-use qfzz_tests::harness::{Daemon, Ledgerless, Recipe, beside_others, millionths, rules_of, wait_for};
+use qfzz_tests::harness::{
+    Daemon, Ledgerless, Recipe, beside_others, millionths, rules_of, synced, wait_for, wait_for_one_head,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -32,13 +38,12 @@ fn user_action(action: &str) -> Value {
     json!({ "kind": "user_action", "user_id": "u", "action": action })
 }
 
-/// Waits until all have one head, and `peers` peers each.
-fn agree(daemons: &[&Daemon], peers: u64) {
-    wait_for("all have one head", PATIENCE, || {
-        let heads: Vec<_> = daemons.iter().map(|daemon| daemon.api().head()).collect();
-        let connected = daemons.iter().all(|daemon| daemon.api().get("/v1/status")["peers"].as_u64() >= Some(peers));
-        if connected && heads.iter().all(|head| *head == heads[0]) { Ok(()) } else { Err(format!("{heads:?}")) }
-    });
+/// Waits until all have one head, and somebody to talk to.
+fn agree(daemons: &[&Daemon]) {
+    for daemon in daemons {
+        wait_for("it has a peer and has caught up", PATIENCE, || synced(daemon));
+    }
+    wait_for_one_head(daemons);
 }
 
 fn voice(answer: &Value, station: &str) -> Value {
@@ -67,7 +72,7 @@ fn a_live_answer_counts_what_is_pending_and_a_stopped_station_is_waited_for_thre
     let one = recipe("one").found("Live Radio", &[]);
     let two = recipe("two").join(&one.address());
     let mut three = recipe("three").join(&one.address());
-    agree(&[&one, &two, &three], 1);
+    agree(&[&one, &two, &three]);
     let ids = [&one, &two, &three].map(Daemon::station);
     two.api().record(&user_action("interaction"));
     three.api().record(&user_action("rating"));
@@ -76,7 +81,7 @@ fn a_live_answer_counts_what_is_pending_and_a_stopped_station_is_waited_for_thre
         if pending == 2 { Ok(()) } else { Err(pending.to_string()) }
     });
     one.api().mine().expect("records are pending");
-    agree(&[&one, &two, &three], 1);
+    agree(&[&one, &two, &three]);
     two.api().record(&user_action("interaction"));
 
     // Without `live` all give the same, and what waits for a block is in no opinion.
@@ -210,7 +215,7 @@ fn a_station_that_answers_late_or_falsely_is_named_and_ignored() {
     let says = Box::new(move |question| says.lock().expect("no test panics while it holds this").says(question));
     let peer = Ledgerless::start_saying(&rules, 66, says);
     assert_eq!(peer.station(), station(66));
-    assert!(peer.dial(&honest), "the daemon answers");
+    assert!(peer.dial(&honest.address()), "the daemon answers");
     let batch = Author::new(&rules, 66).batch(at(0), vec![interaction("u")]);
     wait_for("the daemon listens to the liar", PATIENCE, || peer.publish(encode(batch.signed())));
     let (first, _) = wait_for("the liar's record is on the chain", PATIENCE, || {
@@ -260,10 +265,10 @@ fn who_floods_a_station_with_questions_is_told_that_it_is_busy_and_others_get_th
     daemon.api().record(&user_action("interaction"));
     daemon.api().mine().expect("a record is pending");
     daemon.api().record(&user_action("rating"));
-    agree(&[&daemon, &friend], 1);
+    agree(&[&daemon, &friend]);
     let rules = rules_of(&daemon);
     let flooder = Ledgerless::start(&rules, 70);
-    assert!(flooder.dial(&daemon), "the daemon answers");
+    assert!(flooder.dial(&daemon.address()), "the daemon answers");
     let id = daemon.station();
     let to: StationId = id.parse().expect("a station's id");
 
@@ -290,4 +295,43 @@ fn who_floods_a_station_with_questions_is_told_that_it_is_busy_and_others_get_th
     assert!(given >= 5 && given as u128 <= most && busy > 0, "{given} given, at most {most}; {busy} busy");
     println!("{given} given, {busy} busy in {:.1?}", begun.elapsed());
     assert_eq!(daemon.api().get("/v1/status")["banned_total"], 0);
+}
+
+#[test]
+fn a_program_that_runs_a_station_itself_asks_by_the_guides_name() {
+    let _turn = beside_others();
+    let daemon = Recipe::new("daemon").set("sync.interval", "1s").found("Guided Radio", &[]);
+    let one = daemon.api().record(&user_action("interaction"));
+    daemon.api().mine().expect("a record is pending");
+    daemon.api().record(&user_action("rating"));
+    let daemons: StationId =
+        one.split('.').next().and_then(|id| id.parse().ok()).expect("a record id begins with its station");
+
+    let home = tempfile::tempdir().expect("a temporary directory can be made");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+    let _within = runtime.enter();
+    let dir = DataDir::new(home.path().join("data"));
+    dir.create().expect("the directory can be made");
+    let identity = Identity::generate().expect("there is randomness");
+    identity.store(&dir).expect("the key can be written");
+    let mut config = Config::default();
+    config.network.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a multiaddress")];
+    config.network.join = vec![daemon.address().parse().expect("a multiaddress")];
+    config.api.listen = "127.0.0.1:0".parse().expect("an address");
+    config.quantum.enabled = false;
+    let node = runtime.block_on(QfzzNode::start(config, dir.lock().expect("nobody holds it"), identity));
+    let node = node.expect("it starts");
+
+    let (subject, stations) = (Subject::User(Id::new("u").expect("an id")), [daemons]);
+    let score = |text: &str| text.parse::<Score>().expect("a score");
+    wait_for("the chain has come", PATIENCE, || {
+        let answer = runtime.block_on(node.get_global_trust(&subject, &stations)).map_err(|error| error.to_string())?;
+        let voice = answer.combined.voices.first().map(|voice| (voice.score, voice.evidence));
+        if voice == Some((score("0.51"), 1)) { Ok(()) } else { Err(format!("{answer:?}")) }
+    });
+    let answer = runtime.block_on(node.get_live_global_trust(&subject, &stations)).expect("it is a member");
+    let voice = answer.combined.voices.first().expect("it is named");
+    assert_eq!((voice.station, voice.score, voice.evidence), (daemons, score("0.54"), 2));
+    assert!(answer.live.is_some_and(|live| live.answered.contains(&daemons) && live.unanswered.is_empty()));
+    runtime.block_on(node.stop());
 }
