@@ -277,7 +277,7 @@ fn show_global(answer: &Value, is_explained: bool, out: &mut Output) -> Result<(
 /// Whether the score counts what is pending.
 fn counted(answer: &Value) -> &'static str {
     match (answer["includes_pending"] == Value::Bool(true), answer["live"] == Value::Bool(true)) {
-        (true, true) => "those of stations that answered counted",
+        (true, true) => "counted where a station answered",
         (true, false) => "counted",
         (false, _) => "not counted",
     }

@@ -129,7 +129,7 @@ fn without_part(station: &Value) -> Reason {
     let (id, score) = (show(station, "station_id"), show_score(station, "score"));
     match station["why"].as_str() {
         Some("unproven") => {
-            Reason::new(id, score, "weighs nothing: it has not agreed with founders or jurors on anything yet")
+            Reason::new(id, score, "weighs nothing: so far nothing that founders or jurors found bears it out")
         }
         Some("contested") => Reason::new(id, score, "jurors contest what it claims of this user: it does not count"),
         Some("counted") => Reason::new(id, score, "counts, but for less than a millionth"),
