@@ -12,7 +12,9 @@ use qfzz_ledger_core::equivocation::BatchEquivocation;
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::testing::{Author, at, interaction};
-use qfzz_tests::harness::{Answer, Daemon, Ledgerless, Recipe, beside_others, rules_of, wait_for};
+use qfzz_tests::harness::{
+    Answer, Daemon, Ledgerless, Recipe, beside_others, rules_of, station_seen_by, wait_for, wait_for_one_head,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -28,7 +30,7 @@ struct Hostile(Ledgerless);
 impl Hostile {
     fn meet(rules: &Arc<Rules>, seed: u8, daemon: &Daemon) -> Self {
         let hostile = Ledgerless::start(rules, seed);
-        assert!(hostile.dial(daemon), "the daemon answers");
+        assert!(hostile.dial(&daemon.address()), "the daemon answers");
         let station = hostile.station().to_string();
         wait_for("the daemon knows the hostile station", PATIENCE, || {
             let peers = daemon.api().get("/v1/peers").to_string();
@@ -59,21 +61,8 @@ fn sequence(record_id: &str) -> u64 {
     record_id.rsplit('.').nth(1).and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("{record_id} is no record id"))
 }
 
-fn station_entry(daemon: &Daemon, station: &str) -> Option<Value> {
-    let stations = daemon.api().get("/v1/stations");
-    stations.as_array().expect("an array").iter().find(|it| it["station_id"] == station).cloned()
-}
-
 fn problems(daemon: &Daemon) -> String {
     daemon.api().get("/v1/status")["problems"].to_string()
-}
-
-/// Waits until all have one head.
-fn agree(daemons: &[&Daemon]) {
-    wait_for("all have one head", PATIENCE, || {
-        let heads: Vec<_> = daemons.iter().map(|daemon| daemon.api().head()).collect();
-        if heads.iter().all(|head| *head == heads[0]) { Ok(()) } else { Err(format!("{heads:?}")) }
-    });
 }
 
 /// That no station in the eyes of these daemons equivocated, on the chain or off it.
@@ -98,7 +87,7 @@ fn a_station_that_signs_a_place_twice_is_proven_to_everywhere_and_has_no_voice_a
     let rules = rules_of(&first);
     first.api().record(&user_action("victim"));
     first.api().mine().expect("a record is pending");
-    agree(&[&first, &second]);
+    wait_for_one_head(&[&first, &second]);
 
     let mut liar = Author::new(&rules, 66);
     let id = liar.station().to_string();
@@ -116,15 +105,15 @@ fn a_station_that_signs_a_place_twice_is_proven_to_everywhere_and_has_no_voice_a
     // Whoever meets the other batch writes the proof, and no mining is needed for that.
     let (proof, _) = wait_for("a proof is pending or on the chain of both", PATIENCE, || {
         first.api().mine();
-        let proven = [&first, &second].map(|daemon| station_entry(daemon, &id).map(|it| it["equivocation"].clone()));
+        let proven = [&first, &second].map(|daemon| station_seen_by(daemon, &id)["equivocation"].clone());
         match &proven {
-            [Some(Value::String(one)), Some(Value::String(other))] if one == other => Ok(one.clone()),
+            [Value::String(one), Value::String(other)] if one == other => Ok(one.clone()),
             _ => Err(format!("{proven:?}")),
         }
     });
-    agree(&[&first, &second]);
+    wait_for_one_head(&[&first, &second]);
     for daemon in [&first, &second] {
-        let entry = station_entry(daemon, &id).expect("it has batches on the chain");
+        let entry = station_seen_by(daemon, &id);
         assert_eq!(entry["equivocated"], true, "{entry}");
         let record = daemon.api().get(&format!("/v1/records/{proof}"));
         assert_eq!(record["status"], "confirmed");
@@ -268,9 +257,9 @@ fn a_restored_backup_and_a_lost_store_take_over_the_own_log_before_they_sign() {
         if answer.status == 200 { Ok(()) } else { Err(answer.body) }
     });
     other.api().mine().expect("records are pending");
-    agree(&[&station, &other]);
+    wait_for_one_head(&[&station, &other]);
     nobody_equivocated(&[&station, &other]);
-    let of_station = station_entry(&other, &station.station()).expect("it is on the chain");
+    let of_station = station_seen_by(&other, &station.station());
     assert_eq!(of_station["batches"], next + 2, "no place was left out");
 }
 
@@ -339,7 +328,7 @@ fn of_two_daemons_with_one_key_the_later_one_signs_nothing_and_says_why() {
         if answer.status == 200 { Ok(()) } else { Err(answer.body) }
     });
     third.api().mine().expect("records are pending");
-    agree(&[&third, &earlier, &later]);
+    wait_for_one_head(&[&third, &earlier, &later]);
     for id in &acknowledged {
         assert_eq!(third.api().get(&format!("/v1/records/{id}"))["status"], "confirmed");
     }

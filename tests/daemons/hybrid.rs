@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use qfzz_tests::harness::{Daemon, Finished, Recipe, beside_others, wait_for};
+use qfzz_tests::harness::{
+    Daemon, Finished, Recipe, beside_others, station_seen_by, synced, wait_for, wait_for_one_head, wait_for_record,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -17,40 +19,11 @@ fn action(user: &str) -> Value {
     json!({"kind": "user_action", "user_id": user, "action": "rating"})
 }
 
-fn synced(daemon: &Daemon) -> Result<(), String> {
-    let status = daemon.api().get("/v1/status");
-    if status["synced"] == true && status["peers"] != 0 { Ok(()) } else { Err(status.to_string()) }
-}
-
-#[track_caller]
-fn agree(daemons: &[&Daemon]) {
-    wait_for("all have one head", PATIENCE, || {
-        let heads: Vec<_> = daemons.iter().map(|daemon| daemon.api().head()).collect();
-        if heads.iter().all(|head| *head == heads[0]) { Ok(()) } else { Err(format!("{heads:?}")) }
-    });
-}
-
-#[track_caller]
-fn wait_for_record(daemons: &[&Daemon], id: &str, status: &str) {
-    for daemon in daemons {
-        wait_for(&format!("{} shows {id} as {status}", daemon.name()), PATIENCE, || {
-            let answer = daemon.api().try_get(&format!("/v1/records/{id}")).map_err(|error| error.to_string())?;
-            if answer.status == 200 && answer.json()["status"] == *status { Ok(()) } else { Err(format!("{answer:?}")) }
-        });
-    }
-}
-
-fn standing(daemon: &Daemon, station: &str) -> Value {
-    let stations = daemon.api().get("/v1/stations");
-    let found = stations.as_array().expect("an array").iter().find(|it| it["station_id"] == *station);
-    found.cloned().unwrap_or_default()
-}
-
 #[track_caller]
 fn wait_for_standing(daemons: &[&Daemon], station: &str, member: &str) {
     for daemon in daemons {
         wait_for(&format!("{}: {station} is {member}", daemon.name()), PATIENCE, || {
-            let seen = standing(daemon, station);
+            let seen = station_seen_by(daemon, station);
             if seen[member] == true { Ok(()) } else { Err(seen.to_string()) }
         });
     }
@@ -87,8 +60,9 @@ fn three_stations_record_mine_restart_and_prove_and_a_restored_backup_signs_noth
     }
     for miner in [&second, &first] {
         miner.api().mine().expect("something is pending");
-        agree(&[&first, &second, &third]);
-        miner.api().record(&action("more"));
+        wait_for_one_head(&[&first, &second, &third]);
+        let more = miner.api().record(&action("more"));
+        wait_for_record(&[&first, &second, &third], &more, "pending");
     }
     wait_for_record(&[&first, &second, &third], &ids[2], "confirmed");
 
@@ -123,7 +97,7 @@ fn three_stations_record_mine_restart_and_prove_and_a_restored_backup_signs_noth
     wait_for_record(&[&first, &second, &third], &next, "pending");
     wait_for_record(&[&second], &newest, "pending");
     third.api().mine().expect("something is pending");
-    agree(&[&first, &second, &third]);
+    wait_for_one_head(&[&first, &second, &third]);
     for station in first.api().get("/v1/stations").as_array().expect("an array") {
         assert_eq!(station["equivocated"], false, "{station}");
     }

@@ -9,7 +9,10 @@ use qfzz_ledger_core::testing::{Author, interaction};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_node::invitations::Secret;
 use qfzz_node::ticket::Ticket;
-use qfzz_tests::harness::{Daemon, Ledgerless, Recipe, alone, beside_others, rules_of, wait_for};
+use qfzz_tests::harness::{
+    Daemon, Ledgerless, Recipe, alone, beside_others, rules_of, station_seen_by, synced, wait_for, wait_for_one_head,
+    wait_for_record,
+};
 use serde_json::{Value, json};
 
 /// How long to wait where no limit is promised.
@@ -28,23 +31,11 @@ fn founders() -> [Daemon; 2] {
     [first, second]
 }
 
-fn synced(daemon: &Daemon) -> Result<(), String> {
-    let status = daemon.api().get("/v1/status");
-    if status["synced"] == true && status["peers"] != 0 { Ok(()) } else { Err(status.to_string()) }
-}
-
-/// What a daemon says of a station.
-fn seen_by(daemon: &Daemon, station: &str) -> Value {
-    let stations = daemon.api().get("/v1/stations");
-    let found = stations.as_array().expect("an array").iter().find(|it| it["station_id"] == *station);
-    found.cloned().unwrap_or_default()
-}
-
 #[track_caller]
 fn wait_for_standing(daemons: &[&Daemon], station: &str, member: &str, expected: bool) {
     for daemon in daemons {
         wait_for(&format!("{}: {member} is {expected}", daemon.name()), PATIENCE, || {
-            let seen = seen_by(daemon, station);
+            let seen = station_seen_by(daemon, station);
             if seen[member] == expected { Ok(()) } else { Err(seen.to_string()) }
         });
     }
@@ -58,25 +49,12 @@ fn actions_of(daemon: &Daemon, user: &str) -> Value {
     daemon.api().get(&format!("/v1/trust/users/{user}"))["evidence"].clone()
 }
 
-#[track_caller]
-fn wait_for_record(daemons: &[&Daemon], id: &str, status: &str) {
-    for daemon in daemons {
-        wait_for(&format!("{} shows {id} as {status}", daemon.name()), PATIENCE, || {
-            let answer = daemon.api().try_get(&format!("/v1/records/{id}")).map_err(|error| error.to_string())?;
-            if answer.status == 200 && answer.json()["status"] == *status { Ok(()) } else { Err(format!("{answer:?}")) }
-        });
-    }
-}
-
 /// Mines one block, which reaches the others.
 #[track_caller]
 fn mine_for(miner: &Daemon, others: &[&Daemon]) {
     miner.api().mine().expect("something is pending");
     for other in others {
-        wait_for(&format!("{} has the head", other.name()), PATIENCE, || {
-            let (here, there) = (miner.api().head(), other.api().head());
-            if here == there { Ok(()) } else { Err(format!("{here:?} {there:?}")) }
-        });
+        wait_for_one_head(&[miner, other]);
     }
 }
 
@@ -295,8 +273,9 @@ fn a_stranger_who_floods_batches_costs_little_and_is_cut_off() {
     assert!(flood.iter().all(|batch| batch.len() > 40_000 && batch.len() < 60_000), "{}", flood[0].len());
 
     let calm = measure(&nodes, Duration::from_secs(10), || {});
-    for node in &nodes {
-        assert!(stranger.dial(node), "a stranger may connect");
+    let addresses = nodes.each_ref().map(Daemon::address);
+    for address in &addresses {
+        assert!(stranger.dial(address), "a stranger may connect");
     }
     let (mut sent, mut cut, mut dials, mut dialled) = (0_usize, None, 0_u32, Instant::now());
     let begun = Instant::now();
@@ -311,7 +290,7 @@ fn a_stranger_who_floods_batches_costs_little_and_is_cut_off() {
             if dialled.elapsed() >= AGAIN_AFTER {
                 dialled = Instant::now();
                 dials += 1;
-                let _ = nodes.iter().any(|node| stranger.dial(node));
+                let _ = addresses.iter().any(|address| stranger.dial(address));
             }
         }
     });

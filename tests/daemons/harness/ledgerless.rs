@@ -69,12 +69,12 @@ impl Ledgerless {
         self.network.station()
     }
 
-    /// Whether the daemon answers its call.
+    /// Whether the daemon at an address answers its call.
     ///
     /// # Panics
-    /// If the daemon listens nowhere.
-    pub fn dial(&self, daemon: &Daemon) -> bool {
-        let address = daemon.address().parse().expect("a multiaddress");
+    /// If that is no multiaddress.
+    pub fn dial(&self, address: &str) -> bool {
+        let address = address.parse().expect("a multiaddress");
         self.runtime.block_on(self.network.dial(address)).is_ok()
     }
 

@@ -1,5 +1,6 @@
 //! Starts real `qfzz` processes on real sockets and disks, and looks at them from outside.
 
+mod agreement;
 mod api;
 mod daemon;
 mod dice;
@@ -19,6 +20,7 @@ mod turn;
 mod wait;
 mod witness;
 
+pub use agreement::{station_seen_by, synced, wait_for_one_head, wait_for_record};
 pub use api::{Answer, Api, Events};
 pub use daemon::{Daemon, Recipe};
 pub use dice::Dice;
