@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use qfzz_tests::harness::{Daemon, Dice, Duty, Follower, Recipe, beside_others, millionths, wait_for};
+use qfzz_tests::harness::{
+    Daemon, Dice, Duty, Follower, Recipe, beside_others, millionths, synced, wait_for, wait_for_one_head,
+};
 use serde_json::{Value, json};
 
 /// How long to wait where no limit is promised.
@@ -44,10 +46,7 @@ impl Federation {
         let follower = Follower::new(&first);
         let stations: Vec<Daemon> = std::iter::once(first).chain(others).collect();
         for station in &stations {
-            wait_for(&format!("{} is synced", station.name()), PATIENCE, || {
-                let status = station.api().get("/v1/status");
-                if status["synced"] == true && status["peers"] != 0 { Ok(()) } else { Err(status.to_string()) }
-            });
+            wait_for(&format!("{} is synced", station.name()), PATIENCE, || synced(station));
         }
         let ids = stations.iter().map(Daemon::station).collect();
         Self { stations, ids, follower, pending: 0 }
@@ -75,13 +74,7 @@ impl Federation {
         });
         producer.api().mine().expect("records are pending");
         self.pending = 0;
-        let head = producer.api().head();
-        for station in &self.stations {
-            wait_for(&format!("{} has the block", station.name()), PATIENCE, || {
-                let found = station.api().head();
-                if found == head { Ok(()) } else { Err(format!("{found:?}, not {head:?}")) }
-            });
-        }
+        wait_for_one_head(&self.stations.iter().collect::<Vec<_>>());
         self.follower.follow(&self.stations[0])
     }
 
@@ -189,11 +182,7 @@ fn five_stations_give_one_answer_about_500_subjects_under_every_policy_whatever_
 
     // The fifth knows all of it from a sync only.
     let late = Recipe::new("late").join(&federation.stations[1].address());
-    let head = federation.stations[0].api().head();
-    wait_for("the late station has caught up", PATIENCE, || {
-        let found = late.api().head();
-        if found == head { Ok(()) } else { Err(format!("{found:?}")) }
-    });
+    wait_for_one_head(&[&federation.stations[0], &late]);
     federation.stations.push(late);
     // What waits for a block is known to some earlier than to others.
     for who in 0..4 {
