@@ -227,8 +227,8 @@ const COLLUDERS: [usize; 2] = [5, 6];
 /// The one honest station that has judged what the colluders lie about.
 const WITNESS: usize = 3;
 
-/// Tracks that everybody judges in each round; every second one is good.
-const TRACKS: usize = 8;
+/// Tracks that are judged in each round, each by two of three stations; every second one is good.
+const TRACKS: usize = 12;
 
 /// What the colluders lie about: a bad track and a good one.
 const TARGETS: [&str; 2] = ["promoted", "slandered"];
@@ -243,6 +243,13 @@ fn is_good(content: &str) -> bool {
 /// What a station finds when it listens, or says that it does.
 fn finds_good(who: usize, content: &str) -> bool {
     is_good(content) != (COLLUDERS.contains(&who) && TARGETS.contains(&content))
+}
+
+/// What a station says of the tracks of a round that it listens to.
+fn judgements(who: usize, round: usize) -> Vec<Value> {
+    let heard = (round * TRACKS..(round + 1) * TRACKS).filter(|number| !(number + who).is_multiple_of(3));
+    let tracks = heard.map(|number| format!("track_{number}"));
+    tracks.map(|track| judgement(&track, finds_good(who, &track))).collect()
 }
 
 /// The federation, and how many records honest stations have written.
@@ -290,10 +297,9 @@ fn two_of_seven_stations_collude_and_within_200_honest_records_global_trust_know
     let mut all = Besieged { federation: Federation::of(7, FOUNDERS, &[]), honest_records: 0 };
     let (mut duties, mut lies): (Vec<Duty>, Vec<String>) = (Vec::new(), Vec::new());
     for round in 0..4 {
-        let tracks: Vec<String> = (round * TRACKS..(round + 1) * TRACKS).map(|it| format!("track_{it}")).collect();
         for who in FOUNDERS..7 {
-            let mut records: Vec<Value> = tracks.iter().map(|it| judgement(it, finds_good(who, it))).collect();
-            let is_colluder = COLLUDERS.contains(&who);
+            let (mut records, is_colluder) = (judgements(who, round), COLLUDERS.contains(&who));
+            let of_tracks = records.len();
             match round {
                 1 if is_colluder => {
                     records.extend(TARGETS.iter().flat_map(|it| vec![judgement(it, finds_good(who, it)); 4]));
@@ -305,14 +311,13 @@ fn two_of_seven_stations_collude_and_within_200_honest_records_global_trust_know
             }
             let ids = all.say(who, &records);
             if is_colluder && round == 1 {
-                lies = vec![ids[TRACKS].clone(), ids[TRACKS + 4].clone()];
+                lies = vec![ids[of_tracks].clone(), ids[of_tracks + 4].clone()];
             }
         }
         duties = all.answer_and_mine(&duties);
         // Founders judge what the others have said on the chain already: so these gain weight where they agree.
         for who in 0..FOUNDERS {
-            let records: Vec<Value> = tracks.iter().map(|it| judgement(it, finds_good(who, it))).collect();
-            all.say(who, &records);
+            all.say(who, &judgements(who, round));
         }
         duties = all.answer_and_mine(&duties);
         if round == 0 {
@@ -333,9 +338,12 @@ fn two_of_seven_stations_collude_and_within_200_honest_records_global_trust_know
     assert!(all.score(slandered, "anchored") > 600_000, "{}", all.answer(slandered, "anchored"));
     assert!(all.score(promoted, "mean") > 600_000 && all.score(slandered, "mean") < 400_000);
     // And honest work is not mistaken for lies.
+    let mut audited = 0;
     for number in 0..4 * TRACKS {
         let (track, policy) = (format!("track_{number}"), "anchored");
         let score = all.score(&track, policy);
         assert!(if is_good(&track) { score > 600_000 } else { score < 400_000 }, "{}", all.answer(&track, policy));
+        audited += usize::from(!all.answer(&track, policy)["jury"].is_null());
     }
+    assert!(audited > 0, "jurors check what is true as well");
 }
