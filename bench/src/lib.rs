@@ -9,6 +9,8 @@
 //! | `ingest` | durable records over HTTP |
 //! | `visible` | from one station to the others |
 //! | `large` | a large ledger beside a small one |
+//! | `trust` | questions about global trust, and its sums |
+//! | `history` | a chain that many stations wrote |
 //! | `report`, `timing`, `samples` | what is found, how, and with what |
 //! | `daemon`, `http` | the released program, from outside |
 //! | `adapter` | this node behind the protocol by which systems are compared |
@@ -17,6 +19,7 @@ pub mod adapter;
 pub mod catching_up;
 pub mod checking;
 pub mod daemon;
+pub mod history;
 pub mod http;
 pub mod ingest;
 pub mod large;
@@ -25,4 +28,5 @@ pub mod report;
 pub mod samples;
 pub mod signatures;
 pub mod timing;
+pub mod trust;
 pub mod visible;

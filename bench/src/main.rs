@@ -11,7 +11,7 @@ use qfzz_bench::large::Sizes;
 use qfzz_bench::machine::{Signed, compress};
 use qfzz_bench::report::Report;
 use qfzz_bench::timing::best_rates;
-use qfzz_bench::{catching_up, checking, ingest, large, signatures, visible};
+use qfzz_bench::{catching_up, checking, ingest, large, signatures, trust, visible};
 use serde_json::{Value, json};
 
 /// Measures the node beside the machine's own limits
@@ -43,6 +43,7 @@ enum Case {
     Ingest,
     IngestDelayed,
     Large,
+    Trust,
 }
 
 /// How much is measured.
@@ -53,6 +54,7 @@ struct Amount {
     visible: usize,
     ingest: ingest::Load,
     large: Sizes,
+    trust: trust::Sizes,
 }
 
 impl Amount {
@@ -64,6 +66,7 @@ impl Amount {
             visible: 1_000,
             ingest: ingest::Load { rounds: 10, of_one: 200, of_each: 30, bulk: 200_000 },
             large: Sizes { small: 10_000, large: 1_000_000, queries: 10_000, opening: Duration::from_secs(4) },
+            trust: trust::Sizes { small: 10_000, large: 1_000_000, questions: 10_000, blocks: 40 },
         }
     }
 
@@ -75,6 +78,7 @@ impl Amount {
             visible: 50,
             ingest: ingest::Load { rounds: 2, of_one: 40, of_each: 5, bulk: 20_000 },
             large: Sizes { small: 1_000, large: 20_000, queries: 500, opening: Duration::from_secs(4) },
+            trust: trust::Sizes { small: 1_000, large: 20_000, questions: 500, blocks: 4 },
         }
     }
 }
@@ -114,6 +118,7 @@ fn run(args: &Args) -> Result<Vec<String>> {
             Case::Ingest => ingest::ingest(report, amount.ingest, dir),
             Case::IngestDelayed => ingest::delayed(report, amount.ingest, dir),
             Case::Large => large::large(report, amount.large, dir),
+            Case::Trust => trust::trust(report, amount.trust, dir),
         }?;
     }
     let seconds = start.elapsed().as_secs_f64();

@@ -91,7 +91,17 @@ pub fn record(number: usize, subjects: usize) -> Result<Record> {
     }))
 }
 
-/// The same record as a client sends it.
+/// A user action that moves nothing, so that no juror is drawn to check it.
+///
+/// # Errors
+/// Never.
+pub fn idle_record() -> Result<Record> {
+    let Record::UserAction(mut action) = record(0, 1)? else { anyhow::bail!("it is a user action") };
+    action.trust_delta = Delta::from_millionths(0).context("a delta in range")?;
+    Ok(Record::UserAction(action))
+}
+
+/// The record of these numbers as a client sends it.
 pub fn json_record(number: usize, subjects: usize) -> Value {
     json!({
         "kind": "user_action",

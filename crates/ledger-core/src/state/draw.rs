@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::answers::{Duty, Juror, QUORUM, jury_answers};
 use super::index::{block_of_batch, height_of};
 use super::past::BlockRead;
-use super::query::has_record;
+use super::query::recorders;
 use super::scratch::{DAMAGED, expect_value};
 use super::weights::{StationWeight, Weights, weights};
 use super::{Key, ReadError, RecordPlace, Scratch, StateRead, Value, equivocation, station_id};
@@ -286,19 +286,13 @@ impl<R: StateRead> Scratch<'_, R> {
             if answers.count >= MAX_ANSWERS {
                 continue;
             }
-            let mut able = Vec::new();
-            for juror in jurors.iter().filter(|it| it.station != station) {
-                let is_able = match juror.number {
-                    Some(number) => {
-                        let has_answered = answers.given.iter().any(|given| given.juror == number);
-                        !has_answered && !has_record(self, &record.subject, number)?
-                    }
-                    None => true,
-                };
-                if is_able {
-                    able.push(*juror);
-                }
-            }
+            let recorders = recorders(self, &record.subject, jurors.iter().filter_map(|it| it.number))?;
+            let is_able = |juror: &&StationWeight| {
+                let has_answered = |number| answers.given.iter().any(|given| given.juror == number);
+                let is_free = |number| !has_answered(number) && !recorders.contains(&number);
+                juror.station != station && juror.number.is_none_or(is_free)
+            };
+            let able: Vec<&StationWeight> = jurors.iter().copied().filter(is_able).collect();
             if able.len() < QUORUM as usize {
                 continue;
             }

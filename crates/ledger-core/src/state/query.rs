@@ -1,7 +1,9 @@
 //! Answers: how far a user, a content, a creator or a dataset is trusted, by the ledger and by each station.
 
+use std::collections::BTreeSet;
+
 use super::dataset::{DatasetEvidence, DatasetOpinion};
-use super::value::{ContentLedger, ContentOpinion, CreatorLedger, RecordPlace, UserOpinion, Value};
+use super::value::{ContentLedger, ContentOpinion, CreatorLedger, CreatorOpinion, RecordPlace, UserOpinion, Value};
 use super::{
     Key, PendingRecord, ReadError, STATIONS_PER_GROUP, Scratch, StateRead, chain_state, equivocation, equivocators,
     station_state,
@@ -199,8 +201,8 @@ pub fn opinion_of(read: &impl StateRead, subject: &Subject, station: &StationId)
     if equivocation(read, station)?.is_some() {
         return Ok(None);
     }
-    let group = read_group(read, subject, 1 + state.number / STATIONS_PER_GROUP)?;
-    Ok(group.into_iter().find(|(number, _)| *number == state.number).map(|(_, opinion)| opinion(*station)))
+    let group = read_group(read, subject, group_of(state.number))?;
+    Ok(group.into_iter().find(|said| said.station == state.number).map(|said| said.by(*station)))
 }
 
 /// The opinions about one subject.
@@ -221,22 +223,30 @@ pub fn opinions(rules: &Rules, read: &impl StateRead, subject: &Subject) -> Resu
     let has_equivocators = equivocators(read)? > 0;
     let mut all = Opinions::default();
     for group in 1..=stations.div_ceil(STATIONS_PER_GROUP) {
-        for (number, opinion) in read_group(read, subject, group)? {
-            let station = station_id(read, number)?;
+        for said in read_group(read, subject, group)? {
+            let station = station_id(read, said.station)?;
             if has_equivocators && equivocation(read, &station)?.is_some() {
                 all.equivocators.push(station);
             } else {
-                all.heard.push(opinion(station));
+                all.heard.push(said.by(station));
             }
         }
     }
     Ok(all)
 }
 
-/// Whether the station with a number has a record about `subject`, be it evidence or not.
-pub(super) fn has_record(read: &impl StateRead, subject: &Subject, number: u32) -> Result<bool, ReadError> {
-    let group = read_group(read, subject, 1 + number / STATIONS_PER_GROUP)?;
-    Ok(group.iter().any(|(station, _)| *station == number))
+/// The stations that have a record about `subject`, be it evidence or not, by number: those in the groups of `asked`.
+pub(super) fn recorders(
+    read: &impl StateRead,
+    subject: &Subject,
+    asked: impl Iterator<Item = u32>,
+) -> Result<Vec<u32>, ReadError> {
+    let groups: BTreeSet<u32> = asked.map(group_of).collect();
+    let mut numbers = Vec::new();
+    for group in groups {
+        numbers.extend(read_group(read, subject, group)?.into_iter().map(|said| said.station));
+    }
+    Ok(numbers)
 }
 
 /// The station with a number.
@@ -250,32 +260,49 @@ pub fn station_id(read: &impl StateRead, number: u32) -> Result<StationId, ReadE
     }
 }
 
-type MakeOpinion = Box<dyn FnOnce(StationId) -> Opinion>;
+/// The group of a station's opinions.
+const fn group_of(number: u32) -> u32 {
+    1 + number / STATIONS_PER_GROUP
+}
 
-/// The opinions of one group: each station's number, and the opinion once its id is known.
-fn read_group(read: &impl StateRead, subject: &Subject, group: u32) -> Result<Vec<(u32, MakeOpinion)>, ReadError> {
-    fn make(score: Score, evidence: u64, detail: OpinionDetail) -> MakeOpinion {
-        Box::new(move |station| Opinion { station, score, evidence, detail })
+/// An opinion of the station with a number.
+struct Said {
+    station: u32,
+    score: Score,
+    evidence: u64,
+    detail: OpinionDetail,
+}
+
+impl Said {
+    fn by(self, station: StationId) -> Opinion {
+        let Self { score, evidence, detail, .. } = self;
+        Opinion { station, score, evidence, detail }
     }
-    let of_user = |it: UserOpinion| (it.station, make(it.score, it.actions, OpinionDetail::User));
+}
+
+/// The opinions of one group, by station number.
+fn read_group(read: &impl StateRead, subject: &Subject, group: u32) -> Result<Vec<Said>, ReadError> {
+    let of_user = |it: UserOpinion| {
+        let UserOpinion { station, score, actions: evidence, .. } = it;
+        Said { station, score, evidence, detail: OpinionDetail::User }
+    };
     let of_content = |it: ContentOpinion| {
-        let evidence = it.verifications + it.reports;
-        (it.station, make(it.score(), evidence, OpinionDetail::Content(it)))
+        let (station, score, evidence) = (it.station, it.score(), it.verifications + it.reports);
+        Said { station, score, evidence, detail: OpinionDetail::Content(it) }
+    };
+    let of_creator = |it: CreatorOpinion| {
+        let detail = OpinionDetail::Creator { contents: it.totals.contents };
+        Said { station: it.station, score: it.totals.score(), evidence: it.totals.evidence, detail }
     };
     let of_dataset = |DatasetOpinion { station, evidence, .. }: DatasetOpinion| {
-        (station, make(evidence.score(), evidence.count(), OpinionDetail::Dataset(evidence)))
+        let (score, count) = (evidence.score(), evidence.count());
+        Said { station, score, evidence: count, detail: OpinionDetail::Dataset(evidence) }
     };
     Ok(match (subject, read.get(&Key::Subject(subject.clone(), group))?) {
         (_, None) => Vec::new(),
         (Subject::User(_), Some(Value::UserOpinions(group))) => group.into_iter().map(of_user).collect(),
         (Subject::Content { .. }, Some(Value::ContentOpinions(group))) => group.into_iter().map(of_content).collect(),
-        (Subject::Creator(_), Some(Value::CreatorOpinions(group))) => group
-            .into_iter()
-            .map(|it| {
-                let detail = OpinionDetail::Creator { contents: it.totals.contents };
-                (it.station, make(it.totals.score(), it.totals.evidence, detail))
-            })
-            .collect(),
+        (Subject::Creator(_), Some(Value::CreatorOpinions(group))) => group.into_iter().map(of_creator).collect(),
         (Subject::Dataset(_), Some(Value::DatasetOpinions(group))) => group.into_iter().map(of_dataset).collect(),
         (_, Some(_)) => return Err(ReadError::Damaged { what: "opinions about a subject" }),
     })
