@@ -31,7 +31,8 @@ pub use draw::{asked, draw_among, with_credit};
 pub use index::LogBlock;
 pub use past::{BlockRead, RecentBlocks};
 pub use query::{
-    ContentTrust, CreatorTrust, Opinion, OpinionDetail, Opinions, Trust, UserTrust, opinion_of, opinions, station_id,
+    ContentTrust, CreatorTrust, Opinion, OpinionDetail, Opinions, Trust, UserTrust, opinion_of, opinion_with, opinions,
+    station_id,
 };
 pub use scratch::{PendingRecord, Scratch};
 pub use sums::{JurySums, PairSums, Sums, agreement, difference, information, sums};

@@ -3,6 +3,7 @@
 //! Hashes, ids and times are texts, bytes are hex, scores are JSON numbers written from their integers.
 
 mod dataset;
+mod global;
 mod trust;
 
 use std::fmt::Display;
@@ -24,8 +25,9 @@ use super::schema;
 
 pub use dataset::{Dataset, DatasetChange, DatasetPage, DatasetTrust};
 pub(super) use dataset::{ShownChange, ShownDataset, ShownRegistration};
-pub(super) use trust::ShownGlobal;
-pub use trust::{ContentTrust, CreatorTrust, GlobalTrust, LogHead, Trust, UserTrust, Voice};
+pub(super) use global::ShownGlobal;
+pub use global::{GlobalTrust, Live, LogHead, Rests};
+pub use trust::{ContentTrust, CreatorTrust, Trust, UserTrust, Voice};
 
 /// Writes a value as the text it is shown as.
 pub(super) fn text<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {
