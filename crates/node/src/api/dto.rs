@@ -3,6 +3,7 @@
 //! Hashes, ids and times are texts, bytes are hex, scores are JSON numbers written from their integers.
 
 mod dataset;
+mod duty;
 mod trust;
 
 use std::fmt::Display;
@@ -24,6 +25,8 @@ use super::schema;
 
 pub use dataset::{Dataset, DatasetChange, DatasetPage, DatasetTrust};
 pub(super) use dataset::{ShownChange, ShownDataset, ShownRegistration};
+pub use duty::{AnsweredBy, Draw, Draws, Duty};
+pub(super) use duty::{ShownDraws, ShownSubject};
 pub(super) use trust::ShownGlobal;
 pub use trust::{ContentTrust, CreatorTrust, GlobalTrust, LogHead, Trust, UserTrust, Voice};
 
@@ -159,6 +162,8 @@ pub struct Status {
     pub pending_records: u64,
     /// Connected peers.
     pub peers: u64,
+    /// Records that it is asked to check and has not answered about.
+    pub open_duties: u64,
     /// The greatest height that a connected peer tells of; it has proven nothing yet.
     #[serde(serialize_with = "number_or_null")]
     #[schema(value_type = Option<schema::Whole>)]
