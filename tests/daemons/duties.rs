@@ -256,6 +256,11 @@ fn drawn_records_are_answered_by_a_file_a_program_and_a_person_and_nothing_else_
     it.person.qfzz(&["testify", bad, "contest"]).exits(0);
     let again = it.person.qfzz(&["testify", bad, "agree"]).exits(1).stderr;
     assert!(again.contains("already_answered"), "also while it waits for a block: {again}");
+    it.person.kill();
+    it.person.start();
+    wait_for("the person's station caught up", PATIENCE, || synced(&it.person));
+    let again = it.person.qfzz(&["testify", bad, "agree"]).exits(1).stderr;
+    assert!(again.contains("already_answered"), "after a restart, too: {again}");
     it.settle(&it.person, &[good, bad]);
     let after = it.beliefs();
     let jury = |content: &str| after[&format!("kind=content&id={content}&creator_id=maker")][3].clone();
