@@ -5,7 +5,8 @@
 #   scripts/check.sh --list        their names
 #   scripts/check.sh NAME...       only these
 #
-# QFZZ_RATINGS: path of the ratings for scripts/real-ratings.sh; without it that step is left out, and says so.
+# QFZZ_RATINGS: path of the ratings for scripts/real-ratings.sh; without it that step is left out, and says so. The step
+# `bench_trust_quick` takes them, too.
 # The step `quantum` runs Q# by the real package, and fails where that cannot be installed from PyPI.
 # cargo-nextest and cargo-deny are used where they are installed; schemathesis is installed from PyPI where that can be
 # reached.
@@ -126,6 +127,9 @@ print("benchmark: %d figures, %d promises" % (len(run["figures"]), len(run["prom
     fi
 }
 
+# Every score on real ledgers is the reference's, and `anchored` withstands what it promises; with ratings, on these, too.
+step_bench_trust_quick() { scripts/bench-trust.sh --quick ${QFZZ_RATINGS:+--otc "$QFZZ_RATINGS"}; }
+
 step_readme() { python3 scripts/readme.py; }
 
 step_real_ratings() {
@@ -147,8 +151,8 @@ step_schemathesis() {
 }
 
 steps=(
-    tools format fence ledger_core_alone sync_alone clippy scripts deny docs release tests quantum doc_tests demo bench_quick readme
-    schemathesis real_ratings
+    tools format fence ledger_core_alone sync_alone clippy scripts deny docs release tests quantum doc_tests demo bench_quick
+    bench_trust_quick readme schemathesis real_ratings
 )
 
 skipped=()

@@ -194,5 +194,6 @@ fn name_of(request: &Request) -> &'static str {
         Request::BlockBatches { .. } => "batches of a block",
         Request::Pending { .. } => "pending logs",
         Request::Logs { .. } => "batches of logs",
+        Request::Opinion(_) => "an opinion",
     }
 }

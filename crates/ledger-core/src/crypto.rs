@@ -65,6 +65,8 @@ pub enum Tag {
     Pending,
     /// A run and a time: what a station signs to say that a daemon of its is alive.
     Alive,
+    /// A live opinion: what a station signs when it is asked at once.
+    Opinion,
     /// An invitation's secret: what its founder keeps; and that, for a newcomer: what the newcomer shows.
     Invitation,
     /// A seed and where a data directory is: names the directory to whoever has the seed, and to nobody else.
@@ -90,6 +92,7 @@ impl Tag {
             Self::Draw => "qfzz/draw/1",
             Self::Pending => "qfzz/pending/1",
             Self::Alive => "qfzz/alive/1",
+            Self::Opinion => "qfzz/opinion/1",
             Self::Invitation => "qfzz/invitation/1",
             Self::Place => "qfzz/place/1",
             Self::MlDsaSeed => "qfzz/ml-dsa-seed/1",

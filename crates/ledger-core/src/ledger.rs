@@ -32,7 +32,9 @@ use crate::overlay::{LedgerRead, Overlay};
 use crate::own_log::OwnLog;
 use crate::record::{Record, Subject};
 use crate::reveal::RevealStep;
-use crate::state::{ChainState, ConnectError, PendingRecord, ReadError, chain_state, ml_dsa_key, station_state};
+use crate::state::{
+    ChainState, ConnectError, Opinion, PendingRecord, ReadError, chain_state, ml_dsa_key, opinion_with, station_state,
+};
 use crate::time::Timestamp;
 
 /// The ledger of one station. See the module.
@@ -147,6 +149,17 @@ impl<R: LedgerRead> Ledger<R> {
             records.retain(|record| record.batch.station != own);
         }
         Ok(records)
+    }
+
+    /// What this station's own records say about `subject`, those that wait for a block included while it is admitted;
+    /// `None` where it has none, or has equivocated.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn own_opinion(&self, subject: &Subject) -> Result<Option<Opinion>, ReadError> {
+        let own = self.own.station();
+        let pending = if self.is_admitted(&own)? { self.pool.records_of(&own, subject) } else { Vec::new() };
+        opinion_with(&self.rules, &self.read, subject, &own, pending)
     }
 
     /// The store holds everything up to transition `number` now.

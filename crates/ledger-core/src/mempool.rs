@@ -477,6 +477,19 @@ impl Mempool {
         found.into_iter().map(|(_, record)| record).collect()
     }
 
+    /// One station's records about `subject`, in the order of its log.
+    pub fn records_of(&self, station: &StationId, subject: &Subject) -> Vec<PendingRecord<'_>> {
+        let Some(log) = self.logs.get(station) else { return Vec::new() };
+        let (hash, number) = (self.hasher.hash_one(subject), log.number);
+        let of_log = (hash, number, Sequence::ZERO, 0)..=(hash, number, Sequence::new(u64::MAX), u16::MAX);
+        let found = self.subjects.range(of_log).filter_map(|(_, _, sequence, index)| {
+            let batch = self.batch(station, *sequence)?;
+            let record = batch.records().get(usize::from(*index)).filter(|record| is_about(record, subject))?;
+            Some(PendingRecord { batch: batch.header(), index: *index, record })
+        });
+        found.collect()
+    }
+
     /// How many registrations of datasets wait.
     pub fn registration_count(&self) -> usize {
         self.registrations.len()

@@ -189,6 +189,7 @@ fn a_station_that_is_not_admitted_keeps_its_own_records_and_mines_nothing() {
     assert_eq!(stranger.pool().records(), 1);
     let about = Subject::User(Id::new("u").expect("an id"));
     assert!(stranger.pending_about(&about).expect("memory can be read").is_empty(), "it does not count");
+    assert_eq!(stranger.own_opinion(&about).expect("memory can be read"), None, "nor when it is asked itself");
     let (_, template) = stranger.template(at(0)).expect("memory can be read");
     assert_eq!(template.err(), Some(NoBlock::NotAdmitted));
 }

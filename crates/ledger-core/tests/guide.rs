@@ -2,7 +2,7 @@
 
 use qfzz_ledger_core::codec::encode;
 use qfzz_ledger_core::dataset::DatasetRegistered;
-use qfzz_ledger_core::ids::{ContentHash, Height, Id};
+use qfzz_ledger_core::ids::{ContentHash, Height, Id, Sequence};
 use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::memory::MemoryStore;
 use qfzz_ledger_core::network::{BlockchainTrustNetwork, NetworkError};
@@ -180,6 +180,37 @@ fn each_station_has_its_own_opinion_and_the_ledger_counts_all() {
     assert_eq!((of(1), of(9)), (None, None));
     let all = Trust::new(&rules, ledger.read()).user(&id("u"), []).expect("memory can be read");
     assert_eq!((all.score, all.actions), (score("0.53"), 3));
+}
+
+#[test]
+fn a_stations_own_opinion_counts_what_it_has_pending_and_nobody_elses() {
+    let rules = rules();
+    let (mut ledger, store) = ledger(&rules, 1);
+    let say = |ledger: &mut Ledger<MemoryStore>, records| {
+        let signed = ledger.sign(records, at(0)).expect("memory can be read").expect("signed");
+        store.apply(&signed);
+        ledger.committed(signed.number);
+    };
+    say(&mut ledger, vec![interaction("u"), verified("t", "c")]);
+    let batch = ledger.pool().batch(&station(1), Sequence::ZERO).expect("it was signed").clone();
+    let block = Author::new(&rules, 1).block((Height::ZERO, rules.genesis_hash()), 0, at(1), vec![batch]);
+    give(&mut ledger, &store, block);
+    let other = Author::new(&rules, 2).batch(at(0), vec![interaction("u"), reported("t", "c"), interaction("v")]);
+    ledger.add_batch(other.signed().clone(), at(1)).expect("memory can be read");
+    say(&mut ledger, vec![interaction("u"), reported("t", "c"), reported("other", "c")]);
+
+    let content = Subject::Content { creator_id: id("c"), content_id: id("t") };
+    for (subject, on_chain, own) in [
+        (Subject::User(id("u")), ("0.51", 1), ("0.52", 2)),
+        (content, ("0.9", 1), ("0.5", 2)),
+        (Subject::Creator(id("c")), ("0.9", 1), ("0.3", 3)),
+    ] {
+        let found = opinion_of(ledger.read(), &subject, &station(1)).expect("memory can be read");
+        assert_eq!(found.map(|it| (it.score, it.evidence)), Some((score(on_chain.0), on_chain.1)));
+        let found = ledger.own_opinion(&subject).expect("memory can be read");
+        assert_eq!(found.map(|it| (it.score, it.evidence)), Some((score(own.0), own.1)));
+    }
+    assert_eq!(ledger.own_opinion(&Subject::User(id("v"))), Ok(None), "that is the other's alone");
 }
 
 #[test]

@@ -353,6 +353,14 @@ fn records_about_a_subject_come_in_pool_order() {
     let all = [(two, 0, 0), (two, 0, 1), (three, 0, 0), (three, 0, 1), (two, 1, 0)];
     assert_eq!(about(Subject::Creator(id("maker"))), all);
     assert_eq!(about(Subject::User(id("maker"))), []);
+    let of = |station: StationId, subject: Subject| -> Vec<(u64, u16)> {
+        let found = pool.records_of(&station, &subject);
+        assert!(found.iter().all(|it| it.batch.station == station));
+        found.iter().map(|it| (it.batch.sequence.get(), it.index)).collect()
+    };
+    assert_eq!(of(two, Subject::Creator(id("maker"))), [(0, 0), (0, 1), (1, 0)], "one station's, in its log's order");
+    assert_eq!(of(three, Subject::Creator(id("maker"))), [(0, 0), (0, 1)]);
+    assert_eq!(of(station(4), Subject::Creator(id("maker"))), []);
 }
 
 #[test]

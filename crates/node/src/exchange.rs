@@ -6,6 +6,7 @@
 mod bans;
 mod inviting;
 mod keys;
+mod live;
 mod local;
 mod neighbours;
 mod session;
@@ -95,6 +96,8 @@ pub(crate) struct Exchange {
     told: Arc<Mutex<Bucket>>,
     answers: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
+    /// Questions of ours for live opinions.
+    questions: Arc<Semaphore>,
     /// What this station promised newcomers, as a founder.
     pub(crate) invitations: Arc<Invitations>,
     /// Whether this station mines by itself.
@@ -129,11 +132,12 @@ impl Exchange {
             allowances: Arc::default(),
             heads: Arc::default(),
             runs: Arc::default(),
-            neighbours: Arc::default(),
+            neighbours: Arc::new(Mutex::new(Neighbours::new(clock::now()))),
             bans: Arc::default(),
             told: Arc::new(Mutex::new(Bucket::full(TOLD, clock::now().as_millis()))),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
             fetches: Arc::new(Semaphore::new(MAX_FETCHES)),
+            questions: Arc::new(Semaphore::new(live::MAX_QUESTIONS)),
             invitations,
             mines,
             tasks: Arc::default(),
@@ -312,6 +316,8 @@ impl Exchange {
                 Ok(answer) => answer,
                 Err(_) => return false,
             }
+        } else if let Request::Opinion(question) = request {
+            self.opinion_for(&peer, question).await.map(shown)
         } else {
             let other_run = match &request {
                 Request::Status { alive } => locked(&self.runs).heard(peer, alive.as_ref(), clock::now()),

@@ -24,3 +24,6 @@ pub mod service;
 pub mod store;
 pub mod telemetry;
 pub mod ticket;
+
+/// A station in the caller's process, by the name that the guide gives it.
+pub use node::Node as QfzzNode;

@@ -7,6 +7,7 @@ mod blocks;
 pub(crate) mod checkup;
 mod datasets;
 mod duties;
+mod global;
 mod health;
 mod importing;
 mod joining;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use qfzz_ledger_core::federation::GenesisError;
 use qfzz_ledger_core::ids::StationId;
+use qfzz_ledger_core::record::Subject;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
 use tokio::net::TcpListener;
@@ -34,7 +36,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::auth::{Access, HostError};
-use crate::api::port::Station;
+use crate::api::dto::GlobalTrust;
+use crate::api::port::{GlobalQuery, PortError, Station};
 use crate::api::server::{self, Limits};
 use crate::clock;
 use crate::config::Config;
@@ -291,6 +294,35 @@ impl Node {
     /// The node as a client in the same process uses it: as the HTTP API does, on the same paths.
     pub fn station(&self) -> impl Station + use<> {
         StationHandle::new(Arc::clone(&self.shared))
+    }
+
+    /// How far `subject` is trusted by the opinions of these stations, or of all that take part where none is named; under
+    /// the policy of the settings. The same at every station with the same head.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn get_global_trust(&self, subject: &Subject, stations: &[StationId]) -> Result<GlobalTrust, PortError> {
+        self.ask_globally(subject, stations, false).await
+    }
+
+    /// The same, with what these stations say now, or the connected ones that weigh something: each is asked at once and has
+    /// 3 s, all have 5 s; what waits for a block there counts. For those that don't answer, or wrongly, their opinion at the
+    /// head stands. The answer is this station's alone.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn get_live_global_trust(
+        &self,
+        subject: &Subject,
+        stations: &[StationId],
+    ) -> Result<GlobalTrust, PortError> {
+        self.ask_globally(subject, stations, true).await
+    }
+
+    async fn ask_globally(&self, subject: &Subject, nodes: &[StationId], live: bool) -> Result<GlobalTrust, PortError> {
+        let nodes = (!nodes.is_empty()).then(|| nodes.iter().copied().collect());
+        let query = GlobalQuery { subject: subject.clone(), nodes, policy: None, live, explain: false };
+        StationHandle::new(Arc::clone(&self.shared)).trust_globally(query).await
     }
 
     /// Closes the connections to a station and refuses new ones both ways, until [`meet`](Self::meet).

@@ -170,6 +170,49 @@ fn global_trust_names_stations_and_policy() {
 }
 
 #[test]
+fn a_live_answer_says_that_it_is_this_stations_alone_and_an_explanation_fits_80_columns() {
+    const FOUNDER: &str = "12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq";
+    let fake = Fake::start(|_| {
+        let grounds = json!({ "founder": false, "vouched": true, "checked": 3, "contradicted": 0.4,
+            "founders": [{ "station_id": FOUNDER, "info": 1.2, "agreement": 0.97 }],
+            "jury": { "info": 0.4, "agreement": 1 } });
+        let one = json!({ "station_id": STATION, "score": 0.7, "evidence": 3, "weight": 0.8, "share": 0.9,
+            "answered": true, "unanswered": null, "why": "counted", "grounds": grounds });
+        let other = json!({ "station_id": FOUNDER, "score": 0.5, "evidence": 0, "weight": 1, "share": 0,
+            "answered": false, "unanswered": "replayed_nonce", "why": "no_opinion", "grounds": null });
+        let unanswered = json!([{ "station_id": FOUNDER, "why": "replayed_nonce", "fault": true }]);
+        Reply::ok(json!({ "score": 0.68, "band": "high", "policy": "anchored", "stations": [one, other], "more": 0,
+            "jury": { "score": 0.1, "evidence": 3, "share": 0.05 }, "start": 0.05, "coverage": 0.4, "confidence": 0.2,
+            "live": true, "unanswered": unanswered, "pending": 2, "includes_pending": true }))
+    });
+    let plain = fake.run(&["trust", "user", "u", "--global", "--live"]).expect(0).stdout;
+    assert!(plain.contains("this answer is this station's alone"), "{plain}");
+    assert!(plain.contains(&format!("not heard: {FOUNDER}: its answer was not made for this question")), "{plain}");
+    let explained = fake.run(&["trust", "user", "u", "--global", "--live", "--explain"]).expect(0).stdout;
+    println!("{explained}");
+    for line in explained.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let (_, table) = explained.split_once("RESTS ON").expect("a table");
+    let at = |text: &str| table.find(text).unwrap_or_else(|| panic!("{text} in {table}"));
+    let end = |id: &str| format!("…{}", &id[id.len() - 8..]);
+    assert!(at("the score") < at(&end(STATION)) && at(&end(STATION)) < at("the jury"), "{table}");
+    assert!(at("the jury") < at(&end(FOUNDER)) && at(&end(FOUNDER)) < at("confidence"), "{table}");
+    for told in [
+        &format!("{STATION}  weight 0.8") as &str,
+        "founders vouch for it: an advance of 0.5",
+        &format!("beside the founder {}: 3.0 plain subjects shared, agreement 0.97", end(FOUNDER)),
+        "beside the jury: 1.0 plain subjects shared, agreement 1",
+        "jurors checked 3 of its claims, and contradict 0.4 of them",
+    ] {
+        assert!(table.contains(told), "{told} in {table}");
+    }
+    fake.run(&["trust", "user", "u", "--live"]).expect(2);
+    let asked = ["", "&explain=true"].map(|more| format!("GET /v1/trust/global?kind=user&id=u&live=true{more}"));
+    assert_eq!(fake.asked(), asked);
+}
+
+#[test]
 fn mine_goes_on_until_what_was_pending_at_the_call_is_on_the_chain() {
     // Two full blocks, one with room; new records keep arriving all the while.
     let mined = AtomicU64::new(0);

@@ -68,6 +68,7 @@
 pub mod alive;
 pub mod global_trust;
 pub mod message;
+pub mod opinion;
 mod patience;
 pub mod peer;
 pub mod plan;

@@ -1,4 +1,4 @@
-//! What two stations say to each other while they sync: one request, one answer (protocol, section 6).
+//! What two stations say to each other: one request, one answer (protocol, section 6).
 
 use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::block::{MAX_BLOCK_BYTES, SealedHeader, SignedBlock};
@@ -9,6 +9,7 @@ use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Sequence, StationId
 use qfzz_ledger_core::mempool::LogEnd;
 
 use crate::alive::{OtherRun, Statement};
+use crate::opinion::{Question, SignedOpinion};
 
 /// Bytes of an encoded request, at most.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
@@ -70,6 +71,8 @@ pub enum Request {
         /// At most [`MAX_LOGS`].
         from: Vec<(StationId, Sequence)>,
     },
+    /// What do you say of this subject, now?
+    Opinion(Question),
 }
 
 /// What the other station answers.
@@ -95,6 +98,8 @@ pub enum Response {
     Busy,
     /// I have not got that.
     Unknown,
+    /// To [`Request::Opinion`].
+    Opinion(SignedOpinion),
 }
 
 /// Where a station is.
@@ -126,7 +131,7 @@ impl Request {
         let request = codec::decode(bytes, MAX_REQUEST_BYTES)?;
         let fits = match &request {
             Self::Status { alive } => alive.as_ref().is_none_or(Statement::has_right_length),
-            Self::Pending { .. } => true,
+            Self::Pending { .. } | Self::Opinion(_) => true,
             Self::Headers { locator } => locator.len() <= qfzz_ledger_core::chain::MAX_LOCATOR,
             Self::Blocks { hashes } => hashes.len() <= MAX_BLOCKS,
             Self::BlockBatches { indexes, .. } => indexes.is_sorted_by(|a, b| a < b),
@@ -139,7 +144,7 @@ impl Request {
     pub const fn is_about_blocks(&self) -> bool {
         match self {
             Self::Headers { .. } | Self::Blocks { .. } | Self::BlockBatches { .. } => true,
-            Self::Status { .. } | Self::Pending { .. } | Self::Logs { .. } => false,
+            Self::Status { .. } | Self::Pending { .. } | Self::Logs { .. } | Self::Opinion(_) => false,
         }
     }
 }

@@ -77,7 +77,9 @@ pub fn answer_about_blocks(
             let batches = indexes.iter().filter_map(|index| block.batches.get(*index as usize));
             Ok(Response::Batches(fitting(batches)))
         }
-        Request::Status { .. } | Request::Pending { .. } | Request::Logs { .. } => Ok(Response::Unknown),
+        Request::Status { .. } | Request::Pending { .. } | Request::Logs { .. } | Request::Opinion(_) => {
+            Ok(Response::Unknown)
+        }
     }
 }
 
@@ -112,7 +114,9 @@ pub fn answer_about_pending(
             }
             Ok(Response::Batches(batches))
         }
-        Request::Headers { .. } | Request::Blocks { .. } | Request::BlockBatches { .. } => Ok(Response::Unknown),
+        Request::Headers { .. } | Request::Blocks { .. } | Request::BlockBatches { .. } | Request::Opinion(_) => {
+            Ok(Response::Unknown)
+        }
     }
 }
 

@@ -11,14 +11,17 @@ use qfzz_ledger_core::codec::{CodecError, encode, encoded_len};
 use qfzz_ledger_core::crypto::Signature;
 use qfzz_ledger_core::crypto::SignatureScheme;
 use qfzz_ledger_core::header::Work;
-use qfzz_ledger_core::ids::{BatchId, BlockHash, FederationId, Height, Sequence, StationId};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, FederationId, Height, Id, Sequence, StationId};
 use qfzz_ledger_core::limits::MAX_BODY_BYTES;
 use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::record::Subject;
+use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::testing::{added, at, interaction, key, reported, rules, station, verified};
 use qfzz_sync::alive::{OtherRun, Run, Statement};
 use qfzz_sync::message::{
     MAX_BLOCKS, MAX_LOGS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Request, Response, Status, max_headers,
 };
+use qfzz_sync::opinion::{LiveOpinion, Nonce, Question, SignedOpinion};
 use qfzz_sync::peer::SessionError;
 
 fn hash(byte: u8) -> BlockHash {
@@ -39,6 +42,26 @@ fn statement() -> Statement {
     Statement::sign(&rules(), &key(1), run, at(4))
 }
 
+fn subject() -> Subject {
+    let id = |text: &str| Id::new(text).expect("an id");
+    Subject::Content { creator_id: id("artist_001"), content_id: id("track_001") }
+}
+
+/// What a station says of a subject when it is asked at once.
+fn opinion() -> SignedOpinion {
+    let opinion = LiveOpinion {
+        federation: rules().federation(),
+        station: station(1),
+        subject: subject(),
+        score: Score::from_millionths(633_333).expect("in range"),
+        evidence: 3,
+        next: Sequence::new(5),
+        nonce: Nonce::from_bytes([8; 16]),
+        said_at: at(9),
+    };
+    opinion.sign(&key(1))
+}
+
 /// One request of every kind.
 fn requests() -> Vec<Request> {
     vec![
@@ -50,6 +73,7 @@ fn requests() -> Vec<Request> {
         Request::Pending { after: None },
         Request::Pending { after: Some(station(1)) },
         Request::Logs { from: vec![(station(1), Sequence::ZERO), (station(2), Sequence::new(u64::MAX))] },
+        Request::Opinion(Question { subject: subject(), nonce: Nonce::from_bytes([8; 16]) }),
     ]
 }
 
@@ -72,6 +96,7 @@ fn responses() -> Vec<Response> {
         Response::Pending(vec![(station(1), LogEnd { next: Sequence::new(3), last: BatchId::ZERO })]),
         Response::Busy,
         Response::Unknown,
+        Response::Opinion(opinion()),
     ]
 }
 
@@ -88,8 +113,39 @@ fn every_request_and_answer_comes_back_as_it_was() {
 #[test]
 fn the_tags_of_requests_and_answers_stay_what_they_are() {
     let tag = |bytes: Vec<u8>| u32::from_le_bytes(bytes[..4].try_into().expect("four bytes"));
-    assert_eq!(requests().iter().map(|it| tag(encode(it))).collect::<Vec<_>>(), [0, 0, 1, 2, 3, 4, 4, 5]);
-    assert_eq!(responses().iter().map(|it| tag(encode(it))).collect::<Vec<_>>(), [0, 1, 3, 2, 4, 5, 6]);
+    assert_eq!(requests().iter().map(|it| tag(encode(it))).collect::<Vec<_>>(), [0, 0, 1, 2, 3, 4, 4, 5, 6]);
+    assert_eq!(responses().iter().map(|it| tag(encode(it))).collect::<Vec<_>>(), [0, 1, 3, 2, 4, 5, 6, 7]);
+}
+
+/// What stands between federation and signature of station 1's opinion, laid out by hand: integers little-endian,
+/// lengths u64, tags u32.
+fn opinion_by_hand() -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let about = [&1u32.to_le_bytes()[..], &text("artist_001"), &text("track_001")].concat();
+    let (score, evidence, next) = (633_333u32.to_le_bytes(), 3u64.to_le_bytes(), 5u64.to_le_bytes());
+    let (federation, station, said_at) = (rules().federation(), station(1), at(9).as_millis().to_le_bytes());
+    let parts: [&[u8]; 8] =
+        [federation.as_bytes(), station.as_bytes(), &about, &score, &evidence, &next, &[8; 16], &said_at];
+    parts.concat()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Frozen: a question for an opinion, and its answer's signature, which stands for the tag and the bytes under it.
+const QUESTION: &str = "06000000010000000a000000000000006172746973745f3030310900000000000000747261636b5f30303108080808080808080808080808080808";
+const SIGNATURE: &str = "f9741eadd773d3f4535220b6d2f39c79881dc76d73a0121fcf0c25a3445fcad6032d8dbbd7a091a781579bce44e140b1578745c8fefde7b1e40c773892167804";
+
+#[test]
+fn a_question_for_an_opinion_and_its_answer_keep_their_bytes() {
+    let question = Request::Opinion(Question { subject: subject(), nonce: Nonce::from_bytes([8; 16]) });
+    assert_eq!(hex(&encode(&question)), QUESTION);
+    let SignedOpinion { opinion: said, signature } = opinion();
+    assert_eq!(encode(&said), opinion_by_hand());
+    assert_eq!(hex(signature.as_bytes()), SIGNATURE);
+    let whole = [&7u32.to_le_bytes()[..], &encode(&said), &64u64.to_le_bytes(), signature.as_bytes()].concat();
+    assert_eq!(encode(&Response::Opinion(opinion())), whole);
 }
 
 #[test]
@@ -112,8 +168,8 @@ fn cut_off_or_longer_bytes_are_not_read() {
 
 #[test]
 fn an_unknown_kind_is_of_a_newer_version_and_nobodys_fault() {
-    assert_eq!(Request::decode(&6u32.to_le_bytes()), Err(CodecError::UnknownTag { tag: 6 }));
-    let error = Response::decode(&7u32.to_le_bytes()).expect_err("there is no such kind");
+    assert_eq!(Request::decode(&7u32.to_le_bytes()), Err(CodecError::UnknownTag { tag: 7 }));
+    let error = Response::decode(&8u32.to_le_bytes()).expect_err("there is no such kind");
     assert_eq!(SessionError::from(error), SessionError::Newer);
     // A record kind of a later version inside a batch that waits there.
     let batches: Vec<SignedBatch> = block().batches;

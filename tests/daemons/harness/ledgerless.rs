@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use qfzz_ledger_core::codec::encode;
 use qfzz_ledger_core::federation::{Genesis, Rules};
@@ -10,6 +11,7 @@ use qfzz_ledger_core::ids::{Height, Name, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_node::network::{self, NetworkConfig, NetworkEvent, NetworkHandle, Topic};
 use qfzz_sync::message::{Request, Response, Status};
+use qfzz_sync::opinion::Question;
 use tokio::runtime::Runtime;
 
 use super::Daemon;
@@ -22,6 +24,9 @@ pub fn rules_of(daemon: &Daemon) -> Arc<Rules> {
     let genesis = fs::read(daemon.data_dir().join("genesis")).expect("a member has a genesis");
     Arc::new(Rules::new(Genesis::decode(&genesis).expect("a genesis")).expect("a valid genesis"))
 }
+
+/// What it says when it is asked for an opinion, and after which time.
+type Says = Box<dyn Fn(Question) -> (Duration, Response) + Send>;
 
 /// A station that speaks libp2p and publishes whatever it is told to. Asked, it knows of genesis alone.
 pub struct Ledgerless {
@@ -36,6 +41,14 @@ impl Ledgerless {
     /// # Panics
     /// If the network cannot be started.
     pub fn start(rules: &Arc<Rules>, seed: u8) -> Self {
+        Self::start_saying(rules, seed, Box::new(|_| (Duration::ZERO, Response::Unknown)))
+    }
+
+    /// As [`start`](Self::start); asked for an opinion it `says` whatever that makes up.
+    ///
+    /// # Panics
+    /// If the network cannot be started.
+    pub fn start_saying(rules: &Arc<Rules>, seed: u8, says: Says) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory can be made");
         let runtime = Runtime::new().expect("a runtime can be made");
         let network = runtime.block_on(async {
@@ -54,8 +67,16 @@ impl Ledgerless {
             let rules = Arc::clone(rules);
             tokio::spawn(async move {
                 while let Some(event) = events.recv().await {
-                    if let NetworkEvent::Request { data, respond, .. } = event {
-                        respond.send(encode(&answer(&rules, &data)));
+                    let NetworkEvent::Request { data, respond, .. } = event else { continue };
+                    match Request::decode(&data) {
+                        Ok(Request::Opinion(question)) => {
+                            let (after, said) = says(question);
+                            tokio::spawn(async move {
+                                tokio::time::sleep(after).await;
+                                respond.send(encode(&said));
+                            });
+                        }
+                        _ => respond.send(encode(&answer(&rules, &data))),
                     }
                 }
             });
@@ -84,6 +105,15 @@ impl Ledgerless {
     /// Where nobody listens, or its own network has too much to do.
     pub fn publish(&self, data: Vec<u8>) -> Result<(), String> {
         self.runtime.block_on(self.network.publish(Topic::Batches, data)).map_err(|error| error.to_string())
+    }
+
+    /// Asks a connected station.
+    ///
+    /// # Errors
+    /// Why there is no answer that can be read.
+    pub fn ask(&self, station: StationId, request: &Request) -> Result<Response, String> {
+        let answer = self.runtime.block_on(self.network.request(station, encode(request)));
+        Response::decode(&answer.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
     }
 
     /// Whether anybody is connected.

@@ -37,7 +37,8 @@ pub use explain::{Explanation, MAX_EARLIER, Rewound, Step, Then, explain};
 pub use index::LogBlock;
 pub use past::{BlockRead, RecentBlocks};
 pub use query::{
-    ContentTrust, CreatorTrust, Opinion, OpinionDetail, Opinions, Trust, UserTrust, opinion_of, opinions, station_id,
+    ContentTrust, CreatorTrust, Opinion, OpinionDetail, Opinions, Trust, UserTrust, opinion_of, opinion_with, opinions,
+    station_id,
 };
 pub use scratch::{PendingRecord, Scratch};
 pub use sums::{JurySums, PairSums, Sums, agreement, difference, information, sums};

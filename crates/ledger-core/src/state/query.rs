@@ -205,6 +205,22 @@ pub fn opinion_of(read: &impl StateRead, subject: &Subject, station: &StationId)
     Ok(group.into_iter().find(|said| said.station == state.number).map(|said| said.by(*station)))
 }
 
+/// The same, with `pending` records of the station folded on top, in the order of its log.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn opinion_with<'r>(
+    rules: &Rules,
+    read: &impl StateRead,
+    subject: &Subject,
+    station: &StationId,
+    pending: impl IntoIterator<Item = PendingRecord<'r>>,
+) -> Result<Option<Opinion>, ReadError> {
+    let mut scratch = Scratch::new(rules, read)?;
+    fold(&mut scratch, pending)?;
+    opinion_of(&scratch, subject, station)
+}
+
 /// The opinions about one subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opinions {

@@ -4,6 +4,7 @@
 
 mod dataset;
 mod duty;
+mod global;
 mod trust;
 
 use std::fmt::Display;
@@ -27,8 +28,9 @@ pub use dataset::{Dataset, DatasetChange, DatasetPage, DatasetTrust};
 pub(super) use dataset::{ShownChange, ShownDataset, ShownRegistration};
 pub use duty::{AnsweredBy, Draw, Draws, Duty};
 pub(super) use duty::{ShownDraws, ShownSubject};
-pub(super) use trust::ShownGlobal;
-pub use trust::{ContentTrust, CreatorTrust, GlobalTrust, LogHead, Trust, UserTrust, Voice};
+pub(super) use global::ShownGlobal;
+pub use global::{GlobalTrust, Live, LogHead, Rests};
+pub use trust::{ContentTrust, CreatorTrust, Trust, UserTrust, Voice};
 
 /// Writes a value as the text it is shown as.
 pub(super) fn text<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {

@@ -330,7 +330,14 @@ pub struct GlobalQuery {
     pub nodes: Option<BTreeSet<StationId>>,
     /// How to combine them; `None`: as configured.
     pub policy: Option<Policy>,
+    /// Whether to ask `nodes` at once, or the connected ones that weigh something: at most [`MAX_ASKED`], for 5 s in all.
+    pub live: bool,
+    /// Whether to say what weights rest on.
+    pub explain: bool,
 }
+
+/// Stations that are asked at once for one answer, at most.
+pub const MAX_ASKED: usize = 64;
 
 /// Which datasets to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -49,8 +49,6 @@ codes! {
     MissingParameter, "missing_parameter", BAD_REQUEST, "A parameter is missing";
     /// A policy of global trust that does not exist here.
     UnknownPolicy, "unknown_policy", BAD_REQUEST, "Unknown policy";
-    /// Part of the protocol, but not of this version.
-    NotAvailable, "not_available", BAD_REQUEST, "Not available in this version";
     /// An address, ticket or peer id that cannot be read.
     BadAddress, "bad_address", BAD_REQUEST, "The address cannot be read";
     /// No token where one is needed.

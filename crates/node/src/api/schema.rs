@@ -97,6 +97,9 @@ schemas! {
         .description(Some("At most 64 bytes of UTF-8 without control characters"));
     /// A score.
     Score => number("0 to 1, with at most six decimals", 0.0, 1.0);
+    /// An amount.
+    Amount => ObjectBuilder::new().schema_type(Type::Number).description(Some("0 or more, with at most six decimals"))
+        .minimum(Some(0));
     /// A change of a score.
     Delta => number("-1 to 1, with at most six decimals", -1.0, 1.0);
     /// A range of scores.

@@ -1,21 +1,31 @@
 //! `qfzz trust ... --explain`: what a score rests on, most important first, in sentences.
 
+mod global;
+
+use qfzz_ledger_core::ids::StationId;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::output::{Output, items, show};
 use super::trust::{Subject, show_score};
+pub(super) use global::{reason, show_grounds};
 
 /// One thing that a score rests on.
 struct Reason {
     what: String,
     value: String,
+    /// Its part of the score, where the score is put together of parts.
+    share: Option<f64>,
     why: String,
 }
 
 impl Reason {
     fn new(what: impl Into<String>, value: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { what: what.into(), value: value.into(), why: why.into() }
+        Self { what: what.into(), value: value.into(), share: None, why: why.into() }
+    }
+
+    fn with_share(self, share: f64) -> Self {
+        Self { share: Some(share), ..self }
     }
 }
 
@@ -50,7 +60,7 @@ impl Explanation {
             more => format!("{more} records wait for a block; they are counted in the score already"),
         };
         reasons.push(Reason::new("pending", pending.to_string(), why));
-        reasons.extend(voices(stations, "by its own records on the chain alone"));
+        reasons.extend(voices(stations));
         Self(reasons)
     }
 
@@ -83,43 +93,45 @@ impl Explanation {
         Self(reasons)
     }
 
-    /// Of many stations' opinions, combined.
-    pub(super) fn of_many(answer: &Value) -> Self {
-        let stations = items(&answer["stations"]);
-        let counted = stations.iter().filter(|station| station["why"] == "counted").count();
-        let policy = show(answer, "policy");
-        let how = match (counted, policy.as_str()) {
-            (0, _) => "no station has an opinion: then it is 0.5".to_owned(),
-            (_, "mean") => format!("the mean of {counted} stations' opinions, each with the same voice"),
-            _ => format!("{counted} stations' opinions, combined under the policy `{policy}`"),
-        };
-        let mut reasons = vec![Reason::new("all stations", show_score(answer, "score"), how)];
-        reasons.extend(voices(answer, "is its opinion"));
-        if number(answer, "more") > 0 {
-            let more = number(answer, "more").to_string();
-            reasons.push(Reason::new("more stations", more, "have an opinion, too, and are counted but not listed"));
-        }
-        let coverage = "of the weight of those that were asked has an opinion (1 is all)";
-        reasons.push(Reason::new("coverage", show_score(answer, "coverage"), coverage));
-        let confidence = "how much evidence there is and how far the stations agree (1 is certain)";
-        reasons.push(Reason::new("confidence", show_score(answer, "confidence"), confidence));
-        reasons.extend(not_counted(answer));
-        Self(reasons)
-    }
-
     /// As JSON.
     pub(super) fn to_json(&self) -> Value {
-        self.0.iter().map(|it| json!({ "what": it.what, "value": it.value, "why": it.why })).collect()
+        let shown = self.0.iter().map(|it| {
+            let mut shown = json!({ "what": it.what, "value": it.value, "why": it.why });
+            if let Some(share) = it.share {
+                shown["share"] = json!(share);
+            }
+            shown
+        });
+        shown.collect()
     }
 
-    /// As a table.
+    /// As a table that fits a terminal. Of stations' ids it shows the end, by which people tell them apart.
     pub(super) fn show(&self, out: &mut Output) -> Result<(), Failure> {
         out.line("")?;
-        out.table(
-            ["RESTS ON", "VALUE", "WHY"],
-            self.0.iter().map(|it| [it.what.clone(), it.value.clone(), it.why.clone()]),
-        )
+        if self.0.iter().all(|it| it.share.is_none()) {
+            let rows = self.0.iter().map(|it| [short_id(&it.what), it.value.clone(), it.why.clone()]);
+            return out.narrow_table(["RESTS ON", "VALUE", "WHY"], rows);
+        }
+        let row = |it: &Reason| {
+            let share = it.share.map_or_else(|| "-".to_owned(), show_share);
+            [short_id(&it.what), it.value.clone(), share, it.why.clone()]
+        };
+        out.narrow_table(["RESTS ON", "VALUE", "SHARE", "WHY"], self.0.iter().map(row))
     }
+}
+
+/// A station's id as its end; anything else as it is.
+fn short_id(what: &str) -> String {
+    match what.parse::<StationId>() {
+        Ok(_) => format!("…{}", &what[what.len() - 8..]),
+        Err(_) => what.to_owned(),
+    }
+}
+
+/// A part of all as people write it.
+fn show_share(share: f64) -> String {
+    let percent = (share * 100.0).round();
+    if share > 0.0 && percent < 1.0 { "<1 %".to_owned() } else { format!("{percent} %") }
 }
 
 fn number(answer: &Value, member: &str) -> u64 {
@@ -165,25 +177,27 @@ fn rule(subject: &Subject<'_>, answer: &Value) -> String {
     }
 }
 
-/// Each station's part, those that count first.
-fn voices<'a>(answer: &'a Value, what: &'a str) -> impl Iterator<Item = Reason> + 'a {
-    items(&answer["stations"]).iter().map(move |station| {
+/// What each station alone says, those that count first.
+fn voices(answer: &Value) -> impl Iterator<Item = Reason> + '_ {
+    items(&answer["stations"]).iter().map(|station| {
         let id = show(station, "station_id");
         match station["why"].as_str() {
-            Some("counted") => {
-                let why =
-                    format!("{what}: {}, weight {}", evidence(station, "evidence"), show_score(station, "weight"));
+            Some("counted" | "unproven" | "contested") => {
+                let why = format!("by its own records on the chain alone: {}", evidence(station, "evidence"));
                 Reason::new(id, show_score(station, "score"), why)
             }
-            Some("unknown_station") => {
-                Reason::new(id, "-", "the chain knows no such station: it has no voice; check the id")
-            }
-            Some("equivocation") => {
-                Reason::new(id, "-", "signed two batches with one sequence: its word counts for nothing")
-            }
-            _ => Reason::new(id, "-", "has no record about this on the chain: it has no voice"),
+            other => Reason::new(id, "-", no_voice(other)),
         }
     })
+}
+
+/// Why a station has no voice.
+fn no_voice(why: Option<&str>) -> &'static str {
+    match why {
+        Some("unknown_station") => "the chain knows no such station: it has no voice; check the id",
+        Some("equivocation") => "signed two batches with one sequence: its word counts for nothing",
+        _ => "has no record about this on the chain: it has no voice",
+    }
 }
 
 /// What waits for a block and is in no opinion.
@@ -229,10 +243,5 @@ mod tests {
         let stranger = json!({ "station_id": "B", "score": 0.5, "why": "unknown_station", "pending": 3 });
         let text = whys(&Explanation::of_one(&Subject::User(&user), &stranger, &stations));
         assert!(text.starts_with("B - ") && text.contains("not counted 3"), "{text}");
-
-        let global = json!({ "score": 0.51, "policy": "mean", "stations": stations["stations"], "more": 0, "coverage": 0.5, "confidence": 0.2, "pending": 2 });
-        let text = whys(&Explanation::of_many(&global));
-        assert!(text.starts_with("all stations 0.51 the mean of 1 stations"), "{text}");
-        assert!(text.contains("coverage 0.5") && text.contains("not counted 2"), "{text}");
     }
 }

@@ -3,10 +3,13 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
-use comfy_table::Table;
+use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
 use super::failure::Failure;
+
+/// Columns of a terminal that nobody has made wider.
+const TERMINAL_WIDTH: u16 = 80;
 
 /// Standard output. When whoever reads it is gone, the rest is thrown away and the command goes on.
 pub(super) struct Output {
@@ -75,6 +78,19 @@ impl Output {
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING).set_header(head).add_rows(rows);
         table.lines().try_for_each(|line| self.line(line.trim()))
+    }
+
+    /// Prints a table that is no wider than a terminal has been for long: what does not fit goes on below.
+    pub(super) fn narrow_table<const N: usize>(
+        &mut self,
+        head: [&str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) -> Result<(), Failure> {
+        let mut table = Table::new();
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(TERMINAL_WIDTH);
+        table.load_style(comfy_table::presets::NOTHING).set_header(head).add_rows(rows);
+        // Each cell stands between blanks, and so does the first.
+        table.lines().try_for_each(|line| self.line(line.strip_prefix(' ').unwrap_or(&line).trim_end()))
     }
 
     fn attempt(&mut self, print: impl FnOnce(&mut io::BufWriter<io::Stdout>) -> io::Result<()>) -> Result<(), Failure> {

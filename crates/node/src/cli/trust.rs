@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::content::Place;
-use super::explain::Explanation;
+use super::explain::{self, Explanation, show_grounds};
 use super::failure::Failure;
 use super::filter::{self, FilterArgs};
 use super::output::{Output, clean, items, notice, show, show_head};
@@ -62,7 +62,10 @@ pub(super) struct View {
     /// How to combine them: anchored, eigentrust, median or mean [default: trust.policy of the daemon's settings]
     #[arg(long, requires = "global")]
     policy: Option<TrustPolicy>,
-    /// Say what the score rests on
+    /// Ask these stations at once, or the connected ones that weigh something: what waits for a block there counts, too
+    #[arg(long, requires = "global")]
+    live: bool,
+    /// Say what the score rests on, the most important reason first
     #[arg(long)]
     explain: bool,
     /// Exit with code 5 if the score is below this, 0 to 1
@@ -108,10 +111,12 @@ pub(super) async fn trust(client: &Client, command: &TrustCommand, out: &mut Out
     }
     out.result(&answer, |out| {
         match view.global {
-            true => show_global(&answer, out)?,
+            true => show_global(&answer, view.explain, out)?,
             false => show_one(&subject, &answer, out)?,
         }
-        explanation.map_or(Ok(()), |explanation| explanation.show(out))
+        let Some(explanation) = explanation else { return Ok(()) };
+        explanation.show(out)?;
+        if view.global { show_grounds(&answer, out) } else { Ok(()) }
     })?;
     match view.at_least {
         Some(threshold) => {
@@ -166,6 +171,8 @@ async fn ask_globally(client: &Client, subject: &Subject<'_>, view: &View) -> Re
     }
     let policy = view.policy.map(|policy| policy.to_string());
     query.extend(policy.iter().map(|policy| ("policy", policy.as_str())));
+    query.extend(view.live.then_some(("live", "true")));
+    query.extend((view.explain && view.global).then_some(("explain", "true")));
     client.get(&["v1", "trust", "global"], &query).await
 }
 
@@ -233,7 +240,8 @@ fn show_one(subject: &Subject<'_>, answer: &Value, out: &mut Output) -> Result<(
     out.facts(&[("at block", show_head(answer, "head"))])
 }
 
-fn show_global(answer: &Value, out: &mut Output) -> Result<(), Failure> {
+/// `is_explained`: the explanation that follows names the stations.
+fn show_global(answer: &Value, is_explained: bool, out: &mut Output) -> Result<(), Failure> {
     out.facts(&[
         ("score", show_score(answer, "score")),
         ("band", show(answer, "band")),
@@ -244,6 +252,17 @@ fn show_global(answer: &Value, out: &mut Output) -> Result<(), Failure> {
         ("at block", show_head(answer, "head")),
     ])?;
     let rows = items(&answer["stations"]);
+    let unanswered = items(&answer["unanswered"]);
+    if answer["live"] == Value::Bool(true) {
+        out.line("asked at once: this answer is this station's alone, others may hear others")?;
+    }
+    if is_explained {
+        return Ok(());
+    }
+    for station in unanswered {
+        let why = explain::reason(station["why"].as_str().unwrap_or_default());
+        out.line(format_args!("not heard: {}: {why}", show(station, "station_id")))?;
+    }
     if rows.is_empty() {
         return out.line("no station has an opinion");
     }
@@ -257,7 +276,11 @@ fn show_global(answer: &Value, out: &mut Output) -> Result<(), Failure> {
 
 /// Whether the score counts what is pending.
 fn counted(answer: &Value) -> &'static str {
-    if answer["includes_pending"] == Value::Bool(true) { "counted" } else { "not counted" }
+    match (answer["includes_pending"] == Value::Bool(true), answer["live"] == Value::Bool(true)) {
+        (true, true) => "those of stations that answered counted",
+        (true, false) => "counted",
+        (false, _) => "not counted",
+    }
 }
 
 /// A score as people write it, without exponent.

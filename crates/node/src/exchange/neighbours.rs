@@ -23,11 +23,20 @@ const WITHHELD: Rate = Rate::per_second(32, 2);
 /// What a peer that does not answer such a request at all costs, compared with one that gives nothing.
 const SILENCE: u64 = 8;
 
+/// Questions for a live opinion that a peer is answered.
+const QUESTIONS: Rate = Rate::per_second(5, 5);
+
+/// The same, of all peers together: each is a look at the state and a signature in the worker's turn.
+const ALL_QUESTIONS: Rate = Rate::per_second(50, 50);
+
 /// Requests of one peer that are being answered, at most, of [`MAX_ANSWERS`](super::MAX_ANSWERS) in all.
 const MAX_ANSWERING: usize = 12;
 
 /// Requests of ours beside syncs that are under way to one peer, at most, of [`MAX_FETCHES`](super::MAX_FETCHES) in all.
 const MAX_FETCHING: usize = 8;
+
+/// Questions of ours for a live opinion that are under way to one peer, at most: those that it does not answer stand for 20 s.
+const MAX_ASKING: usize = 8;
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,42 +65,54 @@ struct Neighbour {
     busy: Bucket,
     unknown: Bucket,
     withheld: Bucket,
+    questions: Bucket,
     answering: usize,
     fetching: usize,
+    asking: usize,
 }
 
 /// All connected peers.
-#[derive(Default)]
-pub(super) struct Neighbours(HashMap<StationId, Neighbour>);
+pub(super) struct Neighbours {
+    peers: HashMap<StationId, Neighbour>,
+    /// Live opinions that all of them together may yet be given.
+    questions: Bucket,
+}
 
 impl Neighbours {
+    /// None yet.
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { peers: HashMap::new(), questions: Bucket::full(ALL_QUESTIONS, now.as_millis()) }
+    }
+
     /// A peer has connected.
     pub(super) fn connected(&mut self, peer: StationId, now: Timestamp) {
         let full = |rate| Bucket::full(rate, now.as_millis());
-        self.0.entry(peer).or_insert_with(|| Neighbour {
+        self.peers.entry(peer).or_insert_with(|| Neighbour {
             requests: full(REQUESTS),
             busy: full(BUSY),
             unknown: full(UNKNOWN),
             withheld: full(WITHHELD),
+            questions: full(QUESTIONS),
             answering: 0,
             fetching: 0,
+            asking: 0,
         });
     }
 
     /// It is gone, and all that was counted of it.
     pub(super) fn disconnected(&mut self, peer: &StationId) {
-        self.0.remove(peer);
+        self.peers.remove(peer);
     }
 
     /// Whether a peer is connected.
     pub(super) fn contains(&self, peer: &StationId) -> bool {
-        self.0.contains_key(peer)
+        self.peers.contains_key(peer)
     }
 
     /// A request came; `has_drawn_all` where the peer has drawn its share of bytes. What is to be answered counts as
     /// being answered until [`answered`](Self::answered).
     pub(super) fn asks(&mut self, peer: &StationId, has_drawn_all: bool, now: Timestamp) -> Welcome {
-        let Some(neighbour) = self.0.get_mut(peer) else { return Welcome::Busy };
+        let Some(neighbour) = self.peers.get_mut(peer) else { return Welcome::Busy };
         let now = now.as_millis();
         if neighbour.requests.spend(1, now) && !has_drawn_all && neighbour.answering < MAX_ANSWERING {
             neighbour.answering += 1;
@@ -103,14 +124,14 @@ impl Neighbours {
     /// A request was answered, or will not be; `is_unknown` where it was for what is not here. False if that was so
     /// too often.
     pub(super) fn answered(&mut self, peer: &StationId, is_unknown: bool, now: Timestamp) -> bool {
-        let Some(neighbour) = self.0.get_mut(peer) else { return true };
+        let Some(neighbour) = self.peers.get_mut(peer) else { return true };
         neighbour.answering = neighbour.answering.saturating_sub(1);
         !is_unknown || neighbour.unknown.spend(1, now.as_millis())
     }
 
     /// Whether one more thing may be asked of a peer now; then it counts as under way until [`fetched`](Self::fetched).
     pub(super) fn may_fetch(&mut self, peer: &StationId) -> bool {
-        let Some(neighbour) = self.0.get_mut(peer).filter(|neighbour| neighbour.fetching < MAX_FETCHING) else {
+        let Some(neighbour) = self.peers.get_mut(peer).filter(|neighbour| neighbour.fetching < MAX_FETCHING) else {
             return false;
         };
         neighbour.fetching += 1;
@@ -119,14 +140,37 @@ impl Neighbours {
 
     /// A request of ours has ended.
     pub(super) fn fetched(&mut self, peer: &StationId) {
-        if let Some(neighbour) = self.0.get_mut(peer) {
+        if let Some(neighbour) = self.peers.get_mut(peer) {
             neighbour.fetching = neighbour.fetching.saturating_sub(1);
+        }
+    }
+
+    /// Whether a peer may be given one more live opinion now.
+    pub(super) fn may_question(&mut self, peer: &StationId, now: Timestamp) -> bool {
+        let now = now.as_millis();
+        let may_ask = self.peers.get_mut(peer).is_some_and(|neighbour| neighbour.questions.spend(1, now));
+        may_ask && self.questions.spend(1, now)
+    }
+
+    /// Whether a peer may be asked for one more live opinion; then that is under way until [`asked`](Self::asked).
+    pub(super) fn may_ask(&mut self, peer: &StationId) -> bool {
+        let Some(neighbour) = self.peers.get_mut(peer).filter(|neighbour| neighbour.asking < MAX_ASKING) else {
+            return false;
+        };
+        neighbour.asking += 1;
+        true
+    }
+
+    /// A question of ours has ended.
+    pub(super) fn asked(&mut self, peer: &StationId) {
+        if let Some(neighbour) = self.peers.get_mut(peer) {
+            neighbour.asking = neighbour.asking.saturating_sub(1);
         }
     }
 
     /// What a request for what precedes a batch came to; false if there was nothing too often.
     pub(super) fn gave(&mut self, peer: &StationId, gave: Gave, now: Timestamp) -> bool {
-        let Some(neighbour) = self.0.get_mut(peer) else { return true };
+        let Some(neighbour) = self.peers.get_mut(peer) else { return true };
         let now = now.as_millis();
         match gave {
             Gave::Something => {
@@ -147,7 +191,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::EPOCH;
 
     fn one() -> Neighbours {
-        let mut neighbours = Neighbours::default();
+        let mut neighbours = Neighbours::new(NOW);
         neighbours.connected(PEER, NOW);
         neighbours
     }
@@ -177,6 +221,37 @@ mod tests {
         neighbours.fetched(&PEER);
         assert!(neighbours.may_fetch(&PEER));
         assert!(!neighbours.may_fetch(&StationId::from_bytes([2; 32])), "nor one that is gone");
+    }
+
+    #[test]
+    fn a_peer_is_given_five_opinions_a_second_and_asked_for_eight_at_a_time() {
+        let mut neighbours = one();
+        let mut given = |millis: i64| {
+            let now = NOW.saturating_add(millis);
+            (0..100).filter(|_| neighbours.may_question(&PEER, now)).count()
+        };
+        assert_eq!([given(0), given(199), given(200), given(1_200), given(60_000)], [5, 0, 1, 5, 5]);
+        assert_eq!((0..50).filter(|_| neighbours.may_ask(&PEER)).count(), MAX_ASKING);
+        neighbours.asked(&PEER);
+        assert!(neighbours.may_ask(&PEER) && !neighbours.may_ask(&PEER));
+        let gone = StationId::from_bytes([2; 32]);
+        assert!(!neighbours.may_ask(&gone) && !neighbours.may_question(&gone, NOW));
+    }
+
+    #[test]
+    fn all_peers_together_are_given_fifty_opinions_a_second_and_one_cannot_take_them_all() {
+        let mut neighbours = Neighbours::new(NOW);
+        let peers: Vec<StationId> = (0..40).map(|number| StationId::from_bytes([number; 32])).collect();
+        peers.iter().for_each(|peer| neighbours.connected(*peer, NOW));
+        let flood = |neighbours: &mut Neighbours, peer: &StationId, now: Timestamp| {
+            (0..1_000).filter(|_| neighbours.may_question(peer, now)).count()
+        };
+        assert_eq!(flood(&mut neighbours, &peers[0], NOW), 5);
+        assert_eq!(flood(&mut neighbours, &peers[1], NOW), 5, "who asks too often takes nothing from others");
+        let rest: usize = peers.iter().map(|peer| flood(&mut neighbours, peer, NOW)).sum();
+        assert_eq!(rest, 40);
+        let later = NOW.saturating_add(1_000);
+        assert_eq!(peers.iter().map(|peer| flood(&mut neighbours, peer, later)).sum::<usize>(), 50);
     }
 
     #[test]

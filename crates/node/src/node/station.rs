@@ -1,6 +1,5 @@
 //! The node as the API sees it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,6 @@ use qfzz_ledger_core::dataset::{DatasetRated, DatasetRegistered, DatasetVerified
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{Height, Id, Name, Reason, RecordId, StationId};
 use qfzz_ledger_core::ledger::Ledger;
-use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Record, Subject};
@@ -23,7 +21,6 @@ use qfzz_ledger_core::state::{
 };
 use qfzz_ledger_core::testimony::Answer;
 use qfzz_ledger_core::time::Timestamp;
-use qfzz_sync::global_trust::get_global_trust;
 use qfzz_sync::report::SyncReport;
 
 use super::blocks::{Reading, block_by_hash, block_within, seen, show, verify};
@@ -32,12 +29,12 @@ use super::health::{self, Standing};
 use super::importing::import;
 use super::joining::join;
 use super::status::status;
+use super::weighing::Weighing;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
     ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws, Duty, GlobalTrust,
-    Head, Imported, Invitation, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust,
-    Verification,
+    Head, Imported, Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
 };
 use crate::api::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
 use crate::clock;
@@ -103,6 +100,11 @@ impl StationHandle {
     /// What this station asks of its users.
     pub(super) fn trust_policy(&self) -> &config::Trust {
         &self.0.config.trust
+    }
+
+    /// Every station's weight in global trust.
+    pub(super) fn weighing(&self) -> Arc<Weighing> {
+        Arc::clone(&self.0.weighing)
     }
 
     /// The batch that holds a record, and where it stands.
@@ -357,24 +359,7 @@ impl Station for StationHandle {
     }
 
     async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {
-        let GlobalQuery { subject, nodes, policy } = query;
-        let policy = policy.unwrap_or(self.0.config.trust.policy.into());
-        let weighing = Arc::clone(&self.0.weighing);
-        let question = move |state: &State<StoreReader>| -> Result<GlobalTrust, ReadError> {
-            let ledger = state.ledger();
-            let weights = weighing.at_head(ledger, policy)?;
-            let combined = get_global_trust(ledger.rules(), ledger.read(), &weights, &subject, nodes.as_ref())?;
-            let mut newest = BTreeMap::new();
-            for voice in &combined.voices {
-                let LogEnd { next, last } = ledger.log_end(&voice.station)?;
-                if let Some(sequence) = next.previous() {
-                    newest.insert(voice.station, LogHead { sequence, batch_id: last });
-                }
-            }
-            let pending = ledger.pending_about(&subject)?.len() as u64;
-            Ok(GlobalTrust { subject, combined, newest, pending, head: head_of(ledger) })
-        };
-        Ok(self.member()?.service.query(question).await??)
+        self.trust_globally(query).await
     }
 
     async fn statistics(&self) -> Result<Statistics, PortError> {

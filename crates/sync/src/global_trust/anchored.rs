@@ -14,7 +14,7 @@ pub(super) fn jury(read: &impl StateRead, subject: &Subject) -> Result<Option<Ju
         Subject::User(_) | Subject::Creator(_) => Ok(None),
         Subject::Content { .. } | Subject::Dataset(_) => {
             let answers = jury_answers(read, subject, None)?;
-            Ok(answers.score().map(|score| JuryVoice { score, evidence: answers.count }))
+            Ok(answers.score().map(|score| JuryVoice { score, evidence: answers.count, share: Score::ZERO }))
         }
     }
 }

@@ -12,7 +12,7 @@ mod parts;
 
 pub use anchored::{Agreement, Grounds, grounds};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -21,10 +21,11 @@ use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::record::Subject;
 use qfzz_ledger_core::score::{ONE, Score};
 use qfzz_ledger_core::state::{
-    Opinion, Opinions, ReadError, StateRead, StateScan, Weights, equivocation, opinion_of, opinions, weights,
+    Opinions, ReadError, StateRead, StateScan, Weights, equivocation, opinion_of, opinions, weights,
 };
 
-use parts::Part;
+use crate::opinion::LiveOpinion;
+use parts::{Part, Pot};
 
 /// Stations that an answer lists, at most.
 pub const MAX_LISTED: usize = 256;
@@ -121,6 +122,8 @@ pub struct Voice {
     pub weight: Score,
     /// Why it counts, or does not.
     pub why: Why,
+    /// Its part of all that the score rests on.
+    pub share: Score,
 }
 
 /// The jury's part of an answer.
@@ -130,6 +133,8 @@ pub struct JuryVoice {
     pub score: Score,
     /// Jurors' answers that it rests on.
     pub evidence: u32,
+    /// Its part of all that the score rests on.
+    pub share: Score,
 }
 
 /// One number, and what it rests on.
@@ -145,6 +150,8 @@ pub struct GlobalTrust {
     pub more: usize,
     /// The jury, where it is heard.
     pub jury: Option<JuryVoice>,
+    /// The part of the score that is the 0.5 of whatever nobody knows.
+    pub start: Score,
     /// The weight of the asked stations that have a counted opinion, of that of all asked.
     pub coverage: Score,
     /// How much and how unanimous the evidence is.
@@ -196,6 +203,9 @@ pub fn policy_weights(rules: &Rules, read: &impl StateScan, policy: Policy) -> R
     Ok(PolicyWeights { policy, weights })
 }
 
+/// What stations said of the subject when they were asked at once.
+pub type Live = BTreeMap<StationId, LiveOpinion>;
+
 /// How far `subject` is trusted across stations, at the head that `read` and `weights` stand for.
 ///
 /// `nodes`: only these stations are asked (unknown ones have no voice, double ones count once), and the jury is not;
@@ -210,6 +220,22 @@ pub fn get_global_trust(
     subject: &Subject,
     nodes: Option<&BTreeSet<StationId>>,
 ) -> Result<GlobalTrust, ReadError> {
+    get_live_global_trust(rules, read, weights, subject, nodes, &Live::new())
+}
+
+/// The same, with `live` opinions in the place of those that their stations have at the head; an equivocator's counts for
+/// nothing. Weights, verdicts and the jury stay the head's.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn get_live_global_trust(
+    rules: &Rules,
+    read: &impl StateRead,
+    weights: &PolicyWeights,
+    subject: &Subject,
+    nodes: Option<&BTreeSet<StationId>>,
+    live: &Live,
+) -> Result<GlobalTrust, ReadError> {
     let opinions = match nodes {
         None => opinions(rules, read, subject)?,
         Some(nodes) => {
@@ -223,12 +249,19 @@ pub fn get_global_trust(
             found
         }
     };
+    let at_head = opinions.heard.iter().map(|it| (it.station, (it.score, it.evidence)));
+    let mut said: BTreeMap<StationId, (Score, u64)> = at_head.collect();
+    for (station, opinion) in live {
+        if equivocation(read, station)?.is_none() {
+            said.insert(*station, (opinion.score, opinion.evidence));
+        }
+    }
     let policy = weights.policy;
     let mut voices = Vec::new();
-    for opinion in opinions.heard.iter().filter(|opinion| opinion.evidence > 0) {
-        voices.push(voice(read, weights, subject, opinion)?);
+    for (station, (score, evidence)) in said.into_iter().filter(|(_, (_, evidence))| *evidence > 0) {
+        voices.push(voice(read, weights, subject, station, score, evidence)?);
     }
-    let jury = match (policy, nodes) {
+    let mut jury = match (policy, nodes) {
         (Policy::Anchored, None) => anchored::jury(read, subject)?,
         _ => None,
     };
@@ -243,13 +276,23 @@ pub fn get_global_trust(
         })
         .collect();
     parts.extend(jury.map(|jury| Part { score: jury.score, evidence: parts::jury_evidence(jury.evidence) }));
+    let pot = match policy {
+        Policy::Mean | Policy::Median => Pot::without_prior(&parts),
+        Policy::EigenTrust | Policy::Anchored => Pot::new(&parts, matches!(subject, Subject::User(_))),
+    };
     let score = match policy {
         Policy::Mean => mean::score(&parts),
         Policy::Median => median::score(&parts),
         Policy::EigenTrust | Policy::Anchored if parts.is_empty() => None,
-        Policy::EigenTrust | Policy::Anchored => parts::weighted(&parts, matches!(subject, Subject::User(_))),
+        Policy::EigenTrust | Policy::Anchored => pot.weighted(&parts),
     };
     let score = score.unwrap_or(Score::HALF);
+    for (voice, part) in voices.iter_mut().zip(&parts) {
+        voice.share = pot.share(part.evidence);
+    }
+    if let (Some(jury), Some(part)) = (&mut jury, parts.last()) {
+        jury.share = pot.share(part.evidence);
+    }
 
     let of = |weight: Score| u64::from(weight.millionths());
     let asked: u64 = match nodes {
@@ -270,7 +313,7 @@ pub fn get_global_trust(
     voices.sort_unstable_by_key(|voice| (std::cmp::Reverse(voice.weight), voice.why as u8, voice.station));
     let more = voices.len().saturating_sub(MAX_LISTED);
     voices.truncate(MAX_LISTED);
-    Ok(GlobalTrust { score, policy, voices, more, jury, coverage, confidence })
+    Ok(GlobalTrust { score, policy, voices, more, jury, start: pot.start(), coverage, confidence })
 }
 
 /// A station with evidence about the subject.
@@ -278,9 +321,10 @@ fn voice(
     read: &impl StateRead,
     weights: &PolicyWeights,
     subject: &Subject,
-    opinion: &Opinion,
+    station: StationId,
+    score: Score,
+    evidence: u64,
 ) -> Result<Voice, ReadError> {
-    let Opinion { station, score, evidence, .. } = *opinion;
     let number = weights.weights.get(&station).and_then(|it| it.number);
     let is_contested = match (weights.policy, number) {
         (Policy::Anchored, Some(number)) => anchored::is_contested(read, subject, number)?,
@@ -292,7 +336,7 @@ fn voice(
         (false, Score::ZERO) => Why::Unproven,
         (false, _) => Why::Counted,
     };
-    Ok(Voice { station, score, evidence, weight, why })
+    Ok(Voice { station, score, evidence, weight, why, share: Score::ZERO })
 }
 
 /// The named stations without an opinion.
@@ -311,5 +355,5 @@ fn silent(
 }
 
 fn without_voice(station: StationId, weight: Score, why: Why) -> Voice {
-    Voice { station, score: Score::HALF, evidence: 0, weight, why }
+    Voice { station, score: Score::HALF, evidence: 0, weight, why, share: Score::ZERO }
 }

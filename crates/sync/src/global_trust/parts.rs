@@ -39,14 +39,41 @@ pub(super) fn total(parts: &[Part]) -> u128 {
     parts.iter().map(|part| u128::from(part.evidence)).sum()
 }
 
-/// `(kappa * 0.5 + sum of evidence * score) / (kappa + evidence)`. A user's score starts at a half already, so there
-/// kappa only fills up to one full record.
-pub(super) fn weighted(parts: &[Part], is_user: bool) -> Option<Score> {
-    let all = total(parts);
-    let kappa = if is_user { ONE_WIDE.saturating_sub(all) } else { KAPPA };
-    let said: u128 = parts.iter().map(|part| u128::from(part.evidence) * u128::from(part.score.millionths())).sum();
-    let half = u128::from(Score::HALF.millionths());
-    (kappa * half + said).checked_div(kappa + all).map(score)
+/// All that a score rests on: the evidence of its parts, and kappa, that of the 0.5 that everything begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pot {
+    kappa: u128,
+    evidence: u128,
+}
+
+impl Pot {
+    /// A user's score starts at a half already, so there kappa only fills up to one full record.
+    pub(super) fn new(parts: &[Part], is_user: bool) -> Self {
+        let evidence = total(parts);
+        Self { kappa: if is_user { ONE_WIDE.saturating_sub(evidence) } else { KAPPA }, evidence }
+    }
+
+    /// Where what is said counts alone.
+    pub(super) fn without_prior(parts: &[Part]) -> Self {
+        Self { kappa: 0, evidence: total(parts) }
+    }
+
+    /// `(kappa * 0.5 + sum of evidence * score) / (kappa + evidence)`.
+    pub(super) fn weighted(self, parts: &[Part]) -> Option<Score> {
+        let said: u128 = parts.iter().map(|part| u128::from(part.evidence) * u128::from(part.score.millionths())).sum();
+        let half = u128::from(Score::HALF.millionths());
+        (self.kappa * half + said).checked_div(self.kappa + self.evidence).map(score)
+    }
+
+    /// How much of it so much evidence is.
+    pub(super) fn share(self, evidence: u64) -> Score {
+        (u128::from(evidence) * ONE_WIDE).checked_div(self.kappa + self.evidence).map_or(Score::ZERO, score)
+    }
+
+    /// How much of it is kappa: all where nobody has said anything that counts.
+    pub(super) fn start(self) -> Score {
+        (self.kappa * ONE_WIDE).checked_div(self.kappa + self.evidence).map_or(Score::ONE, score)
+    }
 }
 
 /// `(E * ONE / (E + 4_000_000)) * max(0, ONE - 2 * spread) / ONE`, where spread is the mean distance from the score; 0 of no

@@ -327,8 +327,9 @@ impl History<'_> {
         met.disputed_first += usize::from(
             drawn.first().is_some_and(|it| disputed.iter().any(|record| told.said[record].record.place == it.place)),
         );
-        let found = json!({ "draw": audits(drawn, left, id, &name), "answers": [],
-            "weights": Asked::new(&self.chain.rules, &self.chain.state).weights(&name) });
+        let asked = Asked::new(&self.chain.rules, &self.chain.state);
+        let found = json!({ "draw": audits(drawn, left, id, &name), "answers": [], "weights": asked.weights(&name),
+            "grounds": asked.grounds(&name) });
         check(scenario, found);
     }
 
@@ -369,6 +370,9 @@ impl History<'_> {
         met.equivocators += told.equivocators.len();
         let mut scenario = self.scenario();
         scenario["queries"] = queries.into();
-        check(scenario, json!({ "weights": asked.weights(&name), "answers": answers }));
+        check(
+            scenario,
+            json!({ "weights": asked.weights(&name), "grounds": asked.grounds(&name), "answers": answers }),
+        );
     }
 }

@@ -6,7 +6,9 @@ use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::record::Subject;
 use qfzz_ledger_core::state::{Audit, Writes};
-use qfzz_sync::global_trust::{GlobalTrust, Policy, PolicyWeights, Why, get_global_trust, policy_weights};
+use qfzz_sync::global_trust::{
+    Agreement, GlobalTrust, Policy, PolicyWeights, Why, get_global_trust, grounds, policy_weights,
+};
 use serde_json::{Map, Value, json};
 
 use crate::chain::subject_json;
@@ -35,6 +37,20 @@ impl<'a> Asked<'a> {
         json!({ "anchored": shown(&anchored), "eigentrust": shown(eigentrust.weights()) })
     }
 
+    /// What every station's weight under `anchored` rests on.
+    pub(crate) fn grounds(&self, name: &impl Fn(&StationId) -> String) -> Value {
+        let weights = &self.weights.iter().find(|(policy, _)| *policy == Policy::Anchored).expect("it is one").1;
+        let of = |it: &Agreement| json!([it.info, it.agreement.millionths()]);
+        let shown = |station: &StationId| {
+            let found = grounds(self.state, weights, station).expect("memory can be read").expect("it is asked");
+            let founders = found.founders.iter().map(|(founder, it)| (name(founder), of(it)));
+            json!({ "founders": Value::Object(founders.collect()), "jury": of(&found.jury),
+                "checked": found.checked, "contradicted": found.contradicted })
+        };
+        let stations = weights.weights().stations().iter();
+        Value::Object(stations.map(|it| (name(&it.station), shown(&it.station))).collect())
+    }
+
     /// The answer of every policy to one question.
     pub(crate) fn answer(
         &self,
@@ -51,8 +67,18 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// Checks that the shares of an answer are all of it, but for what rounding leaves.
+fn check_shares(answer: &GlobalTrust) {
+    let of = |share: qfzz_ledger_core::score::Score| u64::from(share.millionths());
+    let voices = answer.voices.iter().map(|voice| of(voice.share));
+    let shares: Vec<u64> = voices.chain(answer.jury.map(|jury| of(jury.share))).chain([of(answer.start)]).collect();
+    let sum: u64 = shares.iter().sum();
+    assert!(sum <= 1_000_000 && sum + shares.len() as u64 >= 1_000_000, "{shares:?}: {answer:?}");
+}
+
 fn shown(answer: &GlobalTrust, name: &impl Fn(&StationId) -> String) -> Value {
     assert_eq!(answer.more, 0);
+    check_shares(answer);
     let silent = [Why::NoOpinion, Why::UnknownStation, Why::Equivocation];
     let mut voices: Vec<_> = answer.voices.iter().filter(|voice| !silent.contains(&voice.why)).collect();
     voices.sort_by_key(|voice| name(&voice.station));

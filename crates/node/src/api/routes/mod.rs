@@ -273,7 +273,7 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
         .routes(route::<trust::__path_global, _, _, _>(
             app,
             trust::global::<S>,
-            &[ASKS, FEDERATION, QUERY, &[Code::MissingParameter, Code::BadId, Code::UnknownPolicy, Code::NotAvailable]],
+            &[ASKS, FEDERATION, QUERY, &[Code::MissingParameter, Code::BadId, Code::UnknownPolicy]],
         ))
         .routes(route::<chain::__path_statistics, _, _, _>(app, chain::statistics::<S>, &[ASKS, FEDERATION]))
         .routes(route::<chain::__path_blocks, _, _, _>(

@@ -10,7 +10,7 @@ use qfzz_ledger_core::record::Subject;
 use qfzz_sync::global_trust::{MAX_LISTED, Policy};
 
 use super::{App, id, ok};
-use crate::api::port::{GlobalQuery, Station};
+use crate::api::port::{GlobalQuery, MAX_ASKED, Station};
 use crate::api::problem::{Code, Problem, quoted};
 use crate::api::query::{Query, Segment};
 use crate::api::{dto, schema};
@@ -76,19 +76,23 @@ pub(super) async fn dataset<S: Station>(
 
 /// How far somebody or something is trusted across stations
 ///
-/// The opinions of many stations, combined. What waits for a block is in no opinion.
+/// The opinions of many stations, combined. What waits for a block is in no opinion, but in those that stations give when
+/// they are asked at once (`live=true`): such an answer is this station's alone, and takes up to 5 s.
 #[utoipa::path(get, path = "/v1/trust/global", operation_id = "global_trust", tag = "trust", params(
     ("kind" = schema::SubjectKind, Query, description = "About what"),
     ("id" = schema::Id, Query, description = "The user, content, creator or dataset"),
     ("creator_id" = Option<schema::Id>, Query, description = "Who made the content; with `kind=content` only"),
-    ("nodes" = Option<schema::Nodes>, Query, description = "Only these stations, at most 256, separated by commas"),
+    ("nodes" = Option<schema::Nodes>, Query, description = "Only these stations, at most 256 (with `live=true` 64), separated by commas"),
     ("policy" = Option<schema::PolicyName>, Query, description = "How to combine them; by default as configured"),
-    ("live" = Option<bool>, Query, description = "Asking the stations at once is not available in this version"),
+    ("live" = Option<bool>, Query, description = "Ask the stations named at once, or the connected ones that weigh something"),
+    ("explain" = Option<bool>, Query, description = "Add to each station what its weight rests on"),
 ), responses((status = OK, description = "The score, and what each station says", body = dto::ShownGlobal)))]
 pub(super) async fn global<S: Station>(State(app): State<App<S>>, uri: Uri) -> Result<Response, Problem> {
-    let query = Query::of(&uri, &["kind", "id", "creator_id", "nodes", "policy", "live"])?;
-    refuse_live(&query)?;
-    let query = GlobalQuery { subject: subject(&query)?, nodes: nodes(&query)?, policy: policy(&query)? };
+    let query = Query::of(&uri, &["kind", "id", "creator_id", "nodes", "policy", "live", "explain"])?;
+    let (live, explain) = (truth(&query, "live")?, truth(&query, "explain")?);
+    let most = if live { MAX_ASKED } else { MAX_LISTED };
+    let (nodes, policy) = (nodes(&query, most)?, policy(&query)?);
+    let query = GlobalQuery { subject: subject(&query)?, nodes, policy, live, explain };
     Ok(ok(&app.station.global_trust(query).await?))
 }
 
@@ -123,27 +127,24 @@ fn subject(query: &Query) -> Result<Subject, Problem> {
     }
 }
 
-/// Asking stations at once is not part of this version; not asking them is.
-fn refuse_live(query: &Query) -> Result<(), Problem> {
-    match query.optional("live") {
-        None | Some("false") => Ok(()),
-        Some("true") => {
-            let detail = "`live=true` is not available in this version: leave it out";
-            Err(Problem::of_field("live", Code::NotAvailable, detail))
-        }
+/// Whether something that may be left out is wanted.
+fn truth(query: &Query, name: &str) -> Result<bool, Problem> {
+    match query.optional(name) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
         Some(other) => {
-            let detail = format!("`live` is {}: use true or false", quoted(other));
-            Err(Problem::of_field("live", Code::BadParameter, detail))
+            let detail = format!("`{name}` is {}: use true or false", quoted(other));
+            Err(Problem::of_field(name, Code::BadParameter, detail))
         }
     }
 }
 
-/// The stations named, each once, as many as an answer lists.
-fn nodes(query: &Query) -> Result<Option<BTreeSet<StationId>>, Problem> {
+/// The stations named, each once, `most` of them.
+fn nodes(query: &Query, most: usize) -> Result<Option<BTreeSet<StationId>>, Problem> {
     let Some(text) = query.optional("nodes") else { return Ok(None) };
     let nodes = text.split(',').map(|name| read_station("nodes", name)).collect::<Result<BTreeSet<_>, _>>()?;
-    if nodes.len() > MAX_LISTED {
-        let detail = format!("`nodes` names more than {MAX_LISTED} stations: name fewer");
+    if nodes.len() > most {
+        let detail = format!("`nodes` names more than {most} stations: name fewer");
         return Err(Problem::of_field("nodes", Code::BadParameter, detail));
     }
     Ok(Some(nodes))

@@ -30,6 +30,7 @@ use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::testimony::Answer as Finding;
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust as combined;
+use qfzz_sync::opinion::Unanswered;
 use qfzz_sync::report::SyncReport;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -42,8 +43,8 @@ use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
     BannedPeer, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws, Duty,
-    GlobalTrust, Head, ImportFormat, Imported, Invitation, LogHead, Peer, Readiness, Receipt, StationInfo, Statistics,
-    Status, Trouble, Trust, UserTrust, Verification, Voice,
+    GlobalTrust, Head, ImportFormat, Imported, Invitation, Live, LogHead, Peer, Readiness, Receipt, Rests, StationInfo,
+    Statistics, Status, Trouble, Trust, UserTrust, Verification, Voice,
 };
 use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
 use super::server::{Handle, Limits, start};
@@ -438,6 +439,7 @@ impl Station for Fake {
         self.rated(rated, user).await
     }
 
+    /// With `live` the first station named answers, and the second one too late.
     async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {
         self.obey().await?;
         let nodes: Vec<_> = query.nodes.map_or_else(|| vec![self.0.key.station()], |nodes| nodes.into_iter().collect());
@@ -447,7 +449,17 @@ impl Station for Fake {
             evidence: 1,
             weight: Score::ONE,
             why: combined::Why::Counted,
+            share: "0.8".parse().expect("a score"),
         };
+        let live = query.live.then(|| Live {
+            answered: nodes.iter().take(1).copied().collect(),
+            unanswered: nodes.iter().skip(1).map(|station| (*station, Unanswered::Late)).collect(),
+            ..Live::default()
+        });
+        let beside = combined::Agreement { info: 1_200_000, agreement: Score::ONE };
+        let founders = vec![(StationId::from_bytes([8; 32]), beside)];
+        let grounds = combined::Grounds { founders, jury: beside, checked: 3, contradicted: 400_000 };
+        let rests = Rests { is_founder: false, is_vouched: true, grounds };
         let log_head = LogHead { sequence: Sequence::ZERO, batch_id: BatchId::ZERO };
         Ok(GlobalTrust {
             subject: query.subject,
@@ -457,9 +469,12 @@ impl Station for Fake {
                 voices: nodes.iter().map(voice).collect(),
                 more: 0,
                 jury: None,
+                start: "0.2".parse().expect("a score"),
                 coverage: Score::ONE,
                 confidence: "0.2".parse().expect("a score"),
             },
+            rests: nodes.iter().take(1).filter(|_| query.explain).map(|station| (*station, rests.clone())).collect(),
+            live,
             pending: 0,
             newest: nodes.into_iter().map(|station| (station, log_head)).collect(),
             head: self.head(),

@@ -101,8 +101,8 @@ async fn questions_about_trust_are_read_strictly() {
         ("/v1/trust/global?kind=planet&id=c", 400, "bad_parameter", "kind"),
         ("/v1/trust/global?kind=dataset&id=d&creator_id=m", 400, "unknown_parameter", "creator_id"),
         ("/v1/trust/datasets/a%00b", 422, "bad_id", "dataset_id"),
-        ("/v1/trust/global?kind=user&id=u&live=true", 400, "not_available", "live"),
         ("/v1/trust/global?kind=user&id=u&live=yes", 400, "bad_parameter", "live"),
+        ("/v1/trust/global?kind=user&id=u&live=true&explain=1", 400, "bad_parameter", "explain"),
         ("/v1/trust/global?kind=user&id=u&policy=loudest", 400, "unknown_policy", "policy"),
         ("/v1/trust/global?kind=user&id=u&nodes=x", 422, "bad_id", "nodes"),
         ("/v1/trust/global?kind=user&id=u&nodes=", 422, "bad_id", "nodes"),
@@ -129,12 +129,41 @@ async fn questions_about_trust_are_read_strictly() {
         (&shown["policy"], &shown["band"], shown["stations"].as_array().map(Vec::len)),
         (&json!("mean"), &json!("neutral"), Some(1))
     );
-    let voice = json!({"station_id": other.to_string(), "score": 0.5, "evidence": 1, "weight": 1, "answered": true, "why": "counted",
-        "head": {"sequence": 0, "batch_id": "0".repeat(64)}});
+    let voice = json!({"station_id": other.to_string(), "score": 0.5, "evidence": 1, "weight": 1, "share": 0.8, "answered": true,
+        "unanswered": null, "why": "counted", "grounds": null, "head": {"sequence": 0, "batch_id": "0".repeat(64)}});
     assert_eq!(shown["stations"][0], voice);
     assert!(content.text.contains(r#""coverage":1,"confidence":0.2,"#), "{}", content.text);
     assert_eq!(api.get("/v1/trust/global?kind=user&id=u").await.json()["user_id"], "u");
     assert_eq!(api.get("/v1/trust/global?kind=creator&id=m").await.json()["creator_id"], "m");
+    assert_eq!((&shown["live"], &shown["unanswered"], &shown["start"]), (&json!(false), &json!([]), &json!(0.2)));
+}
+
+#[tokio::test]
+async fn a_live_answer_names_who_did_not_answer_and_an_explained_one_what_weights_rest_on() {
+    let api = Api::start().await;
+    let [one, two] = [3, 4].map(|byte| StationId::from_bytes([byte; 32]).to_string());
+    let path = format!("/v1/trust/global?kind=user&id=u&nodes={one},{two}&live=true&explain=true");
+    let shown = api.get(&path).await.json();
+    assert_eq!((&shown["live"], &shown["includes_pending"]), (&json!(true), &json!(true)));
+    assert_eq!(shown["unanswered"], json!([{ "station_id": two, "why": "late", "fault": false }]));
+    let told = |at: usize| ["station_id", "answered", "unanswered"].map(|member| shown["stations"][at][member].clone());
+    assert_eq!([told(0), told(1)], [[json!(one), json!(true), json!(null)], [json!(two), json!(false), json!("late")]]);
+    let founder = StationId::from_bytes([8; 32]).to_string();
+    let grounds = json!({ "founder": false, "vouched": true, "jury": { "info": 1.2, "agreement": 1 }, "checked": 3,
+        "founders": [{ "station_id": founder, "info": 1.2, "agreement": 1 }], "contradicted": 0.4 });
+    assert_eq!((&shown["stations"][0]["grounds"], &shown["stations"][1]["grounds"]), (&grounds, &Value::Null));
+
+    let named = |count: u8| (0..count).map(|byte| StationId::from_bytes([byte; 32]).to_string());
+    let ask = |count: u8, live: &str| {
+        let nodes = named(count).collect::<Vec<_>>().join(",");
+        format!("/v1/trust/global?kind=user&id=u&nodes={nodes}{live}")
+    };
+    let refused = api.get(&ask(65, "&live=true")).await;
+    assert_eq!(refused.problem(), (400, "bad_parameter".to_owned()));
+    assert!(refused.json()["detail"].as_str().is_some_and(|it| it.contains("more than 64")), "{}", refused.text);
+    for fits in [ask(64, "&live=true"), ask(65, "")] {
+        assert_eq!(api.get(&fits).await.status, 200);
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use qfzz_ledger_core::state::ReadError;
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::alive::Statement;
 use qfzz_sync::message::Status;
+use qfzz_sync::opinion::{LiveOpinion, Question, SignedOpinion};
 use qfzz_sync::peer::SessionError;
 use qfzz_sync::plan::Anchor;
 use qfzz_sync::report::{Fault, SyncReport};
@@ -140,6 +141,17 @@ impl<R: LedgerRead> State<R> {
     pub fn alive(&self, now: Timestamp) -> Option<Statement> {
         let run = Some(self.signing.run()).filter(|_| self.not_signing() != Some(NotSigning::Repairing))?;
         Some(Statement::sign(self.ledger.rules(), self.ledger.own().key(), run, now))
+    }
+
+    /// What this station says of a subject when a peer asks it at `now`; `None` while it signs nothing.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn live_opinion(&self, question: Question, now: Timestamp) -> Result<Option<SignedOpinion>, ReadError> {
+        if self.not_signing().is_some() {
+            return Ok(None);
+        }
+        Ok(Some(LiveOpinion::of(&self.ledger, question, now)?.sign(self.ledger.own().key())))
     }
 
     pub(super) fn on_connected(&mut self, peer: StationId, now: Timestamp) {
