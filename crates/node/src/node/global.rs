@@ -37,6 +37,7 @@ impl StationHandle {
         let member = self.member()?;
         let (policy, weighing) = (query.policy.unwrap_or(self.trust_policy().policy.into()), self.weighing());
         let GlobalQuery { subject, nodes, explain, .. } = query;
+        weighing.prepare(&member, policy).await?;
         let heard = match query.live {
             false => None,
             true => Some(hear(&member, &weighing, policy, &subject, nodes.as_ref()).await?),
