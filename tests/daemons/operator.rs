@@ -19,6 +19,9 @@ const FOUND_AGAIN: Duration = Duration::from_secs(15);
 /// Nobody has this key.
 const STRANGER: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
 
+/// A place of a record that nobody has.
+const RECORD: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3";
+
 fn wait_for_peers(station: &Daemon, count: u64, deadline: Duration) {
     wait_for(&format!("{} has {count} peers", station.name()), deadline, || {
         let status = station.api().get("/v1/status");
@@ -164,6 +167,8 @@ fn every_command_prints_one_json_value_and_nothing_else_when_asked_to() {
         (&["chain", "latest"], ""),
         (&["chain", "block", "0"], ""),
         (&["chain", "block", "latest"], ""),
+        (&["duties"], ""),
+        (&["duties", "--explain", &record], ""),
         (&["chain", "proof", &record], ""),
         (&["chain", "proof", &record, &proof], ""),
         (&["chain", "verify-proof", &proof], ""),
@@ -196,7 +201,7 @@ fn every_command_prints_one_json_value_and_nothing_else_when_asked_to() {
 
     // Those of the help that stand in no row print no result, or have a test of their own.
     let tried: BTreeSet<&str> = table.iter().map(|(command, _)| command[0]).collect();
-    let others = ["init", "run", "demo", "completions", "doctor", "help"];
+    let others = ["init", "run", "demo", "testify", "completions", "doctor", "help"];
     let help = south.qfzz(&["help"]).exits(0).stdout;
     let groups = help.split("Global options:").next().expect("a part");
     let listed = groups.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
@@ -287,6 +292,9 @@ fn every_failure_has_the_exit_code_of_its_kind_and_a_sentence() {
         &["trust", "user", "u"],
         &["trust", "content", "c", "a"],
         &["trust", "creator", "a"],
+        &["duties"],
+        &["duties", "--explain", RECORD],
+        &["testify", RECORD, "agree"],
         &["mine"],
         &["chain", "stats"],
         &["chain", "verify"],
@@ -300,12 +308,12 @@ fn every_failure_has_the_exit_code_of_its_kind_and_a_sentence() {
     }
     // Settings: said to people on standard error, to programs also on standard output.
     let mut command = north.command();
-    command.env("QFZZ_MINING_INTERVALL", "1h").env("QFZZ_VERIFY_COMMAND", "true").env("QFZZ_APIX", "x");
+    command.env("QFZZ_MINING_INTERVALL", "1h").env("QFZZ_VERIFY_FOLDERS", "music").env("QFZZ_APIX", "x");
     command.args(["--json", "config", "check"]);
     let checked = Finished::run(command, "").exits(2);
     let (told, value) = (checked.stderr.clone(), checked.json());
     assert_eq!((&value["ok"], value["problems"].as_array().map(Vec::len)), (&Value::Bool(false), Some(3)), "{value}");
-    for part in ["did you mean `QFZZ_MINING_INTERVAL`?", "QFZZ_VERIFY_COMMAND` is not available", "`QFZZ_API`?"] {
+    for part in ["did you mean `QFZZ_MINING_INTERVAL`?", "`music` is not an absolute path", "`QFZZ_API`?"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     println!("{} failures", cases.len() + asking.len() + 1);

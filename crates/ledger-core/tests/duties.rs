@@ -6,12 +6,13 @@ use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::{
-    Audit, DUTY_BLOCKS, Disputed, Duty, Key, RecordPlace, Value, Writes, duty, jury_answers, jury_state, station_state,
+    Audit, DUTY_BLOCKS, Disputed, Duty, Explanation, Fate, Key, OpenDuty, RecordPlace, Rewound, Undo, Value, Writes,
+    disputed_at, duties_of, duty, explain, jury_answers, jury_state, place_of, record_height, record_id, station_state,
     with_credit,
 };
 use qfzz_ledger_core::testimony::Answer;
 use qfzz_ledger_core::testing::{
-    Author, Blocks, at, connect, interaction, proof, rules_with, station, testimony, verified,
+    Author, Blocks, at, connect, interaction, proof, reported, rules_with, station, testimony, verified,
 };
 
 /// Five founders, of whom the first two take turns in making blocks.
@@ -23,6 +24,8 @@ struct Chain {
     made: [u64; 2],
     head: (Height, BlockHash),
     audits: Vec<Audit>,
+    /// Every block with its undo data and whom it drew, the first of height 1.
+    blocks: Vec<(VerifiedBlock, Undo, Vec<Audit>)>,
 }
 
 impl Chain {
@@ -31,7 +34,8 @@ impl Chain {
         let authors = (1..=6).map(|number| Author::new(&rules, number)).collect();
         let (head, state) = ((Height::ZERO, rules.genesis_hash()), Writes::from_iter([with_credit(29)]));
         let (past, made) = (Blocks::default(), [0, 0]);
-        let mut chain = Self { rules, state, past, authors, made, head, audits: Vec::new() };
+        let (audits, blocks) = (Vec::new(), Vec::new());
+        let mut chain = Self { rules, state, past, authors, made, head, audits, blocks };
         let introductions = (0..6).map(|who| chain.sign(who, vec![])).collect();
         chain.push(introductions);
         chain
@@ -53,6 +57,7 @@ impl Chain {
             };
         }
         self.audits = connected.audits;
+        self.blocks.push((block.clone(), connected.undo, self.audits.clone()));
         self.made[turn] += 1;
         self.head = (block.header().index, block.hash());
         self.past.add(block.clone());
@@ -77,13 +82,22 @@ impl Chain {
         duty(&self.state, place).expect("memory can be read")
     }
 
+    /// The draw of the block at `height` about a record, made again from the head's state.
+    fn explain(&self, height: u64, record: RecordPlace) -> Explanation {
+        let (_, undo, _) = &self.blocks[height as usize - 1];
+        let parent = height.checked_sub(2).map(|below| &self.blocks[below as usize].0);
+        let mut rewound = Rewound::new(undo, parent);
+        self.blocks[height as usize..].iter().for_each(|(_, undo, _)| rewound.take_back(undo.clone()));
+        explain(&self.rules, &rewound.over(&self.state), undo, parent, record).expect("memory can be read")
+    }
+
     fn disputed(&self) -> Vec<Disputed> {
         jury_state(&self.state).expect("memory can be read").disputed
     }
 }
 
-fn founder(station_id: &StationId) -> usize {
-    (0..5).find(|who| station(*who as u8 + 1) == *station_id).expect("a founder was drawn")
+fn author(station_id: &StationId) -> usize {
+    (0..6).find(|who| station(*who as u8 + 1) == *station_id).expect("one of the six was drawn")
 }
 
 #[test]
@@ -102,20 +116,20 @@ fn an_answer_counts_for_1024_blocks_and_a_second_one_never() {
     let says = |chain: &Chain, answer| testimony(&chain.rules, &claim, 0, answer);
     let [first, second, third] = jurors[..] else { panic!("three jurors") };
     let record = says(&chain, Answer::Contest);
-    chain.says(founder(&first), record);
+    chain.says(author(&first), record);
     assert_eq!(answers(&chain), (1, 0));
     let again = says(&chain, Answer::Agree);
-    chain.says(founder(&first), again);
+    chain.says(author(&first), again);
     assert_eq!((answers(&chain), chain.disputed().len()), ((1, 0), 0), "only the first, and it is no dispute");
 
     chain.wait_for(drawn_at + DUTY_BLOCKS - 1);
     let in_time = says(&chain, Answer::Agree);
     assert!(chain.duty(place).is_some());
-    chain.says(founder(&second), in_time);
+    chain.says(author(&second), in_time);
     assert_eq!((chain.head.0.get(), answers(&chain)), (drawn_at + DUTY_BLOCKS, (2, 1)));
     assert_eq!(chain.duty(place), None, "the duty is over");
     let late = says(&chain, Answer::Agree);
-    chain.says(founder(&third), late);
+    chain.says(author(&third), late);
     assert_eq!((answers(&chain), chain.disputed().len()), ((2, 1), 0), "too late to answer, and to dispute");
     let left = chain.state.keys().filter(|key| matches!(key, Key::Duty(_) | Key::Expiring(_) | Key::Disputed(_)));
     assert_eq!(left.count(), 0, "nothing is left of it but the answers");
@@ -162,7 +176,7 @@ fn an_equivocators_answers_are_taken_out_wherever_it_gave_them() {
         for juror in jurors {
             liar.get_or_insert(juror);
             let record = testimony(&chain.rules, &claim, 0, Answer::Contest);
-            chain.says(founder(&juror), record);
+            chain.says(author(&juror), record);
         }
     }
     let liar = liar.expect("somebody was drawn");
@@ -173,10 +187,115 @@ fn an_equivocators_answers_are_taken_out_wherever_it_gave_them() {
     };
     let (before, own) = (count(&chain), qfzz_ledger_core::state::sums(&chain.state, number).expect("memory").answers);
     assert!(own > 0 && before > own, "{own} of {before}");
-    let who = founder(&liar);
+    let who = author(&liar);
     let [one, other] = Author::new(&chain.rules, who as u8 + 1).equivocate(at(0), [vec![], vec![interaction("u")]]);
     let accusation = proof(&chain.rules, &one, &other);
     chain.says(5, accusation);
     assert_eq!(count(&chain), before - own);
     assert_eq!(qfzz_ledger_core::state::sums(&chain.state, number).expect("memory").answers, 0);
+}
+
+/// Forty blocks of claims by everybody, answers of those who are drawn, disputes, and at the end an equivocator.
+fn eventful() -> Chain {
+    let mut chain = Chain::new();
+    let mut claims: Vec<VerifiedBatch> = Vec::new();
+    for round in 0..40_usize {
+        let mut records = vec![Vec::new(); 6];
+        for (number, records) in records.iter_mut().enumerate() {
+            for part in 0..5 {
+                let track = format!("track {} {} {}", round / 2, number % 3, part);
+                records.push(if (round + part) % 3 == 0 {
+                    reported(&track, "maker")
+                } else {
+                    verified(&track, "maker")
+                });
+            }
+        }
+        for audit in chain.audits.clone() {
+            let id = record_id(&chain.state, audit.place).expect("it is on the chain");
+            let claim = claims.iter().find(|claim| claim.signed().place() == (id.station, id.sequence));
+            let claim = claim.expect("it was said");
+            for juror in &audit.jurors[1..] {
+                records[author(juror)].push(testimony(&chain.rules, claim, id.index, Answer::Contest));
+            }
+        }
+        if let Some(old) = claims.get(round * 2).filter(|old| round % 4 == 1 && old.station() != station(3)) {
+            records[2].push(testimony(&chain.rules, old, 1, Answer::Contest));
+        }
+        let batches: Vec<VerifiedBatch> =
+            (0..6).map(|who| chain.sign(who, std::mem::take(&mut records[who]))).collect();
+        claims.extend(batches.iter().cloned());
+        chain.push(batches);
+    }
+    let [one, other] = Author::new(&chain.rules, 4).equivocate(at(0), [vec![], vec![interaction("u")]]);
+    let accusation = proof(&chain.rules, &one, &other);
+    chain.says(5, accusation);
+    chain.push(Vec::new());
+    chain
+}
+
+#[test]
+fn every_draw_can_be_made_again_from_the_head_whatever_changed_since() {
+    let chain = eventful();
+    let (mut drawn, mut disputed, mut passed) = (0, 0, 0);
+    for height in 2..=chain.head.0.get() {
+        let (_, _, audits) = &chain.blocks[height as usize - 1];
+        for audit in audits {
+            let explained = chain.explain(height, audit.place);
+            let step = explained.step.expect("it was drawn");
+            let Fate::Drawn(picks) = &step.fate else { panic!("{:?}", step.fate) };
+            let reveal = &chain.blocks[height as usize - 1].0.header().reveal;
+            assert_eq!(explained.draw, chain.rules.draw(&explained.previous_draw, reveal));
+            assert_eq!(picks.iter().map(|pick| pick.station).collect::<Vec<_>>(), audit.jurors, "block {height}");
+            let earlier = explained.earlier.iter().filter(|it| matches!(it.fate, Fate::Drawn(_))).count();
+            assert_eq!(audits.iter().position(|it| it.place == audit.place), Some(earlier), "in its turn");
+            disputed += usize::from(
+                disputed_at(&chain.state, audit.place).expect("memory").is_some_and(|it| it.get() + 1 == height),
+            );
+            drawn += 1;
+        }
+        let (parent, ..) = &chain.blocks[height as usize - 2];
+        for batch in parent.batches().iter().filter(|batch| !batch.records().is_empty()) {
+            let place = place_of(&chain.state, &batch.record_id(0)).expect("memory").expect("it is on the chain");
+            let step = chain.explain(height, place).step;
+            let is_drawn = matches!(&step, Some(step) if matches!(step.fate, Fate::Drawn(_)));
+            assert_eq!(is_drawn, audits.iter().any(|it| it.place == place), "block {height}: {step:?}");
+            passed += usize::from(!is_drawn);
+        }
+    }
+    assert!(
+        drawn > 20 && disputed > 2 && passed > 20,
+        "{drawn} drawn, {disputed} of them disputed, {passed} passed over"
+    );
+}
+
+#[test]
+fn a_stations_duties_are_those_it_was_drawn_for_by_their_end() {
+    let chain = eventful();
+    for juror in (1..=6).map(station) {
+        let all = |limit| duties_of(&chain.rules, &chain.state, &juror, |_| true, limit).expect("memory can be read");
+        let found = all(usize::MAX);
+        let mut expected: Vec<(u64, RecordPlace)> = Vec::new();
+        for (block, _, audits) in &chain.blocks {
+            for audit in audits.iter().filter(|audit| audit.jurors.contains(&juror)) {
+                // Drawn again for a record, it may answer until the later end.
+                expected.retain(|(_, place)| *place != audit.place);
+                expected.push((block.header().index.get() + DUTY_BLOCKS, audit.place));
+            }
+        }
+        assert_eq!(found.iter().map(|it| (it.own.until.get(), it.place)).collect::<Vec<_>>(), expected);
+        for open in &found {
+            assert_eq!((open.own.station, duty(&chain.state, open.place)), (juror, Ok(Some(open.duty.clone()))));
+            assert_eq!(record_id(&chain.state, open.place), Ok(open.record));
+            let block = chain.blocks.iter().find(|(block, ..)| {
+                block.batches().iter().any(|it| it.signed().place() == (open.record.station, open.record.sequence))
+            });
+            let height = block.map(|(block, ..)| block.header().index);
+            assert_eq!(record_height(&chain.rules, &chain.state, &open.record), Ok(height));
+        }
+        assert_eq!(all(3)[..], found[..found.len().min(3)], "the first to end come first");
+        let open = duties_of(&chain.rules, &chain.state, &juror, |it| !it.own.has_answered, usize::MAX);
+        let expected: Vec<OpenDuty> = found.iter().filter(|it| !it.own.has_answered).cloned().collect();
+        assert_eq!(open, Ok(expected));
+    }
 }

@@ -5,6 +5,7 @@ mod text;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub trust: Trust,
     /// `quantum.*`
     pub quantum: Quantum,
+    /// `verify.*`
+    pub verify: Verify,
     /// `log.*`
     pub log: Log,
 }
@@ -127,6 +130,23 @@ pub struct Quantum {
     pub target: Target,
 }
 
+/// `verify.*`: how this station checks what other stations claim, without a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verify {
+    /// Folders whose files answer for datasets, with all that lie in them; none by default.
+    #[serde(with = "text::many")]
+    pub folders: Vec<Folder>,
+    /// How often the folders are looked through, at least 1 s; 1 min by default.
+    #[serde(serialize_with = "text::duration", deserialize_with = "text::at_least::<1_000, _>")]
+    pub interval: Duration,
+    /// What answers where no file does, as `/bin/sh -c` takes it; empty, the default, is nothing.
+    #[serde(with = "text::one")]
+    pub command: String,
+    /// How long it may take, at least 100 ms; 1 min by default.
+    #[serde(serialize_with = "text::duration", deserialize_with = "text::at_least::<100, _>")]
+    pub timeout: Duration,
+}
+
 /// `log.*`: what goes to standard error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Log {
@@ -188,6 +208,13 @@ impl Default for Quantum {
     }
 }
 
+impl Default for Verify {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self { folders: Vec::new(), interval: minute, command: String::new(), timeout: minute }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { level: LogLevel::Info, format: LogFormat::Text }
@@ -203,6 +230,9 @@ pub enum ValueError {
     /// Not a host name.
     #[error("is not a host name: leave out scheme, port and path")]
     NotAHostName,
+    /// Not an absolute path.
+    #[error("is not an absolute path: begin it with /")]
+    NotAFolder,
     /// Not a whole number from 1.
     #[error("is not a whole number from 1 to 4294967295")]
     NotARecordCount,
@@ -261,6 +291,31 @@ impl FromStr for HostName {
 }
 
 impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An absolute path of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder(String);
+
+impl Folder {
+    /// The path.
+    pub fn as_path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
+impl FromStr for Folder {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if Path::new(text).is_absolute() { Ok(Self(text.to_owned())) } else { Err(ValueError::NotAFolder) }
+    }
+}
+
+impl fmt::Display for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

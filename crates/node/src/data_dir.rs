@@ -143,6 +143,11 @@ impl DataDir {
         self.path.join("quantum")
     }
 
+    /// The SHA-256 of files in `verify.folders`; losing it costs the time to hash them again.
+    pub fn file_hashes_file(&self) -> PathBuf {
+        self.path.join("files.json")
+    }
+
     /// Verified bodies off the best chain.
     pub fn side_dir(&self) -> PathBuf {
         self.path.join("side")

@@ -1,9 +1,11 @@
 //! The QFZZ federation node: daemon, store, network, HTTP API and the program `qfzz`.
 
 pub mod api;
+mod checks;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod content_hash;
 pub mod data_dir;
 pub mod disk_space;
 pub mod events;

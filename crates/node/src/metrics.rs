@@ -68,6 +68,8 @@ pub struct Figures {
     pub peers: u64,
     /// Peers that are refused for what they did.
     pub banned_peers: u64,
+    /// Records that it is asked to check and has not answered about.
+    pub open_duties: u64,
     /// Whether it has caught up.
     pub is_synced: bool,
     /// Problems that `status` shows.
@@ -102,6 +104,7 @@ struct Gauges {
     pending_bytes: Gauge<u64, AtomicU64>,
     peers: Gauge<u64, AtomicU64>,
     banned_peers: Gauge<u64, AtomicU64>,
+    open_duties: Gauge<u64, AtomicU64>,
     synced: Gauge<u64, AtomicU64>,
     problems: Gauge<u64, AtomicU64>,
     journal: Gauge<u64, AtomicU64>,
@@ -122,6 +125,7 @@ impl Gauges {
         self.pending_bytes.set(figures.pending_bytes);
         self.peers.set(figures.peers);
         self.banned_peers.set(figures.banned_peers);
+        self.open_duties.set(figures.open_duties);
         self.synced.set(figures.is_synced.into());
         self.problems.set(figures.problems);
         self.journal.set(figures.journal_bytes);
@@ -143,6 +147,7 @@ impl Gauges {
         one("pending_records", "Records that wait for a block, of all stations", &self.pending_records);
         one("peers", "Connected stations of the federation", &self.peers);
         one("banned_peers", "Stations that are refused for what they did", &self.banned_peers);
+        one("open_duties", "Records that it is asked to check and has not answered about", &self.open_duties);
         one("synced", "1 once it has caught up with a peer, or is a founder without peers", &self.synced);
         one("problems", "Problems that the status shows", &self.problems);
         one("view_entries", "Entries of the view", &self.view_entries);

@@ -6,6 +6,7 @@
 mod blocks;
 pub(crate) mod checkup;
 mod datasets;
+mod duties;
 mod global;
 mod health;
 mod importing;

@@ -2,39 +2,23 @@
 
 use std::collections::HashSet;
 
-use sha2::{Digest, Sha256};
-
-use super::answers::{Duty, Juror, QUORUM, jury_answers};
+use super::answers::{Duty, Juror};
+#[cfg(feature = "testing")]
+use super::audit::{Candidate, rank};
+use super::audit::{DRAW_COST, Drawing, claim, count_auditable, credit_with, may_judge, order};
 use super::index::{block_of_batch, height_of};
 use super::past::BlockRead;
-use super::query::recorders;
 use super::scratch::{DAMAGED, expect_value};
-use super::weights::{StationWeight, Weights, weights};
-use super::{Key, ReadError, RecordPlace, Scratch, StateRead, Value, equivocation, station_id};
+use super::weights::{Weights, weights};
+use super::{Key, ReadError, RecordPlace, Scratch, StateRead, Value, station_id};
 use crate::block::VerifiedBlock;
 use crate::codec::{Decode, Encode};
 use crate::federation::Rules;
 use crate::ids::{Height, RecordHash, StationId};
-use crate::record::{Record, Subject};
-use crate::score::Score;
+use crate::record::Subject;
 
 /// Blocks in which a juror's answer counts, and in which a record may be disputed.
 pub const DUTY_BLOCKS: u64 = 1_024;
-
-/// Auditable records that pay for one duty.
-const DUTY_COST: u32 = 10;
-
-/// Stations drawn for one record.
-const JURORS: usize = 3;
-
-/// Credit that is kept, at most.
-const MAX_CREDIT: u32 = 3_000;
-
-/// Who weighs less than this, in millionths, is not drawn and disputes nothing, or sybils would seat themselves.
-const JUROR_WEIGHT: u32 = 250_000;
-
-/// Answers from which on a subject or claim is not audited again.
-const MAX_ANSWERS: u32 = 8;
 
 /// Disputes that one block can raise: each costs a look at a block of the last 1,024.
 const MAX_DISPUTES: usize = 8;
@@ -84,86 +68,6 @@ pub fn jury_state(read: &impl StateRead) -> Result<JuryState, ReadError> {
     }
 }
 
-/// A record that may be drawn.
-struct Candidate {
-    rank: [u8; 32],
-    station: StationId,
-    record: Disputed,
-}
-
-/// What a record claims that a juror could check: its subject, and whether it speaks well of it.
-fn claim(read: &impl StateRead, record: &Record) -> Result<Option<(Subject, bool)>, ReadError> {
-    let is_positive = match record {
-        Record::UserAction(action) => match action.trust_delta.millionths() {
-            0 => return Ok(None),
-            delta => delta > 0,
-        },
-        Record::ContentVerified(_) => true,
-        Record::ContentReported(_) => false,
-        Record::DatasetVerified(verified) => {
-            let key = Key::Subject(Subject::Dataset(verified.dataset_id.clone()), 0);
-            match read.get(&key)? {
-                Some(Value::Dataset(dataset)) => dataset.sha256 == verified.sha256,
-                Some(_) => return Err(ReadError::Damaged { what: "a dataset's entry" }),
-                None => false,
-            }
-        }
-        Record::DatasetRated(rated) => rated.rating >= Score::HALF,
-        Record::ContentAdded(_)
-        | Record::DatasetRegistered(_)
-        | Record::Testimony(_)
-        | Record::BatchEquivocation(_)
-        | Record::StationAdmitted(_)
-        | Record::StationExpelled(_) => return Ok(None),
-    };
-    Ok(record.subject().map(|subject| (subject, is_positive)))
-}
-
-/// Whether a record is of a kind that a juror could check.
-fn is_claim(record: &Record) -> bool {
-    match record {
-        Record::UserAction(action) => action.trust_delta.millionths() != 0,
-        Record::ContentVerified(_)
-        | Record::ContentReported(_)
-        | Record::DatasetVerified(_)
-        | Record::DatasetRated(_) => true,
-        _ => false,
-    }
-}
-
-fn digest(tag: &[u8], draw: &[u8; 32], record: &RecordHash, more: &[u8]) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    for part in [tag, draw, record.as_bytes(), more] {
-        hasher.update(part);
-    }
-    hasher.finalize().into()
-}
-
-fn rank(draw: &[u8; 32], record: &RecordHash) -> [u8; 32] {
-    digest(b"qfzz/audit/1", draw, record, &[])
-}
-
-/// Draws up to three of `able`, each as likely as its weight says.
-fn draw_jurors(draw: &[u8; 32], record: &RecordHash, mut able: Vec<&StationWeight>) -> Vec<StationId> {
-    let mut drawn = Vec::new();
-    for k in 0..JURORS.min(able.len()) {
-        let seed = digest(b"qfzz/juror/1", draw, record, &[k as u8]);
-        let (first, _) = seed.split_first_chunk().expect("a hash has 32 bytes");
-        let total: u128 = able.iter().map(|it| u128::from(it.weight.millionths())).sum();
-        let mut at = u128::from_be_bytes(*first) % total;
-        let found = able.iter().position(|it| {
-            let weight = u128::from(it.weight.millionths());
-            let is_here = at < weight;
-            if !is_here {
-                at -= weight;
-            }
-            is_here
-        });
-        drawn.push(able.remove(found.expect("it is below the sum")).station);
-    }
-    drawn
-}
-
 impl<R: StateRead> Scratch<'_, R> {
     /// Raises the block's disputes, ends what is over, and draws among the parent's records. The block is applied, its
     /// sums are settled, and it is the head.
@@ -192,20 +96,19 @@ impl<R: StateRead> Scratch<'_, R> {
             0 | 1 => None,
             _ => Some(past.past_block(&block.header().previous)?),
         };
-        let auditable = self.count_auditable(parent.as_ref())?;
-        let credit = (self.jury()?.credit + auditable).min(MAX_CREDIT);
-        let (mut left, mut audits) = (credit, Vec::new());
-        if left >= DUTY_COST * JURORS as u32 && (auditable > 0 || !disputed_before.is_empty()) {
+        let auditable = count_auditable(self, parent.as_ref())?;
+        let (mut left, mut audits) = (credit_with(self.jury()?.credit, auditable), Vec::new());
+        if left >= DRAW_COST && (auditable > 0 || !disputed_before.is_empty()) {
             let weights = match known {
                 Some(weights) => weights,
                 None => weights(rules, self)?,
             };
-            let jurors: Vec<&StationWeight> = weights.stations().iter().filter(|it| may_judge(it)).collect();
-            if jurors.len() >= QUORUM as usize {
-                let draw = self.chain().draw;
-                let order = self.order(rules, &draw, parent.as_ref(), disputed_before)?;
-                audits = self.audits(&draw, order, &weights, &jurors, &mut left)?;
+            let mut drawing = Drawing::new(self.chain().draw, &weights, left);
+            if drawing.is_open() {
+                let order = order(rules, self, &self.chain().draw, parent.as_ref(), disputed_before)?;
+                audits = drawing.run(self, order)?;
             }
+            left = drawing.credit();
         }
         if left != self.jury()?.credit {
             self.jury_mut()?.credit = left;
@@ -214,95 +117,6 @@ impl<R: StateRead> Scratch<'_, R> {
             self.open_duty(record, jurors, height)?;
         }
         Ok(audits.into_iter().map(|(record, jurors)| Audit { place: record.place, jurors }).collect())
-    }
-
-    /// How many auditable records the parent holds: those that claim something, by stations that have not equivocated.
-    fn count_auditable(&mut self, parent: Option<&VerifiedBlock>) -> Result<u32, ReadError> {
-        let mut count = 0;
-        for batch in parent.iter().flat_map(|parent| parent.batches()) {
-            let claims = batch.records().iter().filter(|record| is_claim(record)).count() as u32;
-            if claims > 0 && self.slot(Key::Equivocation(batch.station()))?.is_none() {
-                count += claims;
-            }
-        }
-        Ok(count)
-    }
-
-    /// The records that may be drawn, in order: the lowest of those disputed, then the parent's by rank.
-    fn order(
-        &self,
-        rules: &Rules,
-        draw: &[u8; 32],
-        parent: Option<&VerifiedBlock>,
-        disputed: Vec<Disputed>,
-    ) -> Result<Vec<Candidate>, ReadError> {
-        let mut order = Vec::new();
-        for record in disputed {
-            let station = station_id(self, record.place.station)?;
-            if equivocation(self, &station)?.is_none() {
-                order.push(Candidate { rank: rank(draw, &record.hash), station, record });
-            }
-        }
-        order.sort_unstable_by_key(|it| it.rank);
-        order.truncate(1);
-        let first = order.len();
-        for batch in parent.iter().flat_map(|parent| parent.batches()) {
-            let station = batch.station();
-            if !batch.records().iter().any(is_claim) || equivocation(self, &station)?.is_some() {
-                continue;
-            }
-            let number =
-                super::station_state(self, &station)?.ok_or(ReadError::Damaged { what: "a station's entry" })?;
-            for ((index, record), hash) in (0..).zip(batch.records()).zip(batch.record_hashes(rules)) {
-                let Some((subject, is_positive)) = claim(self, record)? else { continue };
-                let place = RecordPlace { station: number.number, sequence: batch.sequence(), index };
-                let record = Disputed { place, hash, subject, is_positive };
-                order.push(Candidate { rank: rank(draw, &hash), station, record });
-            }
-        }
-        order[first..].sort_unstable_by_key(|it| it.rank);
-        Ok(order)
-    }
-
-    fn audits(
-        &self,
-        draw: &[u8; 32],
-        order: Vec<Candidate>,
-        weights: &Weights,
-        jurors: &[&StationWeight],
-        credit: &mut u32,
-    ) -> Result<Vec<(Disputed, Vec<StationId>)>, ReadError> {
-        let (mut taken, mut audits, mut has_unproven) = (HashSet::new(), Vec::new(), false);
-        for Candidate { station, record, .. } in order {
-            if *credit < DUTY_COST * JURORS as u32 {
-                break;
-            }
-            let is_unproven = weights.of(&station) == Score::ZERO;
-            let claimant = matches!(record.subject, Subject::User(_)).then_some(record.place.station);
-            if (is_unproven && has_unproven) || taken.contains(&(claimant, record.subject.clone())) {
-                continue;
-            }
-            let answers = jury_answers(self, &record.subject, claimant)?;
-            if answers.count >= MAX_ANSWERS {
-                continue;
-            }
-            let recorders = recorders(self, &record.subject, jurors.iter().filter_map(|it| it.number))?;
-            let is_able = |juror: &&StationWeight| {
-                let has_answered = |number| answers.given.iter().any(|given| given.juror == number);
-                let is_free = |number| !has_answered(number) && !recorders.contains(&number);
-                juror.station != station && juror.number.is_none_or(is_free)
-            };
-            let able: Vec<&StationWeight> = jurors.iter().copied().filter(is_able).collect();
-            if able.len() < QUORUM as usize {
-                continue;
-            }
-            let drawn = draw_jurors(draw, &record.hash, able);
-            *credit -= DUTY_COST * drawn.len() as u32;
-            has_unproven |= is_unproven;
-            taken.insert((claimant, record.subject.clone()));
-            audits.push((record, drawn));
-        }
-        Ok(audits)
     }
 
     fn open_duty(&mut self, record: &Disputed, drawn: &[StationId], height: Height) -> Result<(), ReadError> {
@@ -379,8 +193,7 @@ pub fn draw_among(
     records: Vec<(StationId, Disputed)>,
 ) -> Result<(Vec<Audit>, u32), ReadError> {
     let weights = weights(rules, read)?;
-    let jurors: Vec<&StationWeight> = weights.stations().iter().filter(|it| may_judge(it)).collect();
-    credit = (credit + records.len() as u32).min(MAX_CREDIT);
+    credit = credit_with(credit, records.len() as u32);
     let candidates = |of: Vec<(StationId, Disputed)>| {
         let ranked =
             of.into_iter().map(|(station, record)| Candidate { rank: rank(draw, &record.hash), station, record });
@@ -389,8 +202,10 @@ pub fn draw_among(
         ranked
     };
     let order = candidates(disputed).into_iter().take(1).chain(candidates(records)).collect();
-    let audits = Scratch::new(rules, read)?.audits(draw, order, &weights, &jurors, &mut credit)?;
-    Ok((audits.into_iter().map(|(record, jurors)| Audit { place: record.place, jurors }).collect(), credit))
+    let mut drawing = Drawing::new(*draw, &weights, credit);
+    let audits = drawing.run(read, order)?;
+    let audits = audits.into_iter().map(|(record, jurors)| Audit { place: record.place, jurors }).collect();
+    Ok((audits, drawing.credit()))
 }
 
 /// The entry that has a state ask `jurors` about a record until the end of time; and one that holds `credit`. A test's
@@ -407,10 +222,6 @@ pub fn asked(record: &Disputed, jurors: &[StationId]) -> (Key, Option<Value>) {
 #[cfg(feature = "testing")]
 pub fn with_credit(credit: u32) -> (Key, Option<Value>) {
     (Key::Jury, Some(Value::Jury(Box::new(JuryState { credit, ..JuryState::default() }))))
-}
-
-fn may_judge(station: &StationWeight) -> bool {
-    station.weight.millionths() >= JUROR_WEIGHT
 }
 
 /// 1,024 blocks after a height.

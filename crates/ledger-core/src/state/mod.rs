@@ -7,9 +7,12 @@
 
 mod admission;
 mod answers;
+mod audit;
 mod connect;
 mod dataset;
 mod draw;
+mod duties;
+mod explain;
 mod index;
 mod past;
 mod query;
@@ -23,11 +26,14 @@ pub use admission::{
     AdmissionState, Founders, Standing, admission, expected_key_hash, is_vouched, roster_at, roster_len, standing,
 };
 pub use answers::{Answers, Duty, Expiring, GivenTo, Juror, duty, jury_answers, verdict};
+pub use audit::{DRAW_COST, Fate, JUROR_WEIGHT, MAX_ANSWERS, Pick};
 pub use connect::{ConnectError, Connected, connect};
 pub use dataset::{DatasetEvidence, DatasetLedger, DatasetOpinion, DatasetTrust, dataset_count, dataset_id};
 pub use draw::{Audit, DUTY_BLOCKS, Disputed, JuryState, jury_state};
 #[cfg(feature = "testing")]
 pub use draw::{asked, draw_among, with_credit};
+pub use duties::{OpenDuty, disputed_at, duties_of, place_of, record_height, record_id};
+pub use explain::{Explanation, MAX_EARLIER, Rewound, Step, Then, explain};
 pub use index::LogBlock;
 pub use past::{BlockRead, RecentBlocks};
 pub use query::{

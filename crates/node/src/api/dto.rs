@@ -3,6 +3,7 @@
 //! Hashes, ids and times are texts, bytes are hex, scores are JSON numbers written from their integers.
 
 mod dataset;
+mod duty;
 mod global;
 mod trust;
 
@@ -25,6 +26,8 @@ use super::schema;
 
 pub use dataset::{Dataset, DatasetChange, DatasetPage, DatasetTrust};
 pub(super) use dataset::{ShownChange, ShownDataset, ShownRegistration};
+pub use duty::{AnsweredBy, Draw, Draws, Duty};
+pub(super) use duty::{ShownDraws, ShownSubject};
 pub(super) use global::ShownGlobal;
 pub use global::{GlobalTrust, Live, LogHead, Rests};
 pub use trust::{ContentTrust, CreatorTrust, Trust, UserTrust, Voice};
@@ -161,6 +164,8 @@ pub struct Status {
     pub pending_records: u64,
     /// Connected peers.
     pub peers: u64,
+    /// Records that it is asked to check and has not answered about.
+    pub open_duties: u64,
     /// The greatest height that a connected peer tells of; it has proven nothing yet.
     #[serde(serialize_with = "number_or_null")]
     #[schema(value_type = Option<schema::Whole>)]

@@ -8,7 +8,7 @@
 //! | `auth` | who may ask what |
 //! | `body`, `query`, `json` | reading strictly, within bounds |
 //! | `record` | records as they are sent |
-//! | `block`, `proof`, `dto` | what is shown |
+//! | `block`, `duties`, `proof`, `dto` | what is shown |
 //! | `schema`, `openapi` | how all of it is described |
 //! | `problem` | refusals, with their stable codes |
 //!
@@ -19,6 +19,7 @@ pub mod auth;
 pub mod block;
 mod body;
 pub mod dto;
+pub(crate) mod duties;
 pub mod json;
 mod openapi;
 pub mod port;

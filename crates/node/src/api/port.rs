@@ -19,6 +19,7 @@ use qfzz_ledger_core::ids::{
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::score::Score;
+use qfzz_ledger_core::testimony::Answer;
 use qfzz_ledger_core::time::Timestamp;
 #[cfg(doc)]
 use qfzz_sync::global_trust::MAX_LISTED;
@@ -27,8 +28,8 @@ use qfzz_sync::report::SyncReport;
 
 use super::block::{Block, FoundRecord};
 use super::dto::{
-    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Imported,
-    Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
+    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws, Duty, GlobalTrust,
+    Imported, Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
 };
 use super::problem::Code;
 use crate::events::Events;
@@ -155,6 +156,9 @@ pub enum PortError {
         /// What the connection said.
         reason: String,
     },
+    /// Its testimony would count for nothing.
+    #[error(transparent)]
+    NotAsked(#[from] NotAsked),
     /// Who takes part says no.
     #[error(transparent)]
     Roster(#[from] Refusal),
@@ -173,6 +177,44 @@ pub enum PortError {
         /// What failed.
         reason: String,
     },
+}
+
+/// Why a testimony of this station about a record would count for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAsked {
+    /// It wrote the record itself.
+    #[error("the record is this station's own, and a station's word about itself never counts")]
+    OwnRecord,
+    /// No block has drawn it for this record.
+    #[error("this station was not drawn to check that record")]
+    NotDrawn,
+    /// It has answered.
+    #[error("this station has answered about that record already, and only the first answer counts")]
+    Answered,
+    /// The blocks in which an answer counts are over.
+    #[error("that record is too old: an answer counts for 1,024 blocks from the draw")]
+    Expired,
+    /// It is proven to have signed two batches with one sequence.
+    #[error("this station has signed two batches with one sequence, so its answers count for nothing")]
+    Equivocated,
+}
+
+impl NotAsked {
+    /// What programs tell it by, and what helps.
+    pub(crate) const fn code_and_remedy(self) -> (Code, &'static str) {
+        match self {
+            Self::OwnRecord => {
+                (Code::OwnRecord, "leave it to the others; `qfzz duties` lists what this station is asked")
+            }
+            Self::NotDrawn => (
+                Code::NotDrawn,
+                "`qfzz duties` lists what it is asked, `qfzz duties --explain` who was drawn; to have the record checked again, dispute it: add a record of the kind `testimony`",
+            ),
+            Self::Answered => (Code::AlreadyAnswered, "there is nothing more to do"),
+            Self::Expired => (Code::DutyExpired, "say what you found by a record of your own"),
+            Self::Equivocated => (Code::NotDrawn, "start a new station: `qfzz init` in an empty --data-dir"),
+        }
+    }
 }
 
 /// What a founder says of a station.
@@ -441,6 +483,21 @@ pub trait Station: Clone + Send + Sync + 'static {
         rated: DatasetRated,
         user: Id,
     ) -> impl Future<Output = Result<DatasetChange, PortError>> + Send;
+
+    /// What this station is asked to check and may still answer about, the first to end first; with `answered` only what
+    /// it has answered, or has not.
+    fn duties(&self, answered: Option<bool>) -> impl Future<Output = Result<Vec<Duty>, PortError>> + Send;
+
+    /// The draws that may have been about a record, made again; `None` if it is not known.
+    fn draws(&self, record: RecordId) -> impl Future<Output = Result<Option<Draws>, PortError>> + Send;
+
+    /// Signs and stores this station's answer about a record that it was drawn to check; `None` if the record is not known.
+    /// On disk when this returns; refused where it would count for nothing.
+    fn testify(
+        &self,
+        record: RecordId,
+        answer: Answer,
+    ) -> impl Future<Output = Result<Option<Receipt>, PortError>> + Send;
 
     /// The opinions of many stations, combined.
     fn global_trust(&self, query: GlobalQuery) -> impl Future<Output = Result<GlobalTrust, PortError>> + Send;

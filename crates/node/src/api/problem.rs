@@ -83,6 +83,14 @@ codes! {
     DatasetExists, "dataset_exists", CONFLICT, "The dataset is registered already";
     /// Another SHA-256 was found than the registered one.
     DatasetMismatch, "dataset_mismatch", CONFLICT, "Not the registered dataset";
+    /// The station's own record, which it cannot check.
+    OwnRecord, "own_record", CONFLICT, "The station's own record";
+    /// The station was not drawn to check the record.
+    NotDrawn, "not_drawn", CONFLICT, "Not drawn";
+    /// The station has answered about the record.
+    AlreadyAnswered, "already_answered", CONFLICT, "Answered already";
+    /// The time for answers about the record is over.
+    DutyExpired, "duty_expired", CONFLICT, "The duty is over";
     /// The station has a chain of its own.
     NotEmpty, "not_empty", CONFLICT, "The station has a chain already";
     /// Every station takes part in this federation.

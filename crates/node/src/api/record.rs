@@ -222,6 +222,16 @@ pub fn parse_record(text: &str, rules: &Rules, now: Timestamp) -> Result<Sent, F
     Ok(Sent::Whole(record))
 }
 
+/// Reads a testimony from JSON: the record's place, and what the check found.
+///
+/// # Errors
+/// [`FieldError`].
+pub(in crate::api) fn parse_testimony(text: &str) -> Result<(RecordId, Answer), FieldError> {
+    let fields = Fields::read(text)?;
+    fields.among(&[kinds::TESTIMONY.required, kinds::TESTIMONY.optional].concat())?;
+    Ok((fields.record_id()?, fields.answer()?))
+}
+
 /// The delta of `action`, which `given` must be if it was given.
 fn delta_of(action: &Id, given: Option<Delta>, actions: &Actions) -> Result<Delta, FieldError> {
     let Some(&expected) = actions.get(action) else {

@@ -1,7 +1,6 @@
 //! `qfzz dataset`: files of music that anybody can check, registered with licence and quality.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -9,7 +8,6 @@ use qfzz_ledger_core::ids::{Id, Label, StationId, Text};
 use qfzz_ledger_core::limits::MAX_DATASET_TAGS;
 use qfzz_ledger_core::score::Score;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::client::Client;
 use super::failure::Failure;
@@ -17,9 +15,7 @@ use super::output::{Output, clean, items, notice, show};
 use super::progress::{Progress, explain_wait};
 use super::record::decimal;
 use super::trust::show_score;
-
-/// Bytes of a file that are in memory at once, whatever its length.
-const PIECE: usize = 1024 * 1024;
+use crate::content_hash::{PIECE, sha256_of};
 
 /// Datasets of one page.
 const PAGE: usize = 100;
@@ -299,21 +295,16 @@ fn show_dataset(dataset: &Value, out: &mut Output) -> Result<(), Failure> {
     ])
 }
 
-/// The SHA-256 of a file in hex, and its length; read piece by piece.
+/// The SHA-256 of a file in hex, and its length.
 fn hash(path: &Path, out: &Output) -> Result<(String, u64), Failure> {
     let unusable = |source| Failure::Input { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(unusable)?;
     let length = file.metadata().map_err(unusable)?.len();
     let mut progress = Progress::start("hashing", " MiB", out);
-    let (mut hasher, mut piece, mut size) = (Sha256::new(), vec![0; PIECE], 0_u64);
-    loop {
-        let read = file.read(&mut piece).map_err(unusable)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&piece[..read]);
-        size += read as u64;
-        progress.set(size / PIECE as u64, Some(length.max(size) / PIECE as u64));
-    }
-    Ok((hex::encode(hasher.finalize()), size))
+    let show = |read: u64| {
+        progress.set(read / PIECE as u64, Some(length.max(read) / PIECE as u64));
+        true
+    };
+    let (sha256, size) = sha256_of(&mut file, show).map_err(unusable)?.expect("nobody ends it");
+    Ok((hex::encode(sha256), size))
 }

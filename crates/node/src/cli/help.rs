@@ -8,10 +8,11 @@ use super::Cli;
 use super::failure::EXIT_CODES;
 
 /// What each group of commands is for, and its commands in the order in which they are met.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Run a station", &["init", "run", "status", "demo"]),
     ("Among other stations", &["ticket", "join", "peers", "sync", "station"]),
     ("Record and ask", &["record", "content", "dataset", "trust"]),
+    ("Check what others record", &["duties", "testify"]),
     ("The chain", &["mine", "chain"]),
     ("Keep it on air", &["quantum", "config", "doctor", "completions", "man", "help"]),
 ];
@@ -144,6 +145,23 @@ Examples:
 
 A playlist has one JSON object a line, such as
   {\"content_id\":\"track_001\",\"creator_id\":\"artist_001\",\"title\":\"Song 1\"}"
+        }
+        "duties" => {
+            "\
+Examples:
+  qfzz duties
+  qfzz duties --explain 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3
+
+Each block draws stations of weight to check records of the block before. What is not answered costs nothing; verify.folders and
+verify.command in the settings answer without a person."
+        }
+        "testify" => {
+            "\
+Examples:
+  qfzz testify 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3 agree
+  qfzz testify 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3 contest
+
+Only the first answer counts. Look at the thing itself before: a juror that the others contradict loses weight."
         }
         "chain" => {
             "\

@@ -9,6 +9,7 @@ mod content;
 mod dataset;
 mod demo;
 mod doctor;
+mod duties;
 mod explain;
 mod failure;
 mod filter;
@@ -130,6 +131,10 @@ enum Question {
     /// Show how far a user, a content, a creator or a dataset is trusted
     #[command(subcommand)]
     Trust(trust::TrustCommand),
+    /// List what this station is asked to check, and until when; or show who was drawn to check a record
+    Duties(duties::DutiesArgs),
+    /// Say whether a record holds that this station is asked to check
+    Testify(duties::TestifyArgs),
     /// Mine blocks until all that is pending now is on the chain
     Mine,
     /// Show, verify, export or import the chain
@@ -222,6 +227,8 @@ async fn ask(question: &Question, client: &Client, out: &mut Output) -> Result<(
         Question::Content(command) => content::content(client, command, out).await,
         Question::Dataset(command) => dataset::dataset(client, command, out).await,
         Question::Trust(command) => trust::trust(client, command, out).await,
+        Question::Duties(args) => duties::duties(client, args, out).await,
+        Question::Testify(args) => duties::testify(client, args, out).await,
         Question::Mine => mine::mine(client, out).await,
         Question::Chain(command) => chain::chain(client, command, out).await,
     }

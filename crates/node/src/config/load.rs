@@ -18,9 +18,6 @@ const PREFIX: &str = "QFZZ_";
 /// Variables with that prefix that are no settings, but belong to the command line.
 const COMMAND_LINE_VARIABLES: [&str; 2] = ["QFZZ_DATA_DIR", "QFZZ_API"];
 
-/// Keys of the contract that have no effect in this version.
-const LATER_KEYS: [&str; 2] = ["verify.command", "verify.folders"];
-
 /// A setting that was given as a flag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flag {
@@ -84,14 +81,6 @@ pub enum ConfigProblem {
         /// What may have been meant: the nearest, or else all of its section; empty where nothing is like it.
         meant: Vec<String>,
     },
-    /// A key that a later version will have.
-    #[error("{origin}: `{key}` is not available in this version: take it out")]
-    NotAvailable {
-        /// Where it was set.
-        origin: String,
-        /// The key, or the variable.
-        key: String,
-    },
     /// A value that its key cannot take.
     #[error("{origin}: `{key}`: {why}")]
     BadValue {
@@ -108,10 +97,7 @@ impl ConfigProblem {
     /// The source that holds the mistake: a path, a variable, a flag, or `environment`.
     pub fn origin(&self) -> &str {
         match self {
-            Self::Unreadable { origin, .. }
-            | Self::UnknownKey { origin, .. }
-            | Self::NotAvailable { origin, .. }
-            | Self::BadValue { origin, .. } => origin,
+            Self::Unreadable { origin, .. } | Self::UnknownKey { origin, .. } | Self::BadValue { origin, .. } => origin,
         }
     }
 
@@ -119,7 +105,7 @@ impl ConfigProblem {
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::Unreadable { .. } => None,
-            Self::UnknownKey { key, .. } | Self::NotAvailable { key, .. } | Self::BadValue { key, .. } => Some(key),
+            Self::UnknownKey { key, .. } | Self::BadValue { key, .. } => Some(key),
         }
     }
 }
@@ -155,9 +141,6 @@ impl Config {
                 // A section that holds a value instead of keys; its type is reported below.
                 None if defaults.contains_key(&key) => {
                     origins.insert(key, origin);
-                }
-                None if LATER_KEYS.contains(&key.as_str()) => {
-                    problems.push(ConfigProblem::NotAvailable { origin, key });
                 }
                 None => {
                     let meant = suggest(&key, &keys_of(&defaults));
@@ -242,9 +225,6 @@ fn environment_values(
                 key: key.clone(),
                 why: "is not UTF-8".to_owned(),
             }),
-            (None, _) if LATER_KEYS.iter().any(|key| variable_of(key) == variable) => {
-                problems.push(ConfigProblem::NotAvailable { origin, key: variable.to_owned() });
-            }
             // Other programs may have variables with this prefix; what looks like one of ours is taken as one.
             (None, _) => match meant_variables(variable, defaults, &variable_of) {
                 Some(meant) => {

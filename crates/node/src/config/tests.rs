@@ -96,7 +96,7 @@ fn the_environment_holds_lists_truths_and_names_that_look_like_numbers() {
 fn every_mistake_of_every_source_is_reported_with_its_origin_and_the_nearest_key() {
     let dir = Dir::with(concat!(
         "surprise = 1\nsync = 5\n[api]\nlisen = '127.0.0.1:1'\nlisten = 'localhost'\n",
-        "[mining]\ninterval = 60\nrecords = 0\n[netwrk]\nlisten = []\n[log.level]\nroot = 'info'\n[verify]\ncommand = 'true'\n",
+        "[mining]\ninterval = 60\nrecords = 0\n[netwrk]\nlisten = []\n[log.level]\nroot = 'info'\n[verify]\nfolders = ['music']\n",
     ));
     let environment = variables([("QFZZ_MINING_SLOTT", "2s"), ("QFZZ_TRUST_POLICY", "loudest")]);
     let error = Config::load(&dir.file(), environment, &[]).expect_err("wrong");
@@ -115,7 +115,7 @@ fn every_mistake_of_every_source_is_reported_with_its_origin_and_the_nearest_key
         assert!(lines.contains(&line), "missing: {line}\nin: {lines:#?}");
     }
     for key in [
-        "`verify.command` is not available in this version",
+        "`verify.folders`: `music` is not an absolute path: begin it with /",
         "`mining.interval`: `60` is not a duration",
         "`log.level`:",
         "`sync`:",
@@ -174,14 +174,29 @@ fn where_random_numbers_come_from_is_set_as_text_and_checked() {
 }
 
 #[test]
-fn keys_of_later_versions_are_named_as_such_wherever_they_are_set() {
-    let dir = Dir::with("[verify]\nfolders = ['/srv']\n");
-    let environment = variables([("QFZZ_VERIFY_COMMAND", "/bin/true")]);
-    let error = Config::load(&dir.file(), environment, &[]).expect_err("wrong");
-    assert_eq!(error.problems.len(), 2, "{error}");
-    for problem in error.problems {
-        assert!(matches!(problem, ConfigProblem::NotAvailable { .. }), "{problem}");
-    }
+fn what_answers_without_a_person_is_set_as_folders_and_a_command() {
+    let verify = |toml: &str| Config::load(&Dir::with(toml).file(), NOTHING, &[]).map(|loaded| loaded.config.verify);
+    let set = verify(
+        "[verify]
+folders = ['/srv/music', '/media']
+command = 'check --strict'
+timeout = '5s'
+",
+    );
+    let set = set.expect("right");
+    assert_eq!(
+        set.folders.iter().map(Folder::as_path).collect::<Vec<_>>(),
+        [Path::new("/srv/music"), Path::new("/media")]
+    );
+    assert_eq!((set.command.as_str(), set.timeout), ("check --strict", Duration::from_secs(5)));
+    let error = verify(
+        "[verify]
+folders = ['music']
+",
+    )
+    .expect_err("relative")
+    .to_string();
+    assert!(error.contains("`verify.folders`") && error.contains("begin it with /"), "{error}");
 }
 
 #[test]

@@ -157,6 +157,7 @@ pub(super) async fn figures(shared: &Shared) -> Result<Figures, PortError> {
         pending_records: status.pending_records,
         peers: status.peers,
         banned_peers: status.banned_total,
+        open_duties: status.open_duties,
         is_synced: status.synced,
         problems: status.problems.len() as u64,
         disk_free_bytes: status.free_bytes.unwrap_or(0),

@@ -17,8 +17,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::{NodeError, Shared};
+use crate::checks::command::Checker;
+use crate::checks::docket::Docket;
+use crate::checks::files::FileIndex;
+use crate::checks::juror::Juror;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Verify};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::disk_space::Watch;
 use crate::events::Observers;
@@ -55,6 +59,10 @@ pub(crate) struct Member {
     pub(crate) network: NetworkHandle,
     pub(crate) exchange: Exchange,
     pub(crate) reader: StoreReader,
+    /// What it is asked to check, and where it answers.
+    pub(crate) docket: Docket,
+    /// Answers without a person; not while the store is being repaired.
+    juror: Option<Juror>,
     station: StationId,
     failure: watch::Receiver<Option<String>>,
     /// Ends the task that passes a failure on.
@@ -121,12 +129,21 @@ impl Member {
             verifiers,
             (invitations, mines),
         );
+        let docketing = {
+            let (shared, handle, reader) = (Arc::clone(shared), service.handle.clone(), reader.clone());
+            tokio::task::spawn_blocking(move || docket(&shared, handle, reader))
+        };
+        let (docket, checker) = docketing.await.map_err(|error| NodeError::Thread(std::io::Error::other(error)))?;
+        let juror = (duty == Duty::Everything)
+            .then(|| Juror::start(docket.clone(), checker, shared.config.verify.interval, &shared.events));
         let member = Arc::new(Self {
             rules,
             service: service.handle,
             network,
             exchange,
             reader,
+            docket,
+            juror,
             station,
             failure: service.failure,
             watcher: Mutex::new(None),
@@ -155,6 +172,11 @@ impl Member {
         let mut addresses = self.addresses().await;
         addresses.truncate(MAX_TICKET_ADDRESSES);
         Ticket::new(self.rules.federation(), self.rules.parameters().name.clone(), addresses).ok()
+    }
+
+    /// Records that this station is asked to check and has not answered about, as far as it knows.
+    pub(super) fn open_duties(&self) -> u64 {
+        self.juror.as_ref().map_or(0, Juror::open_duties)
     }
 
     /// Whether nothing would be lost if this federation were forgotten: this station founded it alone, nobody has
@@ -186,11 +208,26 @@ impl Member {
         if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
             watcher.abort();
         }
+        if let Some(juror) = &self.juror {
+            juror.stop().await;
+        }
         // The service first, so that what it announces still leaves.
         self.service.stop().await;
         self.network.stop().await;
         self.exchange.stop().await;
     }
+}
+
+/// What the station is asked, and the program that answers for it, as the operator configured them.
+fn docket(shared: &Shared, service: ServiceHandle, reader: StoreReader) -> (Docket, Option<Checker>) {
+    let Verify { folders, command, timeout, .. } = &shared.config.verify;
+    let files = (!folders.is_empty()).then(|| {
+        let folders = folders.iter().map(|folder| folder.as_path().to_owned()).collect();
+        Arc::new(FileIndex::open(folders, shared.dir.file_hashes_file()))
+    });
+    let checker = (!command.is_empty()).then(|| Checker::new(command.clone(), *timeout));
+    let station = shared.identity.station_id();
+    (Docket::new(service, reader, station, files, checker.is_some()), checker)
 }
 
 /// The addresses that join targets name.

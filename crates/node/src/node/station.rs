@@ -19,6 +19,7 @@ use qfzz_ledger_core::state::{
     ReadError, RecordPlace, Standing as Roster, Trust, chain_state, equivocation, is_vouched, ml_dsa_key, roster_at,
     roster_len, station_id, station_state,
 };
+use qfzz_ledger_core::testimony::Answer;
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::SyncReport;
 
@@ -32,8 +33,8 @@ use super::weighing::Weighing;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
-    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust, Head,
-    Imported, Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
+    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws, Duty, GlobalTrust,
+    Head, Imported, Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
 };
 use crate::api::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
 use crate::clock;
@@ -343,6 +344,18 @@ impl Station for StationHandle {
 
     async fn rate_dataset(&self, rated: DatasetRated, user: Id) -> Result<DatasetChange, PortError> {
         self.rated(rated, user).await
+    }
+
+    async fn duties(&self, answered: Option<bool>) -> Result<Vec<Duty>, PortError> {
+        self.member()?.docket.duties(answered).await
+    }
+
+    async fn draws(&self, record: RecordId) -> Result<Option<Draws>, PortError> {
+        self.draws_about(record).await
+    }
+
+    async fn testify(&self, record: RecordId, answer: Answer) -> Result<Option<Receipt>, PortError> {
+        self.testified(record, answer).await
     }
 
     async fn global_trust(&self, query: GlobalQuery) -> Result<GlobalTrust, PortError> {

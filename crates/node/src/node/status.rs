@@ -84,6 +84,7 @@ pub(super) async fn status(shared: &Shared) -> Result<Status, PortError> {
         records: 0,
         pending_records: 0,
         peers: 0,
+        open_duties: 0,
         known_height: None,
         synced: false,
         signing: false,
@@ -135,10 +136,16 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     status.records = known.records;
     status.pending_records = known.pending;
     status.peers = peers.len() as u64;
+    status.open_duties = member.open_duties();
     status.known_height = heads.map(|(height, _)| height).max();
     status.synced = Standing::of(known.is_synced, peers.len(), member.is_founder()).is_ready();
     status.signing = known.not_signing.is_none();
     status.notices = notices(&known);
+    status.notices.extend(match member.open_duties() {
+        0 => None,
+        1 => Some("this station is asked to check 1 record: see `qfzz duties`".to_owned()),
+        open => Some(format!("this station is asked to check {open} records: see `qfzz duties`")),
+    });
     status.reorganisations = known.reorganisations;
     let (banned, banned_total) = member.exchange.bans(MAX_SHOWN_BANS);
     status.banned =

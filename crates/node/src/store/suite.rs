@@ -11,7 +11,7 @@ use qfzz_ledger_core::ids::{BlockHash, Height, Sequence};
 use qfzz_ledger_core::ledger::Transition;
 use qfzz_ledger_core::limits::MAX_UNDO_BLOCKS;
 use qfzz_ledger_core::overlay::LedgerRead;
-use qfzz_ledger_core::state::{Key, StateRead, Writes};
+use qfzz_ledger_core::state::{Fate, Key, StateRead, Writes};
 use qfzz_ledger_core::testing::{
     added, dataset_registered, dataset_verified, interaction, reported, rules, station, verified,
 };
@@ -19,6 +19,7 @@ use qfzz_sync::message::{Request, Response};
 use qfzz_sync::serve::answer_about_blocks;
 
 use super::{Blocks, LedgerStore, StoreError, StoreRead};
+use crate::checks::draws::draws_of;
 pub(super) use stations::{Bench, HOME, Home, OnDisk, Peer, home_chain};
 use stations::{InMemory, empty, peer_chain};
 
@@ -255,6 +256,18 @@ fn undo_data_is_kept_for_the_newest_thousand_blocks<B: Bench>() {
     assert!(!has_undo(&blocks[0]));
     assert!(blocks[1..].iter().chain(&more).all(has_undo));
     assert!(reader.block(&blocks[0].hash()).unwrap().is_some());
+    // As deep as draws can be made again: the block after a record's draws.
+    home.take(vec![other.mine(interaction("user"))]);
+    home.commit();
+    let reader = home.reader();
+    let draws = |block: &VerifiedBlock| draws_of(&rules, &reader, block.batches()[0].record_id(0)).unwrap();
+    let [deep, reached] = [0, 1].map(|at| draws(&blocks[at]));
+    assert_eq!((deep.block, deep.out_of_reach, deep.draws.len()), (Some(Height::new(1)), vec![Height::new(2)], 0));
+    assert_eq!((reached.out_of_reach, reached.draws.len(), reached.next), (vec![], 1, None));
+    let explained = &reached.draws[0].explanation;
+    assert_eq!((explained.height, explained.credit_before, explained.turn), (Height::new(3), 1, Some(0)));
+    assert!(explained.step.as_ref().is_some_and(|step| step.fate == Fate::CreditUsed), "{explained:?}");
+    assert_eq!((draws(&more[0]).draws.len(), draws(more.last().unwrap()).draws.len()), (1, 1));
 }
 
 fn a_state_that_is_replaced_leaves_nothing_of_the_old_one<B: Bench>() {

@@ -4,6 +4,7 @@ mod bulk;
 mod chain;
 mod datasets;
 mod documents;
+mod duties;
 mod events;
 mod filter;
 mod import;
@@ -54,6 +55,7 @@ pub(super) struct App<S> {
     streams: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
     verify: Arc<Semaphore>,
+    draws: Arc<Semaphore>,
     /// The description of the API, once the routes are made.
     document: Arc<OnceLock<Bytes>>,
 }
@@ -69,6 +71,8 @@ impl<S: Station> App<S> {
             bulk: Arc::new(Semaphore::new(limits.bulk)),
             // It reads the whole chain and takes every core: one at a time.
             verify: Arc::new(Semaphore::new(1)),
+            // It may read the changes of a thousand blocks.
+            draws: Arc::new(Semaphore::new(1)),
             document: Arc::default(),
         }
     }
@@ -157,6 +161,23 @@ const FINDING: &[Code] = &[
     Code::UnknownDataset,
 ];
 
+/// Refusals of a testimony.
+const TESTIMONY: &[Code] = &[
+    Code::NotJson,
+    Code::NotAnObject,
+    Code::UnknownField,
+    Code::MissingField,
+    Code::DuplicateField,
+    Code::WrongType,
+    Code::BadId,
+    Code::UnknownAnswer,
+    Code::UnknownRecord,
+    Code::OwnRecord,
+    Code::NotDrawn,
+    Code::AlreadyAnswered,
+    Code::DutyExpired,
+];
+
 /// One route: where, how and what it answers stand at its handler (`P`), what it refuses with stands here.
 fn route<P, H, T, S>(app: &App<S>, handler: H, refusals: &[&[Code]]) -> UtoipaMethodRouter<App<S>>
 where
@@ -218,6 +239,12 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             &[ASKS, FEDERATION, QUERY, &[Code::MissingParameter, Code::BadId]],
         ))
         .routes(route::<trust::__path_dataset, _, _, _>(app, trust::dataset::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
+        .routes(route::<duties::__path_list, _, _, _>(app, duties::list::<S>, &[ASKS, FEDERATION, QUERY]))
+        .routes(route::<duties::__path_add, _, _, _>(
+            app,
+            duties::add::<S>,
+            &[ASKS, FEDERATION, BODY, TESTIMONY, SIGNS],
+        ))
         .routes(route::<datasets::__path_list, _, _, _>(
             app,
             datasets::list::<S>,
@@ -266,6 +293,11 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
         .routes(route::<docs::__path_script, _, _, _>(app, docs::script, &[]))
         .routes(route::<docs::__path_style, _, _, _>(app, docs::style, &[]));
     let work = OpenApiRouter::new()
+        .routes(route::<duties::__path_explain, _, _, _>(
+            app,
+            duties::explain::<S>,
+            &[ASKS, FEDERATION, SEGMENT, &[Code::UnknownRecord, Code::NotReady, Code::Busy]],
+        ))
         .routes(route::<roster::__path_admit, _, _, _>(
             app,
             roster::admit::<S>,
@@ -456,6 +488,7 @@ impl From<PortError> for Problem {
                 "use a station without a chain, in an empty --data-dir; one of the same federation catches up with `qfzz sync`",
             ),
             PortError::BrokeOff { .. } => (Code::BodyTooSlow, "send it whole"),
+            PortError::NotAsked(reason) => reason.code_and_remedy(),
             PortError::Roster(refusal) => refusal.code_and_remedy(),
             PortError::Busy => (Code::Busy, "try again in a second"),
             PortError::DiskFull => (Code::DiskFull, "free some space where the station keeps its data"),
@@ -477,6 +510,7 @@ const fn field_of(error: &PortError) -> Option<&'static str> {
         PortError::BelowThreshold { .. } => Some("user_id"),
         PortError::DatasetExists { .. } | PortError::UnknownDataset { .. } => Some("dataset_id"),
         PortError::DatasetMismatch { .. } => Some("sha256"),
+        PortError::NotAsked(_) => Some("record_id"),
         _ => None,
     }
 }

@@ -76,11 +76,11 @@ pub(super) async fn complete<S: Station>(station: &S, rules: &Rules, sent: Sent)
     }
 }
 
-fn read_id(text: &str) -> Result<RecordId, Problem> {
+pub(super) fn read_id(text: &str) -> Result<RecordId, Problem> {
     text.parse().map_err(|error| Problem::of_field("id", Code::BadId, format!("{} {error}", quoted(text))))
 }
 
-fn unknown(id: &RecordId) -> Problem {
+pub(super) fn unknown(id: &RecordId) -> Problem {
     let detail = format!("this station knows no record `{id}`: check the id, or run `qfzz sync`");
     Problem::new(Code::UnknownRecord, detail)
 }

@@ -65,10 +65,10 @@ async fn a_preflight_gets_no_leave() {
 #[tokio::test]
 async fn what_does_not_exist_is_a_problem_too() {
     let api = Api::start().await;
-    for path in ["/", "/v1", "/v1/", "/v1/status/", "/v1/duties"] {
+    for path in ["/", "/v1", "/v1/", "/v1/status/", "/v1/duties/x/y"] {
         assert_eq!(api.get(path).await.problem(), (404, "unknown_route".to_owned()), "{path}");
     }
-    assert_eq!(api.post("/v1/testimonies", "{}").await.problem(), (404, "unknown_route".to_owned()));
+    assert_eq!(api.post("/v1/testimony", "{}").await.problem(), (404, "unknown_route".to_owned()));
     let wrong_method = api.post("/v1/status", "{}").await;
     assert_eq!(wrong_method.problem(), (405, "method_not_allowed".to_owned()));
     assert_eq!(wrong_method.header("allow"), "GET,HEAD");

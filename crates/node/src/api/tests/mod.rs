@@ -4,6 +4,7 @@ mod access;
 mod bounds;
 mod client;
 mod datasets;
+mod duties;
 mod events;
 mod files;
 mod openapi;
@@ -26,6 +27,7 @@ use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, Reason, Record
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Metadata, Record};
 use qfzz_ledger_core::score::Score;
+use qfzz_ledger_core::testimony::Answer as Finding;
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust as combined;
 use qfzz_sync::opinion::Unanswered;
@@ -40,9 +42,9 @@ use client::{Answer, Api, send};
 use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
-    BannedPeer, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, GlobalTrust,
-    Head, ImportFormat, Imported, Invitation, Live, LogHead, Peer, Readiness, Receipt, Rests, StationInfo, Statistics,
-    Status, Trouble, Trust, UserTrust, Verification, Voice,
+    BannedPeer, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws, Duty,
+    GlobalTrust, Head, ImportFormat, Imported, Invitation, Live, LogHead, Peer, Readiness, Receipt, Rests, StationInfo,
+    Statistics, Status, Trouble, Trust, UserTrust, Verification, Voice,
 };
 use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
 use super::server::{Handle, Limits, start};
@@ -286,6 +288,7 @@ impl Station for Fake {
             records: 4,
             pending_records: self.with(|state| state.pending.len() as u64),
             peers: 1,
+            open_duties: 2,
             known_height: Some(self.head().index),
             synced: true,
             signing: true,
@@ -355,6 +358,22 @@ impl Station for Fake {
             equivocated,
             equivocation,
         }])
+    }
+
+    async fn duties(&self, answered: Option<bool>) -> Result<Vec<Duty>, PortError> {
+        self.obey().await?;
+        self.heed(format!("{answered:?}"));
+        Ok(self.duties_of_fake())
+    }
+
+    async fn draws(&self, record: RecordId) -> Result<Option<Draws>, PortError> {
+        self.obey().await?;
+        Ok(self.draws_of_fake(record))
+    }
+
+    async fn testify(&self, record: RecordId, answer: Finding) -> Result<Option<Receipt>, PortError> {
+        self.obey().await?;
+        self.testified(record, answer).await
     }
 
     async fn user_trust(&self, user_id: Id, station: Option<StationId>) -> Result<UserTrust, PortError> {
