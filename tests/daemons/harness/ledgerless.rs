@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qfzz_ledger_core::codec::encode;
@@ -32,6 +33,8 @@ type Says = Box<dyn Fn(Question) -> (Duration, Response) + Send>;
 pub struct Ledgerless {
     runtime: Runtime,
     network: NetworkHandle,
+    /// Whether anybody has subscribed to what it publishes.
+    is_heard: Arc<AtomicBool>,
     _home: tempfile::TempDir,
 }
 
@@ -51,6 +54,8 @@ impl Ledgerless {
     pub fn start_saying(rules: &Arc<Rules>, seed: u8, says: Says) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory can be made");
         let runtime = Runtime::new().expect("a runtime can be made");
+        let is_heard = Arc::new(AtomicBool::new(false));
+        let hears = Arc::clone(&is_heard);
         let network = runtime.block_on(async {
             let config = NetworkConfig {
                 seed: [seed; 32],
@@ -67,7 +72,14 @@ impl Ledgerless {
             let rules = Arc::clone(rules);
             tokio::spawn(async move {
                 while let Some(event) = events.recv().await {
-                    let NetworkEvent::Request { data, respond, .. } = event else { continue };
+                    let (data, respond) = match event {
+                        NetworkEvent::Request { data, respond, .. } => (data, respond),
+                        NetworkEvent::Subscribed { .. } => {
+                            hears.store(true, Ordering::Release);
+                            continue;
+                        }
+                        _ => continue,
+                    };
                     match Request::decode(&data) {
                         Ok(Request::Opinion(question)) => {
                             let (after, said) = says(question);
@@ -82,7 +94,7 @@ impl Ledgerless {
             });
             network
         });
-        Self { runtime, network, _home: home }
+        Self { runtime, network, is_heard, _home: home }
     }
 
     /// Its id.
@@ -104,6 +116,9 @@ impl Ledgerless {
     /// # Errors
     /// Where nobody listens, or its own network has too much to do.
     pub fn publish(&self, data: Vec<u8>) -> Result<(), String> {
+        if !self.is_heard.load(Ordering::Acquire) {
+            return Err("nobody has subscribed".to_owned());
+        }
         self.runtime.block_on(self.network.publish(Topic::Batches, data)).map_err(|error| error.to_string())
     }
 
