@@ -152,8 +152,8 @@ Examples:
   qfzz duties
   qfzz duties --explain 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3
 
-Each block draws stations of weight to check records of the block before. What is not answered costs nothing; verify.folders and
-verify.command in the settings answer without a person."
+Each block draws stations of weight to check records of the block before. What is not answered
+costs nothing; verify.folders and verify.command in the settings answer without a person."
         }
         "testify" => {
             "\
@@ -161,7 +161,8 @@ Examples:
   qfzz testify 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3 agree
   qfzz testify 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.17.3 contest
 
-Only the first answer counts. Look at the thing itself before: a juror that the others contradict loses weight."
+Only the first answer counts. Look at the thing itself before: a juror that the others contradict
+loses weight."
         }
         "chain" => {
             "\
@@ -190,7 +191,8 @@ Examples:
   qfzz quantum int 16
   qfzz quantum bytes 32 --json
 
-Numbers are drawn by the command itself, from a helper process of its own; only `status` asks the daemon, where one runs."
+Numbers are drawn by the command itself, from a helper process of its own; only `status` asks the
+daemon, where one runs."
         }
         "config" => {
             "\

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::ser::Serializer;
 use utoipa::ToSchema;
 
-use super::{Head, number, text};
+use super::{Head, ShownSubject, number, text};
 use crate::api::schema;
 
 /// The opinions of many stations, combined.
@@ -220,20 +220,9 @@ struct ShownJury {
 #[derive(Serialize, ToSchema)]
 #[schema(as = GlobalTrust)]
 pub(in crate::api) struct ShownGlobal<'a> {
-    /// `user`, `content`, `creator` or `dataset`.
-    kind: &'static str,
-    /// The user, where it is about one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
-    /// The content, where it is about one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_id: Option<&'a str>,
-    /// The creator, where it is about one or one's content.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    creator_id: Option<&'a str>,
-    /// The dataset, where it is about one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dataset_id: Option<&'a str>,
+    /// What it is about.
+    #[serde(flatten)]
+    subject: ShownSubject<'a>,
     /// 0.5 where no station has an opinion.
     #[serde(serialize_with = "number")]
     #[schema(value_type = schema::Score)]
@@ -276,14 +265,6 @@ pub(in crate::api) struct ShownGlobal<'a> {
 
 impl Serialize for GlobalTrust {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let (kind, user_id, content_id, creator_id, dataset_id) = match &self.subject {
-            Subject::User(user) => ("user", Some(user.as_str()), None, None, None),
-            Subject::Content { creator_id, content_id } => {
-                ("content", None, Some(content_id.as_str()), Some(creator_id.as_str()), None)
-            }
-            Subject::Creator(creator) => ("creator", None, None, Some(creator.as_str()), None),
-            Subject::Dataset(dataset) => ("dataset", None, None, None, Some(dataset.as_str())),
-        };
         let combined::GlobalTrust { score, policy, ref voices, more, start, coverage, confidence, .. } = self.combined;
         let jury =
             |jury: &combined::JuryVoice| ShownJury { score: jury.score, evidence: jury.evidence, share: jury.share };
@@ -294,11 +275,7 @@ impl Serialize for GlobalTrust {
             fault: why.is_fault(),
         });
         ShownGlobal {
-            kind,
-            user_id,
-            content_id,
-            creator_id,
-            dataset_id,
+            subject: ShownSubject::new(&self.subject),
             score,
             band: score.band(),
             policy: policy.as_str(),
