@@ -1,6 +1,7 @@
 //! A node's part in one federation: store, service, network and exchange.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
@@ -14,7 +15,6 @@ use qfzz_ledger_core::reveal::{DEFAULT_REVEALS, RevealChain};
 use qfzz_ledger_core::state::{chain_state, station_state};
 use qfzz_sync::alive::Run;
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
 
 use super::{NodeError, Shared};
 use crate::checks::command::Checker;
@@ -64,9 +64,8 @@ pub(crate) struct Member {
     /// Answers without a person; not while the store is being repaired.
     juror: Option<Juror>,
     station: StationId,
-    failure: watch::Receiver<Option<String>>,
-    /// Ends the task that passes a failure on.
-    watcher: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Whether it is being stopped: that its service ends then is no failure.
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl Member {
@@ -136,6 +135,7 @@ impl Member {
         let (docket, checker) = docketing.await.map_err(|error| NodeError::Thread(std::io::Error::other(error)))?;
         let juror = (duty == Duty::Everything)
             .then(|| Juror::start(docket.clone(), checker, shared.config.verify.interval, &shared.events));
+        let (mut failure, is_stopping) = (service.failure, Arc::new(AtomicBool::new(false)));
         let member = Arc::new(Self {
             rules,
             service: service.handle,
@@ -145,18 +145,18 @@ impl Member {
             docket,
             juror,
             station,
-            failure: service.failure,
-            watcher: Mutex::new(None),
+            is_stopping: Arc::clone(&is_stopping),
         });
-        let (mut failure, failed) = (member.failure.clone(), shared.failure.clone());
-        let watcher = tokio::spawn(async move {
+        let failed = shared.failure.clone();
+        tokio::spawn(async move {
             let reason = match failure.wait_for(Option::is_some).await {
                 Ok(reason) => reason.clone(),
                 Err(_) => Some("the service ended unexpectedly".to_owned()),
             };
-            failed.send_replace(reason);
+            if !is_stopping.load(Ordering::Acquire) {
+                failed.send_replace(reason);
+            }
         });
-        *member.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
         Ok(member)
     }
 
@@ -205,9 +205,7 @@ impl Member {
 
     /// Stops everything: what was acknowledged is on disk when this returns.
     pub(super) async fn stop(&self) {
-        if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            watcher.abort();
-        }
+        self.is_stopping.store(true, Ordering::Release);
         if let Some(juror) = &self.juror {
             juror.stop().await;
         }
