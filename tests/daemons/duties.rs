@@ -7,7 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use qfzz_tests::harness::{Daemon, Recipe, beside_others, synced, wait_for, wait_for_one_head, wait_for_record};
+use qfzz_tests::harness::{
+    Daemon, Recipe, beside_others, found_together, synced, wait_for, wait_for_one_head, wait_for_record,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -57,22 +59,10 @@ impl Federation {
             Recipe::new("studio").set("verify.command", &checker(home.path())).set("verify.timeout", "10s"),
             Recipe::new("person"),
         ];
-        let mut founders = recipes.map(Recipe::prepare);
-        let init = |daemon: &Daemon| {
-            let flags = ["--json", "init", "--name", daemon.name(), "--join", "/ip4/127.0.0.1/tcp/9", "--yes"];
-            daemon.qfzz(&flags).exits(0).json()["station_id"].as_str().expect("an id").to_owned()
-        };
-        let ids: Vec<String> = founders.iter().map(init).collect();
-        let named: Vec<&str> = ids.iter().flat_map(|id| ["--founder", id]).collect();
-        let author = Recipe::new("author").found("jury", &named);
-        for founder in &mut founders {
-            founder.set("network.join", &author.address());
-            founder.start();
-            wait_for("a founder caught up", PATIENCE, || synced(founder));
-        }
+        let (author, founders) = found_together(Recipe::new("author"), recipes.into(), "jury", &[]);
         let newcomer = Recipe::new("newcomer").join(&author.address());
         wait_for("the newcomer caught up", PATIENCE, || synced(&newcomer));
-        let [archive, studio, person] = founders;
+        let [archive, studio, person] = founders.try_into().unwrap_or_else(|_| panic!("three were named"));
         Self { author, archive, studio, person, newcomer, home }
     }
 

@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use qfzz_tests::harness::{
-    Daemon, Dice, Duty, Follower, Recipe, beside_others, millionths, synced, wait_for, wait_for_one_head,
+    Daemon, Dice, Duty, Follower, Recipe, beside_others, found_together, millionths, synced, wait_for,
+    wait_for_one_head,
 };
 use serde_json::{Value, json};
 
@@ -28,20 +29,8 @@ struct Federation {
 impl Federation {
     fn of(stations: usize, founders: usize, flags: &[&str]) -> Self {
         let recipe = |number: usize| Recipe::new(&format!("station_{number}"));
-        // They have to exist before the genesis that names them.
-        let mut others: Vec<Daemon> = (1..founders).map(|number| recipe(number).prepare()).collect();
-        let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        for other in &others {
-            let init = ["--json", "init", "--name", other.name(), "--join", "/ip4/127.0.0.1/tcp/9", "--yes"];
-            let made = other.qfzz(&init).exits(0).json();
-            flags.extend(["--founder".to_owned(), made["station_id"].as_str().expect("an id").to_owned()]);
-        }
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let first = recipe(0).found("judged", &flags);
-        for other in &mut others {
-            other.set("network.join", &first.address());
-            other.start();
-        }
+        let named = (1..founders).map(recipe).collect();
+        let (first, mut others) = found_together(recipe(0), named, "judged", flags);
         others.extend((founders..stations).map(|number| recipe(number).join(&first.address())));
         let follower = Follower::new(&first);
         let stations: Vec<Daemon> = std::iter::once(first).chain(others).collect();

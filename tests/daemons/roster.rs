@@ -10,8 +10,8 @@ use qfzz_ledger_core::time::Timestamp;
 use qfzz_node::invitations::Secret;
 use qfzz_node::ticket::Ticket;
 use qfzz_tests::harness::{
-    Daemon, Ledgerless, Recipe, alone, beside_others, rules_of, station_seen_by, synced, wait_for, wait_for_one_head,
-    wait_for_record,
+    Daemon, Ledgerless, Recipe, alone, beside_others, found_together, rules_of, station_seen_by, synced, wait_for,
+    wait_for_one_head, wait_for_record,
 };
 use serde_json::{Value, json};
 
@@ -20,15 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Two founders of one federation with a roster, connected; both mine only when asked.
 fn founders() -> [Daemon; 2] {
-    let mut second = Recipe::new("second").prepare();
-    // It has to exist before the genesis that names it.
-    let made = second.qfzz(&["--json", "init", "--name", "second", "--join", "/ip4/127.0.0.1/tcp/9", "--yes"]).exits(0);
-    let id = made.json()["station_id"].as_str().expect("an id").to_owned();
-    let first = Recipe::new("first").found("closed", &["--admission", "roster", "--founder", &id]);
-    second.set("network.join", &first.address());
-    second.start();
-    wait_for("the second founder caught up", PATIENCE, || synced(&second));
-    [first, second]
+    let others = vec![Recipe::new("second")];
+    let (first, mut others) = found_together(Recipe::new("first"), others, "closed", &["--admission", "roster"]);
+    [first, others.remove(0)]
 }
 
 #[track_caller]

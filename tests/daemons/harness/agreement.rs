@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Daemon, wait_for};
+use super::{Daemon, Recipe, wait_for};
 
 /// How long agreement may take where no limit is promised.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,4 +50,28 @@ pub fn station_seen_by(daemon: &Daemon, station: &str) -> Value {
 pub fn synced(daemon: &Daemon) -> Result<(), String> {
     let status = daemon.api().get("/v1/status");
     if status["synced"] == true && status["peers"] != 0 { Ok(()) } else { Err(status.to_string()) }
+}
+
+/// Founds a federation (with `more` flags) together with `others`; the first founder, and the others in their order, all
+/// connected.
+///
+/// # Panics
+/// If one of them does not start, or catch up within half a minute.
+pub fn found_together(first: Recipe, others: Vec<Recipe>, federation: &str, more: &[&str]) -> (Daemon, Vec<Daemon>) {
+    let mut others: Vec<Daemon> = others.into_iter().map(Recipe::prepare).collect();
+    // They have to exist before the genesis that names them.
+    let init = |daemon: &Daemon| {
+        let flags = ["--json", "init", "--name", daemon.name(), "--join", "/ip4/127.0.0.1/tcp/9", "--yes"];
+        daemon.qfzz(&flags).exits(0).json()["station_id"].as_str().expect("an id").to_owned()
+    };
+    let ids: Vec<String> = others.iter().map(init).collect();
+    let named = ids.iter().flat_map(|id| ["--founder", id]);
+    let flags: Vec<&str> = more.iter().copied().chain(named).collect();
+    let first = first.found(federation, &flags);
+    for founder in &mut others {
+        founder.set("network.join", &first.address());
+        founder.start();
+        wait_for(&format!("{} caught up", founder.name()), PATIENCE, || synced(founder));
+    }
+    (first, others)
 }

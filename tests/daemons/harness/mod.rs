@@ -20,7 +20,7 @@ mod turn;
 mod wait;
 mod witness;
 
-pub use agreement::{station_seen_by, synced, wait_for_one_head, wait_for_record};
+pub use agreement::{found_together, station_seen_by, synced, wait_for_one_head, wait_for_record};
 pub use api::{Answer, Api, Events};
 pub use daemon::{Daemon, Recipe};
 pub use dice::Dice;
