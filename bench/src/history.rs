@@ -3,27 +3,20 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use qfzz_ledger_core::batch::{Introduction, SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::block::{SealedHeader, VerifiedBlock, batches_root};
 use qfzz_ledger_core::crypto::StationKey;
 use qfzz_ledger_core::federation::{Genesis, Parameters, Rules};
 use qfzz_ledger_core::header::{BLOCK_VERSION, BlockHeader, Difficulty};
-use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Name, Sequence};
+use qfzz_ledger_core::ids::{BlockHash, Height, Name};
 use qfzz_ledger_core::pow::NonceSearch;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::reveal::RevealChain;
 
-use crate::samples;
+use crate::samples::{self, Log};
 
 /// Blocks that a chain may have.
 const MAX_BLOCKS: u32 = 1_000;
-
-/// One station's log.
-struct Log {
-    key: StationKey,
-    next: Sequence,
-    last: BatchId,
-}
 
 /// Stations, and the chain that they write. The first one produces every block.
 pub struct History {
@@ -48,7 +41,7 @@ impl History {
         let federation = rules.federation();
         let secret = key(1).reveal_secret(&federation);
         let reveals = RevealChain::new(&federation, &key(1).station(), secret, MAX_BLOCKS);
-        let logs = (1..=stations).map(|number| Log { key: key(number), next: Sequence::ZERO, last: BatchId::ZERO });
+        let logs = (1..=stations).map(|number| Log::new(key(number)));
         let (opened, parent) = (reveals.commitment(), (Height::ZERO, rules.genesis_hash()));
         Ok(Self { rules, logs: logs.collect(), reveals, opened, parent })
     }
@@ -95,17 +88,9 @@ impl History {
     }
 
     fn batch(&mut self, who: usize, records: Vec<Record>) -> Result<VerifiedBatch> {
-        let log = &mut self.logs[who];
-        let introduction = (log.next == Sequence::ZERO)
-            .then(|| {
-                let reveal_commitment = if who == 0 { self.reveals.commitment() } else { [0; 32] };
-                let name = Name::new(format!("station {who}"))?;
-                anyhow::Ok(Introduction { name, reveal_commitment, ml_dsa_key: None })
-            })
-            .transpose()?;
-        let (place, at) = ((log.next, log.last), samples::at()?.saturating_add(i64::try_from(self.parent.0.get())?));
-        let batch = SignedBatch::sign(&self.rules, &log.key, place, self.parent.1, at, introduction, records);
-        (log.next, log.last) = (place.0.next().context("a log this long")?, batch.id());
-        Ok(batch)
+        let reveal_commitment = if who == 0 { self.reveals.commitment() } else { [0; 32] };
+        let introduced = (&Name::new(format!("station {who}"))?, reveal_commitment);
+        let at = samples::at()?.saturating_add(i64::try_from(self.parent.0.get())?);
+        self.logs[who].sign(&self.rules, introduced, self.parent.1, at, records)
     }
 }

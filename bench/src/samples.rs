@@ -7,7 +7,7 @@ use qfzz_ledger_core::batch::{Introduction, SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::codec::encoded_len;
 use qfzz_ledger_core::crypto::StationKey;
 use qfzz_ledger_core::federation::{Genesis, Parameters, Rules, SignatureScheme};
-use qfzz_ledger_core::ids::{BatchId, Id, Name, Sequence, Target};
+use qfzz_ledger_core::ids::{BatchId, BlockHash, Id, Name, Sequence, Target};
 use qfzz_ledger_core::record::{Record, UserAction};
 use qfzz_ledger_core::score::Delta;
 use qfzz_ledger_core::time::Timestamp;
@@ -112,26 +112,54 @@ pub fn json_record(number: usize, subjects: usize) -> Value {
     })
 }
 
+/// A station's log.
+pub struct Log {
+    /// What it signs with.
+    pub key: StationKey,
+    next: Sequence,
+    last: BatchId,
+}
+
+impl Log {
+    /// An empty one.
+    pub const fn new(key: StationKey) -> Self {
+        Self { key, next: Sequence::ZERO, last: BatchId::ZERO }
+    }
+
+    /// Signs the next batch, by a station that has seen the block `seen`; the first introduces the station by its name and
+    /// reveal commitment.
+    ///
+    /// # Errors
+    /// Where the log is too long.
+    pub fn sign(
+        &mut self,
+        rules: &Rules,
+        (name, reveal_commitment): (&Name, [u8; 32]),
+        seen: BlockHash,
+        at: Timestamp,
+        records: Vec<Record>,
+    ) -> Result<VerifiedBatch> {
+        let introduction = (self.next == Sequence::ZERO).then(|| {
+            let ml_dsa_key = rules.is_hybrid().then(|| self.key.ml_dsa_key().as_bytes().to_vec());
+            Introduction { name: name.clone(), reveal_commitment, ml_dsa_key }
+        });
+        let place = (self.next, self.last);
+        let batch = SignedBatch::sign(rules, &self.key, place, seen, at, introduction, records);
+        (self.next, self.last) = (place.0.next().context("a log this long")?, batch.id());
+        Ok(batch)
+    }
+}
+
 /// `count` batches of `records` records each: the beginning of one log.
 ///
 /// # Errors
 /// Never with a full batch or less.
 pub fn batches(rules: &Rules, count: usize, records: usize) -> Result<Vec<VerifiedBatch>> {
-    let (key, at) = (key(), at()?);
-    let (mut sequence, mut previous) = (Sequence::ZERO, BatchId::ZERO);
+    let (mut log, name, at) = (Log::new(key()), Name::new("benchmark")?, at()?);
     let mut batches = Vec::with_capacity(count);
     for number in 0..count {
-        let introduction = (number == 0)
-            .then(|| {
-                let ml_dsa_key = rules.is_hybrid().then(|| key.ml_dsa_key().as_bytes().to_vec());
-                Name::new("benchmark").map(|name| Introduction { name, reveal_commitment: [0; 32], ml_dsa_key })
-            })
-            .transpose()?;
         let of_batch = (0..records).map(|index| record(number * records + index, 1_000)).collect::<Result<_>>()?;
-        let place = (sequence, previous);
-        let batch = SignedBatch::sign(rules, &key, place, rules.genesis_hash(), at, introduction, of_batch);
-        (sequence, previous) = (sequence.next().context("a log this long")?, batch.id());
-        batches.push(batch);
+        batches.push(log.sign(rules, (&name, [0; 32]), rules.genesis_hash(), at, of_batch)?);
     }
     Ok(batches)
 }
