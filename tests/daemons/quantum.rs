@@ -256,10 +256,13 @@ fn a_changed_operation_is_seen_in_the_raw_bits_and_the_source_is_dropped() {
     assert_eq!(own.matches(superposition).count(), 2);
     let provider_of = |operation: &str| provider(&own.replace(superposition, operation));
     for (operation, test) in [
-        // All zeros, all ones, and one random qubit among three zeros.
+        // All zeros, all ones, and of eight qubits six zeros, a one that ends each run of them, and a random one.
         ("", HealthTest::RepetitionCount),
         ("ApplyToEach(X, qubits);", HealthTest::RepetitionCount),
-        ("for place in 0..4..nBits - 1 { H(qubits[place]); }", HealthTest::AdaptiveProportion),
+        (
+            "for place in 1..8..nBits - 1 { X(qubits[place]); } for place in 4..8..nBits - 1 { H(qubits[place]); }",
+            HealthTest::AdaptiveProportion,
+        ),
     ] {
         let changed = provider_of(operation);
         assert!(!changed.wait_for_bytes(1, PATIENCE), "`{operation}` passes");
