@@ -25,7 +25,7 @@ pub use agreement::{found_together, station_seen_by, synced, wait_for_one_head, 
 pub use api::{Answer, Api, Events};
 pub use daemon::{Daemon, Recipe};
 pub use dice::Dice;
-pub use failing::Fault;
+pub use failing::{CallOutcome, Fault};
 pub use follower::{Duty, Follower};
 pub use harm::{Harm, copy_dir, files_below};
 pub use helper::{children, ends, fake_python, station_with_python};
