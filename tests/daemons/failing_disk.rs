@@ -149,7 +149,9 @@ fn a_disk_that_hangs_ends_the_daemon_which_says_so_and_loses_nothing() {
     // Only sled calls this, from each of its threads: the journal goes on, the view doesn't.
     let fault = Fault { call: "sync_file_range", outcome: CallOutcome::Hangs, number: 3, for_good: true };
     daemon.try_start_with_fault(&fault).unwrap_or_else(|ended| panic!("it starts: {ended}"));
-    let load = Load::start(daemon.api(), &PLAN, &mut Dice::from_environment(47));
+    // One client, which waits for each block: little is pending when it waits for good.
+    let plan = Plan { clients: 1, bulk_every: 1, bulk_records: 40, mine_every: Some(40) };
+    let load = Load::start(daemon.api(), &plan, &mut Dice::from_environment(47));
     let mut status = None;
     wait_for("the daemon ends", HANGS, || {
         status = daemon.try_end();

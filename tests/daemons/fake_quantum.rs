@@ -170,7 +170,7 @@ fn drawing(raw: &str) -> (String, TempDir) {
 }
 
 #[test]
-fn a_source_that_is_not_random_is_dropped_and_status_log_and_metrics_say_so() {
+fn a_source_that_is_not_random_is_dropped_and_status_log_metrics_and_an_event_say_so() {
     let _turn = beside_others();
     let (python, _directory) = drawing("printf '%01152d' 0");
     let station = station_with_python("zeros", &python);
@@ -178,6 +178,8 @@ fn a_source_that_is_not_random_is_dropped_and_status_log_and_metrics_say_so() {
         let problems = station.api().get("/v1/status")["problems"].clone();
         problems.as_array().and_then(|it| it.iter().find(|it| it["code"] == "quantum_source_failed")).cloned()
     };
+    let told = station.api().events(Some(0)).next_of("quantum_source_failed", PATIENCE);
+    assert_eq!(told, json!({ "test": "repetition_count" }));
     wait_for("the status tells", PATIENCE, || problem().map(|_| ()).ok_or_else(|| "no problem".to_owned()));
     let told = problem().expect("it was just there");
     assert!(told["problem"].as_str().is_some_and(|it| it.contains("repetition count")), "{told}");

@@ -13,6 +13,7 @@ use qfzz_sync::report::SyncReport;
 use tokio::sync::broadcast;
 
 use crate::metrics::Metrics;
+use crate::quantum::HealthTest;
 
 /// Something that happened, after it was on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,11 @@ pub enum Event {
         station: StationId,
         /// The sequence.
         sequence: Sequence,
+    },
+    /// The quantum source failed a health test and was dropped.
+    QuantumSourceFailed {
+        /// Which.
+        test: HealthTest,
     },
     /// A synchronisation with one peer ended.
     Sync(Box<SyncReport>),

@@ -43,7 +43,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::data_dir::{DataDirError, LockedDataDir};
 use crate::disk_space;
-use crate::events::Events;
+use crate::events::{Event, Events};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::network;
@@ -197,6 +197,18 @@ impl Shared {
         (Arc::new(shared), failed)
     }
 
+    /// Tells those who listen for events when the quantum source is dropped.
+    fn tell_of_the_quantum_source(&self) {
+        let (mut dropped, events) = (self.quantum.dropped(), self.events.clone());
+        tokio::spawn(async move {
+            // Without a source there is nothing to tell.
+            let test = dropped.wait_for(Option::is_some).await.ok().and_then(|test| *test);
+            if let Some(test) = test {
+                events.publish(Event::QuantumSourceFailed { test });
+            }
+        });
+    }
+
     pub(crate) fn member(&self) -> Option<Arc<Member>> {
         self.member.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -247,6 +259,7 @@ impl Node {
 
         let quantum = QuantumProvider::start(quantum::Settings::of(&config.quantum, &dir));
         let (shared, failed) = Shared::new(config, dir, identity, quantum);
+        shared.tell_of_the_quantum_source();
         let targets = shared.config.network.join.clone();
         if let Some(genesis) = genesis {
             let member = mending::start(&shared, genesis).await?;

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use super::health::{HealthTest, HealthTests};
@@ -145,6 +146,8 @@ struct Shared {
     state: Mutex<State>,
     /// Notified when anything of the state changes.
     changed: Condvar,
+    /// Tells tasks, which cannot wait for `changed`, that the source is dropped.
+    dropped: watch::Sender<Option<HealthTest>>,
 }
 
 /// The source of quantum random numbers. Clones are the same one, which ends with the last of them.
@@ -184,7 +187,12 @@ impl QuantumProvider {
             stopping: false,
             running: None,
         };
-        let shared = Arc::new(Shared { settings, state: Mutex::new(state), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            settings,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            dropped: watch::Sender::default(),
+        });
         let mut thread = None;
         if is_enabled {
             let kept = Arc::clone(&shared);
@@ -242,6 +250,11 @@ impl QuantumProvider {
             Phase::Dropped(test) => Some(test),
             Phase::Off(_) | Phase::Starting { .. } | Phase::Ready(_) | Phase::Lost { .. } => None,
         }
+    }
+
+    /// Holds the health test that the source failed, once it has; ends with the source.
+    pub(crate) fn dropped(&self) -> watch::Receiver<Option<HealthTest>> {
+        self.0.shared.dropped.subscribe()
     }
 
     /// Why a source that was started is neither there nor known not to come; `None` where that is decided.
@@ -341,7 +354,9 @@ impl Shared {
                     tracing::warn!(
                         "the quantum source failed {test} and is dropped: random numbers come from the operating system alone"
                     );
-                    return self.set(Phase::Dropped(test));
+                    self.set(Phase::Dropped(test));
+                    self.dropped.send_replace(Some(test));
+                    return;
                 }
                 End::Trouble(trouble) => {
                     let reason = trouble.to_string();

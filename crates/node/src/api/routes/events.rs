@@ -37,8 +37,8 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 /// What happens at this station, as it happens
 ///
-/// Server-sent events `block`, `reorganisation`, `record`, `peer`, `equivocation` and `sync`, numbered by rising ids. `Last-Event-ID`
-/// replays what came after. Where events were missed, because the listener was too slow or came back too late, `lagged`
+/// Server-sent events `block`, `reorganisation`, `record`, `peer`, `equivocation`, `quantum_source_failed` and `sync`, numbered
+/// by rising ids. `Last-Event-ID` replays what came after. Where events were missed, because the listener was too slow or came back too late, `lagged`
 /// says how many; `{"missed":null}` where the id is not one of this start of the station: then all that is kept follows.
 #[utoipa::path(get, path = "/v1/events", operation_id = "events", tag = "events", params(
     ("Last-Event-ID" = Option<u64>, Header, description = "The last event that is known; 0 for all that are kept"),
@@ -163,6 +163,9 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
             #[serde(serialize_with = "number")]
             sequence: Sequence,
         },
+        QuantumSourceFailed {
+            test: &'static str,
+        },
         Sync(ShownReport),
     }
     let (name, data) = match event {
@@ -178,6 +181,9 @@ fn written(id: u64, event: &Event) -> Vec<u8> {
         }
         Event::Equivocation { station, sequence } => {
             ("equivocation", Data::Equivocation { station_id: *station, sequence: *sequence })
+        }
+        Event::QuantumSourceFailed { test } => {
+            ("quantum_source_failed", Data::QuantumSourceFailed { test: test.name() })
         }
         Event::Sync(report) => ("sync", Data::Sync((&**report).into())),
     };
