@@ -186,6 +186,19 @@ fn drawn_records_are_answered_by_a_file_a_program_and_a_person_and_nothing_else_
         let duty = duty_of(&listed, id).unwrap_or_else(|| panic!("{id} was drawn: {listed}"));
         assert_eq!((&duty["until"], &duty["answered"], &duty["by"]), (&json!(until), &json!(false), &json!("person")));
     }
+    // In parts it is the same list.
+    let whole = listed.as_array().expect("an array");
+    let (mut parts, mut path) = (Vec::new(), Some("/v1/duties?limit=2".to_owned()));
+    while let Some(asked) = path {
+        let answer = it.person.api().try_get(&asked).expect("it answers");
+        parts.extend(answer.json().as_array().expect("an array").iter().cloned());
+        let link = answer.headers.get("link").map(|link| link.to_str().expect("text").to_owned());
+        path = link.map(|link| link.trim_start_matches('<').split('>').next().expect("a part").to_owned());
+    }
+    assert_eq!(&parts, whole);
+    let some = it.person.qfzz(&["--json", "duties", "--limit", "3"]).exits(0);
+    assert_eq!(some.json().as_array().expect("an array")[..], whole[..3]);
+    assert!(some.stderr.contains("--limit"), "{some:?}");
     let shown = it.person.qfzz(&["duties"]).exits(0).stdout;
     assert!(shown.contains(good.as_str()) && shown.contains(&until.to_string()), "{shown}");
 

@@ -1,4 +1,4 @@
-//! I/O errors: the n-th write or sync of a daemon under load fails.
+//! I/O errors: the n-th write or sync of a daemon under load fails, or never returns.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qfzz_tests::harness::{Dice, Fault, Load, Plan, Recipe, Witness, alone, copy_dir};
+use qfzz_tests::harness::{
+    CallOutcome, Dice, Fault, Load, Plan, Recipe, Witness, alone, beside_others, copy_dir, wait_for,
+};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -21,6 +23,9 @@ const ENOUGH: usize = 120;
 
 /// Within which a daemon that met an error ends, or takes things again.
 const END: Duration = Duration::from_secs(10);
+
+/// Within which a daemon whose disk hangs has ended: it notices after 60 s, and strace lets it go after 70.
+const HANGS: Duration = Duration::from_secs(120);
 
 /// Many small commits.
 const PLAN: Plan = Plan { clients: 3, bulk_every: 3, bulk_records: 4, mine_every: Some(6) };
@@ -103,11 +108,11 @@ fn an_error_at_the_nth_write_or_sync_acknowledges_nothing_that_is_lost_and_hangs
     let mut faults = Vec::new();
     for number in 1..=CALLS {
         let for_good = number % 2 == 0;
-        faults.push(Fault { call: "fdatasync", error: "EIO", number, for_good });
+        faults.push(Fault { call: "fdatasync", outcome: CallOutcome::Error("EIO"), number, for_good });
         let error = if number % 4 == 1 { "ENOSPC" } else { "EIO" };
-        faults.push(Fault { call: "pwrite64", error, number, for_good });
+        faults.push(Fault { call: "pwrite64", outcome: CallOutcome::Error(error), number, for_good });
         if number % 8 == 1 {
-            faults.push(Fault { call: "fsync", error: "EIO", number: number / 8 + 1, for_good });
+            faults.push(Fault { call: "fsync", outcome: CallOutcome::Error("EIO"), number: number / 8 + 1, for_good });
         }
     }
     let seeds: Vec<u64> = faults.iter().map(|_| dice.roll()).collect();
@@ -133,4 +138,30 @@ fn an_error_at_the_nth_write_or_sync_acknowledges_nothing_that_is_lost_and_hangs
     println!("{} faults in {:?}", faults.len(), began.elapsed());
     let stopped = |call| totals.get(&(call, Outcome::Stopped)).map_or(0, |(count, _)| *count);
     assert!(stopped("fdatasync") > CALLS as usize / 2 && stopped("pwrite64") > CALLS as usize / 2, "{totals:?}");
+}
+
+#[test]
+fn a_disk_that_hangs_ends_the_daemon_which_says_so_and_loses_nothing() {
+    let _turn = beside_others();
+    let home = TempDir::new().expect("a temporary directory can be made");
+    let mut daemon = Recipe::new("hanging").at(home.path().join("data")).found("hanging", &Load::INIT_FLAGS);
+    assert_eq!(daemon.signal(Signal::TERM, END).0.code(), Some(0));
+    // Only sled calls this, from each of its threads: the journal goes on, the view doesn't.
+    let fault = Fault { call: "sync_file_range", outcome: CallOutcome::Hangs, number: 3, for_good: true };
+    daemon.try_start_with_fault(&fault).unwrap_or_else(|ended| panic!("it starts: {ended}"));
+    let load = Load::start(daemon.api(), &PLAN, &mut Dice::from_environment(47));
+    let mut status = None;
+    wait_for("the daemon ends", HANGS, || {
+        status = daemon.try_end();
+        status.map(|_| ()).ok_or_else(|| format!("it runs after {} records", load.count()))
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "{}", daemon.said("stderr"));
+    let said = daemon.said("stderr");
+    assert!(said.contains("nothing could be written for 60 s") && !said.contains("panicked"), "{said}");
+    let mut witness = Witness::default();
+    witness.promise(load.stop().0);
+    assert!(witness.promised() > 0, "something was acknowledged");
+    daemon.start();
+    witness.examine(&daemon);
+    daemon.qfzz(&["chain", "verify"]).exits(0);
 }

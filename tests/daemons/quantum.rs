@@ -2,7 +2,6 @@
 //! without a way there these tests fail, for what they show could not be shown.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,15 +12,14 @@ use qfzz_ledger_core::pow::NonceSearch;
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_node::quantum::setup::python_in;
 use qfzz_node::quantum::{Generator, HealthTest, QuantumProvider, QuantumRandomNumberGenerator, Settings};
-use qfzz_tests::harness::{Daemon, Finished, Recipe, alone, beside_others, qfzz, wait_for};
+use qfzz_tests::harness::{
+    Daemon, Finished, Recipe, alone, beside_others, children, ends, fake_python, qfzz, station_with_python, wait_for,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// How long the real package may take to be ready; a second is usual.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The most that anybody waits for a source that gives nothing.
-const SOON: Duration = Duration::from_secs(2);
 
 /// A data directory in which `qfzz quantum setup` has worked: once for all tests and runs.
 fn set_up() -> PathBuf {
@@ -53,19 +51,6 @@ fn provider(source: &str) -> QuantumProvider {
     QuantumProvider::start(Settings { python: python(), source: source.to_owned(), ..Settings::default() })
 }
 
-/// A script of this name and text, to be started as a Python.
-fn fake(directory: &tempfile::TempDir, script: &str) -> String {
-    let path = directory.path().join("python");
-    fs::write(&path, script).expect("written");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
-    path.display().to_string()
-}
-
-/// A station with a source on the Python at `python`.
-fn station(name: &str, python: &str) -> Daemon {
-    Recipe::new(name).set("quantum.enabled", "true").set("quantum.python", python).found(name, &[])
-}
-
 /// Waits until the station's source is there, and returns what it says of it.
 fn ready(station: &Daemon) -> Value {
     let mut status = Value::Null;
@@ -76,33 +61,17 @@ fn ready(station: &Daemon) -> Value {
     status
 }
 
-/// The processes that a daemon has started.
-fn children(pid: u32) -> Vec<u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
-    let of_thread = |thread: PathBuf| fs::read_to_string(thread.join("children")).unwrap_or_default();
-    let text: String = threads.map(|thread| of_thread(thread.expect("an entry").path())).collect();
-    text.split_whitespace().map(|pid| pid.parse().expect("a process id")).collect()
-}
-
-/// Waits until a process has ended, reaped or not.
-fn ends(pid: u32) {
-    wait_for("the helper ends", Duration::from_secs(5), || {
-        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let runs = state.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'));
-        if runs { Err(format!("{pid} runs")) } else { Ok(()) }
-    });
-}
-
 #[test]
 fn what_setup_installs_is_used_with_a_daemon_and_without() {
     let _turn = beside_others();
     let data_dir = set_up();
-    let local = run(&data_dir, &["quantum", "status", "--json"]).exits(0).json();
-    assert_eq!(
-        (&local["backend"], &local["available"], &local["generator"]),
-        (&json!("microsoft-qdk"), &json!(true), &json!("qdk-qrng")),
-        "{local}"
-    );
+    let mut local = Value::Null;
+    // No command waits long: on a computer that has much else to do, some do without Q#.
+    wait_for("a command has Q#", PATIENCE, || {
+        local = run(&data_dir, &["quantum", "status", "--json"]).exits(0).json();
+        if local["available"] == true { Ok(()) } else { Err(local.to_string()) }
+    });
+    assert_eq!((&local["backend"], &local["generator"]), (&json!("microsoft-qdk"), &json!("qdk-qrng")), "{local}");
     assert_eq!(
         (&local["package"], &local["kind"], &local["reason"]),
         (&json!("qdk"), &json!("simulator"), &Value::Null),
@@ -153,7 +122,7 @@ fn what_setup_installs_is_used_with_a_daemon_and_without() {
 #[test]
 fn the_helper_of_a_killed_daemon_ends_and_one_that_is_killed_is_replaced() {
     let _turn = beside_others();
-    let mut station = station("killed", &python());
+    let mut station = station_with_python("killed", &python());
     ready(&station);
     let first = children(station.pid());
     let pid = |pid: u32| rustix::process::Pid::from_raw(i32::try_from(pid).expect("small")).expect("a process");
@@ -167,55 +136,6 @@ fn the_helper_of_a_killed_daemon_ends_and_one_that_is_killed_is_replaced() {
     let second = children(station.pid());
     station.kill();
     second.into_iter().for_each(ends);
-}
-
-#[test]
-fn without_a_python_that_works_everything_else_does_and_nobody_waits() {
-    let _turn = beside_others();
-    let directory = tempfile::tempdir().expect("a directory");
-    let hangs = fake(&directory, "#!/bin/sh\n# Fakes a Python that hangs.\nexec sleep 1000\n");
-    let bare = tempfile::tempdir().expect("a directory");
-    let bare = fake(&bare, "#!/bin/sh\n# A real Python, without any package.\nexec python3 -I -S \"$@\"\n");
-    for (name, python, reason) in [
-        ("hangs", hangs, "is not ready yet"),
-        ("bare", bare, "qfzz quantum setup"),
-        ("none", "/nonexistent".to_owned(), "cannot be started"),
-    ] {
-        let mut station = station(name, &python);
-        let asked = Instant::now();
-        let mut status = station.api().get("/v1/quantum");
-        assert!(asked.elapsed() < SOON);
-        wait_for("it says why", PATIENCE, || {
-            status = station.api().get("/v1/quantum");
-            if status["reason"].as_str().is_some_and(|told| told.contains(reason)) {
-                Ok(())
-            } else {
-                Err(status.to_string())
-            }
-        });
-        assert_eq!(
-            (&status["backend"], &status["available"]),
-            (&json!("classical-fallback"), &json!(false)),
-            "{status}"
-        );
-        station.api().record(&json!({ "kind": "user_action", "user_id": "u", "action": "rating", "target": "t" }));
-        assert_eq!(station.api().mine().expect("a record is pending")["index"], 1, "{name}");
-        assert_eq!(station.api().get("/v1/status")["problems"], json!([]), "{name}");
-        let helpers = children(station.pid());
-        let (ended, elapsed) = station.signal(Signal::TERM, Duration::from_secs(5));
-        assert_eq!(ended.code(), Some(0), "{name}: {elapsed:?}");
-        helpers.into_iter().for_each(ends);
-        let said = station.said("stderr");
-        let lines: Vec<&str> =
-            said.lines().filter(|line| line.contains("random numbers") || line.contains("quantum")).collect();
-        assert!(lines.len() <= 1 && !said.contains("WARN"), "{name}: {said}");
-        // And without the daemon.
-        for arguments in [&["quantum", "status"][..], &["quantum", "int", "16"], &["quantum", "bytes", "32"]] {
-            let started = Instant::now();
-            station.qfzz(arguments).exits(0);
-            assert!(started.elapsed() < SOON, "{name}: {arguments:?} took {:?}", started.elapsed());
-        }
-    }
 }
 
 #[test]
@@ -324,7 +244,7 @@ class Workspace:
         directory.path().display(),
         python()
     );
-    let python = fake(&directory, &script);
+    let python = fake_python(&directory, &script);
     let start = |target: &str| {
         let target = target.parse().expect("a target");
         QuantumProvider::start(Settings { python: python.clone(), target, ..Settings::default() })

@@ -6,9 +6,9 @@ use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::{
-    Audit, DUTY_BLOCKS, Disputed, Duty, Explanation, Fate, Key, OpenDuty, RecordPlace, Rewound, Undo, Value, Writes,
-    disputed_at, duties_of, duty, explain, jury_answers, jury_state, place_of, record_height, record_id, station_state,
-    with_credit,
+    Audit, DUTY_BLOCKS, Disputed, Duty, EndingPlace, Explanation, Fate, Key, OpenDuty, RecordPlace, Rewound, Undo,
+    Value, Writes, disputed_at, duties_of, duty, explain, jury_answers, jury_state, place_of, record_height, record_id,
+    station_state, with_credit,
 };
 use qfzz_ledger_core::testimony::Answer;
 use qfzz_ledger_core::testing::{
@@ -273,8 +273,12 @@ fn every_draw_can_be_made_again_from_the_head_whatever_changed_since() {
 fn a_stations_duties_are_those_it_was_drawn_for_by_their_end() {
     let chain = eventful();
     for juror in (1..=6).map(station) {
-        let all = |limit| duties_of(&chain.rules, &chain.state, &juror, |_| true, limit).expect("memory can be read");
-        let found = all(usize::MAX);
+        let part = |from, limit| {
+            let found = duties_of(&chain.rules, &chain.state, &juror, |_| true, from, limit);
+            found.expect("memory can be read")
+        };
+        let (found, end) = part(EndingPlace::default(), usize::MAX);
+        assert_eq!(end, None);
         let mut expected: Vec<(u64, RecordPlace)> = Vec::new();
         for (block, _, audits) in &chain.blocks {
             for audit in audits.iter().filter(|audit| audit.jurors.contains(&juror)) {
@@ -293,9 +297,21 @@ fn a_stations_duties_are_those_it_was_drawn_for_by_their_end() {
             let height = block.map(|(block, ..)| block.header().index);
             assert_eq!(record_height(&chain.rules, &chain.state, &open.record), Ok(height));
         }
-        assert_eq!(all(3)[..], found[..found.len().min(3)], "the first to end come first");
-        let open = duties_of(&chain.rules, &chain.state, &juror, |it| !it.own.has_answered, usize::MAX);
-        let expected: Vec<OpenDuty> = found.iter().filter(|it| !it.own.has_answered).cloned().collect();
-        assert_eq!(open, Ok(expected));
+        // In parts, too, each from where the one before says.
+        let (mut parts, mut from) = (Vec::new(), Some(EndingPlace::default()));
+        while let Some(place) = from {
+            let (listed, next) = part(place, 3);
+            assert!(listed.len() == 3 || next.is_none() && listed.is_empty() == found.is_empty());
+            assert!(next.is_none_or(|next| next > place));
+            parts.extend(listed);
+            from = next;
+        }
+        assert_eq!(parts, found);
+        let after_all = EndingPlace { height: Height::new(u64::MAX), before: 0 };
+        assert_eq!(part(after_all, 3), (Vec::new(), None));
+        let is_open = |it: &OpenDuty| !it.own.has_answered;
+        let open = duties_of(&chain.rules, &chain.state, &juror, is_open, EndingPlace::default(), usize::MAX);
+        let expected: Vec<OpenDuty> = found.iter().filter(|it| is_open(it)).cloned().collect();
+        assert_eq!(open, Ok((expected, None)));
     }
 }

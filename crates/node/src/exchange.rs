@@ -10,6 +10,7 @@ mod live;
 mod local;
 mod neighbours;
 mod session;
+mod turns;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -27,14 +28,14 @@ use qfzz_sync::peer::{PeerSession, SessionError};
 use qfzz_sync::report::SyncReport;
 use qfzz_sync::serve::{Allowances, answer_about_blocks, answer_about_pending};
 use qfzz_sync::session::sync_with;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
 use crate::events::{Event, Observers};
 use crate::invitations::Invitations;
-use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic};
+use crate::network::{NetworkEvent, NetworkHandle, Responder, Topic, Verdict};
 use crate::rate::{Bucket, Rate};
 use crate::service::ServiceHandle;
 use crate::service::effect::{Checked, Input};
@@ -46,12 +47,17 @@ use keys::KeySource;
 use local::{Local, check};
 use neighbours::{Gave, Neighbours, Welcome};
 use session::Session;
+use turns::Turns;
 
 /// Requests of peers that are answered at once, at most; more are told that we are busy.
 const MAX_ANSWERS: usize = 32;
 
 /// Requests of our own beside syncs that are under way at once, at most.
 const MAX_FETCHES: usize = 64;
+
+/// What the network told that is being handled at once, at most. What a client asks of the service waits behind no more
+/// gossip than that: a millisecond of signature checks.
+const MAX_IN_HAND: usize = 16;
 
 /// How long a question for a peer's head may take.
 const ASK_FOR: Duration = Duration::from_millis(500);
@@ -203,13 +209,23 @@ impl Exchange {
     async fn run_events(self, mut events: mpsc::Receiver<NetworkEvent>) {
         let mut let_in = tokio::time::interval(LET_IN_EVERY);
         let_in.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut turns, hands) = (Turns::default(), Arc::new(Semaphore::new(MAX_IN_HAND)));
         loop {
             tokio::select! {
-                event = events.recv() => match event {
-                    Some(event) => self.on_event(event).await,
+                // Whose turn it is shows when all that is there is known.
+                biased;
+                _ = let_in.tick() => self.let_in().await,
+                event = events.recv(), if turns.has_room() => match event {
+                    Some(event) => if let Some(left_out) = turns.push(event) {
+                        self.network.leave_out(left_out).await;
+                    },
                     None => return,
                 },
-                _ = let_in.tick() => self.let_in().await,
+                hand = Arc::clone(&hands).acquire_owned(), if !turns.is_empty() => {
+                    if let (Ok(hand), Some(event)) = (hand, turns.next()) {
+                        self.on_event(event, hand).await;
+                    }
+                }
             }
         }
     }
@@ -222,7 +238,8 @@ impl Exchange {
         }
     }
 
-    async fn on_event(&self, event: NetworkEvent) {
+    /// Handles an event; of a gossiped message the service does, and has the `hand` until it is done.
+    async fn on_event(&self, event: NetworkEvent, hand: OwnedSemaphorePermit) {
         match event {
             // The network has said so.
             NetworkEvent::Listening(_) => {}
@@ -242,7 +259,11 @@ impl Exchange {
                 self.observers.events.publish(Event::Peer { station: peer, connected: false, reason });
             }
             NetworkEvent::Gossip { source, message, topic, data } => {
-                self.service.gossip(message, source, topic, data).await;
+                if locked(&self.bans).contains(&source) {
+                    // What it sent before it is gone is not worth a signature check.
+                    return self.network.verdict(message, Verdict::Ignore).await;
+                }
+                self.service.gossip(message, source, topic, data, hand).await;
             }
             NetworkEvent::Request { peer, data, respond } => self.on_request(peer, data, respond).await,
             NetworkEvent::Invitation { peer, shown, respond } => self.on_invitation(peer, shown, respond),

@@ -59,10 +59,14 @@ pub fn synced(daemon: &Daemon) -> Result<(), String> {
 /// If one of them does not start, or catch up within half a minute.
 pub fn found_together(first: Recipe, others: Vec<Recipe>, federation: &str, more: &[&str]) -> (Daemon, Vec<Daemon>) {
     let mut others: Vec<Daemon> = others.into_iter().map(Recipe::prepare).collect();
+    let is_hybrid = more.contains(&"hybrid");
     // They have to exist before the genesis that names them.
     let init = |daemon: &Daemon| {
         let flags = ["--json", "init", "--name", daemon.name(), "--join", "/ip4/127.0.0.1/tcp/9", "--yes"];
-        daemon.qfzz(&flags).exits(0).json()["station_id"].as_str().expect("an id").to_owned()
+        let made = daemon.qfzz(&flags).exits(0).json();
+        let [id, hash] =
+            ["station_id", "ml_dsa_key_hash"].map(|member| made[member].as_str().expect("a text").to_owned());
+        if is_hybrid { format!("{id}:{hash}") } else { id }
     };
     let ids: Vec<String> = others.iter().map(init).collect();
     let named = ids.iter().flat_map(|id| ["--founder", id]);

@@ -127,11 +127,16 @@ impl Exchange {
     }
 }
 
-/// What 99 of 100 did not exceed.
-pub(crate) fn p99(took: &[Duration]) -> Duration {
+/// What so many of 100 did not exceed.
+pub(crate) fn share(took: &[Duration], of_100: usize) -> Duration {
     let mut sorted = took.to_vec();
     sorted.sort_unstable();
-    *sorted.get((sorted.len().max(1) - 1) * 99 / 100).expect("there are samples")
+    *sorted.get((sorted.len() * of_100).div_ceil(100).max(1) - 1).expect("there are samples")
+}
+
+/// What 99 of 100 did not exceed.
+pub(crate) fn p99(took: &[Duration]) -> Duration {
+    share(took, 99)
 }
 
 /// A process' resident memory, watched until dropped.

@@ -20,8 +20,19 @@ pub struct OpenDuty {
     pub own: Juror,
 }
 
-/// What `station` was drawn to check and may still answer about in the next block: the first to end first, at most
-/// `limit` of those that are `wanted`. All of them end within [`DUTY_BLOCKS`] above the head.
+/// A place in the order in which duties end, of whichever station: blocks only add to its end, so what comes after a place
+/// stays after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndingPlace {
+    /// The block with which they end.
+    pub height: Height,
+    /// How many that end with the same block come before.
+    pub before: usize,
+}
+
+/// What `station` was drawn to check and may still answer about in the next block: the first to end first, from the place
+/// `from` on, at most `limit` of those that are `wanted`; and the place of the next one, if there are more. All of them end
+/// within [`DUTY_BLOCKS`] above the head.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -30,30 +41,34 @@ pub fn duties_of(
     read: &impl StateRead,
     station: &StationId,
     wanted: impl Fn(&OpenDuty) -> bool,
+    from: EndingPlace,
     limit: usize,
-) -> Result<Vec<OpenDuty>, ReadError> {
+) -> Result<(Vec<OpenDuty>, Option<EndingPlace>), ReadError> {
     let (mut found, head) = (Vec::new(), chain_state(read, rules)?.height.get());
-    for height in head.saturating_add(1)..=head.saturating_add(DUTY_BLOCKS) {
-        let Expiring { duties, .. } = match read.get(&Key::Expiring(Height::new(height)))? {
+    let first = head.saturating_add(1).max(from.height.get());
+    for height in (first..=head.saturating_add(DUTY_BLOCKS)).map(Height::new) {
+        let Expiring { duties, .. } = match read.get(&Key::Expiring(height))? {
             Some(Value::Expiring(expiring)) => expiring,
             Some(_) => return Err(ReadError::Damaged { what: "what ends with a block" }),
             None => continue,
         };
-        for place in duties {
-            if found.len() == limit {
-                return Ok(found);
-            }
+        let skipped = if height == from.height { from.before } else { 0 };
+        for (before, place) in duties.into_iter().enumerate().skip(skipped) {
             let Some(duty) = duty(read, place)? else { continue };
             // One who was drawn again for the same record stands in it once, with the later end.
-            let own = duty.jurors.iter().find(|it| it.station == *station && it.until.get() == height).copied();
+            let own = duty.jurors.iter().find(|it| it.station == *station && it.until == height).copied();
             let Some(own) = own else { continue };
             let open = OpenDuty { record: record_id(read, place)?, place, duty, own };
-            if wanted(&open) {
-                found.push(open);
+            if !wanted(&open) {
+                continue;
             }
+            if found.len() == limit {
+                return Ok((found, Some(EndingPlace { height, before })));
+            }
+            found.push(open);
         }
     }
-    Ok(found)
+    Ok((found, None))
 }
 
 /// A record's place as the state names it; `None` while its station has no batch on the branch.

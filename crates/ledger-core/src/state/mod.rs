@@ -32,7 +32,7 @@ pub use dataset::{DatasetEvidence, DatasetLedger, DatasetOpinion, DatasetTrust, 
 pub use draw::{Audit, DUTY_BLOCKS, Disputed, JuryState, jury_state};
 #[cfg(feature = "testing")]
 pub use draw::{asked, draw_among, with_credit};
-pub use duties::{OpenDuty, disputed_at, duties_of, place_of, record_height, record_id};
+pub use duties::{EndingPlace, OpenDuty, disputed_at, duties_of, place_of, record_height, record_id};
 pub use explain::{Explanation, MAX_EARLIER, Rewound, Step, Then, explain};
 pub use index::LogBlock;
 pub use past::{BlockRead, RecentBlocks};

@@ -26,7 +26,7 @@ use super::schema;
 
 pub use dataset::{Dataset, DatasetChange, DatasetPage, DatasetTrust};
 pub(super) use dataset::{ShownChange, ShownDataset, ShownRegistration};
-pub use duty::{AnsweredBy, Draw, Draws, Duty};
+pub use duty::{AnsweredBy, Draw, Draws, Duty, DutyPage};
 pub(super) use duty::{ShownDraws, ShownSubject};
 pub(super) use global::ShownGlobal;
 pub use global::{GlobalTrust, Live, LogHead, Rests};

@@ -19,6 +19,7 @@ use qfzz_ledger_core::ids::{
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Record, Subject};
 use qfzz_ledger_core::score::Score;
+use qfzz_ledger_core::state::EndingPlace;
 use qfzz_ledger_core::testimony::Answer;
 use qfzz_ledger_core::time::Timestamp;
 #[cfg(doc)]
@@ -28,8 +29,9 @@ use qfzz_sync::report::SyncReport;
 
 use super::block::{Block, FoundRecord};
 use super::dto::{
-    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws, Duty, GlobalTrust,
-    Imported, Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
+    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws, DutyPage,
+    GlobalTrust, Imported, Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust,
+    Verification,
 };
 use super::problem::Code;
 use crate::events::Events;
@@ -362,6 +364,27 @@ pub struct DatasetQuery {
     pub verified: Option<bool>,
 }
 
+/// Duties of one answer, at most.
+pub const MAX_DUTIES: usize = 1_000;
+
+/// Which duties to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DutyQuery {
+    /// Answered, or not yet.
+    pub answered: Option<bool>,
+    /// Where to begin: the default, or what the part before said.
+    pub after: EndingPlace,
+    /// How many to list, at most [`MAX_DUTIES`].
+    pub limit: usize,
+}
+
+impl Default for DutyQuery {
+    /// As many as may be, from the first to end on.
+    fn default() -> Self {
+        Self { answered: None, after: EndingPlace::default(), limit: MAX_DUTIES }
+    }
+}
+
 /// The node, as the API sees it. Clones are the same node.
 ///
 /// Methods may be called at any time and from any number of tasks; those that need a federation fail with
@@ -484,9 +507,8 @@ pub trait Station: Clone + Send + Sync + 'static {
         user: Id,
     ) -> impl Future<Output = Result<DatasetChange, PortError>> + Send;
 
-    /// What this station is asked to check and may still answer about, the first to end first; with `answered` only what
-    /// it has answered, or has not.
-    fn duties(&self, answered: Option<bool>) -> impl Future<Output = Result<Vec<Duty>, PortError>> + Send;
+    /// What this station is asked to check and may still answer about, the first to end first.
+    fn duties(&self, query: DutyQuery) -> impl Future<Output = Result<DutyPage, PortError>> + Send;
 
     /// The draws that may have been about a record, made again; `None` if it is not known.
     fn draws(&self, record: RecordId) -> impl Future<Output = Result<Option<Draws>, PortError>> + Send;

@@ -92,6 +92,10 @@ schemas! {
         .description(Some("low below 0.6, medium below 0.8, high from there"));
     /// How many datasets.
     DatasetLimit => whole("How many datasets").minimum(Some(1)).maximum(Some(100));
+    /// How many duties.
+    DutyLimit => whole("How many duties").minimum(Some(1)).maximum(Some(1_000));
+    /// A place in the order in which duties end.
+    DutyPlace => text("A place in the order in which duties end, as the header `Link` names it", "^[0-9]{1,19}\\.[0-9]{1,9}$");
     /// A name.
     Name => ObjectBuilder::new().schema_type(Type::String).max_length(Some(64))
         .description(Some("At most 64 bytes of UTF-8 without control characters"));

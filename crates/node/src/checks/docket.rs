@@ -16,14 +16,11 @@ use qfzz_ledger_core::state::{
 use qfzz_ledger_core::testimony::{Answer, Testimony};
 
 use super::files::FileIndex;
-use crate::api::dto::{AnsweredBy, Duty, Receipt};
-use crate::api::port::{NotAsked, PortError};
+use crate::api::dto::{AnsweredBy, Duty, DutyPage, Receipt};
+use crate::api::port::{DutyQuery, NotAsked, PortError};
 use crate::service::ServiceHandle;
 use crate::service::state::State;
 use crate::store::{StoreRead, StoreReader};
-
-/// Duties of one answer, at most: the first to end.
-pub(crate) const MAX_DUTIES: usize = 1_000;
 
 /// What is asked of this station, and its answers. Clones are the same docket.
 #[derive(Clone)]
@@ -67,31 +64,31 @@ impl Docket {
         self.silences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What this station was drawn to check and may still answer about, the first to end first, at most
-    /// [`MAX_DUTIES`]; with `answered` only those that it has answered, or has not.
+    /// What this station was drawn to check and may still answer about, the first to end first.
     ///
     /// # Errors
     /// Those of the store; [`PortError::Stopping`].
-    pub(crate) async fn duties(&self, answered: Option<bool>) -> Result<Vec<Duty>, PortError> {
+    pub(crate) async fn duties(&self, query: DutyQuery) -> Result<DutyPage, PortError> {
         // First what waits for a block: what a block takes meanwhile has been answered then.
         let waiting = self.service.query(|state: &State<StoreReader>| testimonies_waiting(state.ledger())).await?;
         let (docket, turn) = (self.clone(), Arc::clone(&self.listing).lock_owned().await);
         let read = tokio::task::spawn_blocking(move || {
             // Its turn lasts as long as it reads, whoever still waits for it.
             let _turn = turn;
-            docket.read(answered, &waiting)
+            docket.read(query, &waiting)
         });
         read.await.unwrap_or_else(|error| Err(PortError::Failed { reason: error.to_string() }))
     }
 
-    fn read(&self, answered: Option<bool>, waiting: &HashSet<RecordId>) -> Result<Vec<Duty>, PortError> {
+    fn read(&self, query: DutyQuery, waiting: &HashSet<RecordId>) -> Result<DutyPage, PortError> {
+        let DutyQuery { answered, after, limit } = query;
         let is_answered = |it: &OpenDuty| it.own.has_answered || waiting.contains(&it.record);
         let wanted = |it: &OpenDuty| answered.is_none_or(|answered| answered == is_answered(it));
         let rules = self.reader.rules();
         let open = self.reader.consistent(|reader| -> Result<_, ReadError> {
-            Ok((chain_state(reader, rules)?.height, duties_of(rules, reader, &self.station, wanted, MAX_DUTIES)?))
+            Ok((chain_state(reader, rules)?.height, duties_of(rules, reader, &self.station, wanted, after, limit)?))
         });
-        let ((head, open), mut duties) = (open?, Vec::new());
+        let ((head, (open, next)), mut duties) = (open?, Vec::new());
         for open in open {
             // A reorganisation may have taken it away meanwhile.
             let Some(stored) = self.reader.batch(&open.record.station, open.record.sequence)? else { continue };
@@ -127,7 +124,7 @@ impl Docket {
             };
             duty.silence = silences.get(&duty.record).cloned();
         }
-        Ok(duties)
+        Ok(DutyPage { duties, next })
     }
 
     /// The registered SHA-256 by which a duty can be answered: of a dataset whose found SHA-256 the record tells, where

@@ -21,7 +21,7 @@ use super::docket::{Docket, answer_by_file};
 use super::files::FileIndex;
 use crate::api::dto::{AnsweredBy, Duty};
 use crate::api::duties::question;
-use crate::api::port::PortError;
+use crate::api::port::{DutyQuery, PortError};
 use crate::events::{Event, Events, Numbered};
 
 /// The shortest time between two looks at what is asked: each reads up to 1,000 records.
@@ -145,10 +145,11 @@ impl Worker {
     async fn run(mut self) {
         loop {
             let began = Instant::now();
-            let duties = self.docket.duties(Some(false)).await;
+            let open = DutyQuery { answered: Some(false), ..DutyQuery::default() };
+            let duties = self.docket.duties(open).await;
             let rest = (began.elapsed() * LOOKS_PART).max(BETWEEN_LOOKS);
             match duties {
-                Ok(duties) => self.pass(&duties).await,
+                Ok(page) => self.pass(&page.duties).await,
                 Err(PortError::Stopping) => return,
                 Err(error) => tracing::warn!(%error, "what this station is asked to check cannot be read"),
             }

@@ -7,7 +7,7 @@ use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::output::notice;
+use super::output::{items, notice};
 use crate::data_dir::{self, ApiToken, DataDir};
 
 /// How long the daemon may take to accept a connection: it is on this machine, or near.
@@ -67,12 +67,37 @@ impl Client {
         self.json(self.send(request).await?).await
     }
 
-    /// GETs one page of a list, and where it goes on: the parameter `after` of the next page, which `Link` names.
-    pub(super) async fn get_page(
+    /// GETs the list at `path`, at most `limit` of it, in pages of at most `page`; says so on standard error where it goes on,
+    /// unless `is_quiet`.
+    pub(super) async fn get_list(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
-    ) -> Result<(Value, Option<String>), Failure> {
+        (limit, page): (usize, usize),
+        is_quiet: bool,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut found: Vec<Value> = Vec::new();
+        let mut after = None::<String>;
+        while found.len() < limit {
+            let most = (limit - found.len()).min(page).to_string();
+            let paging = [("limit", Some(most.as_str())), ("after", after.as_deref())];
+            let paging = paging.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+            let query: Vec<(&str, &str)> = query.iter().copied().chain(paging).collect();
+            let (page, next) = self.get_page(path, &query).await?;
+            found.extend(items(&page).iter().cloned());
+            after = next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+        if !is_quiet {
+            notice(format_args!("note: there may be more than {}: give a larger --limit", found.len()));
+        }
+        Ok(found)
+    }
+
+    /// GETs one page of a list, and where it goes on: the parameter `after` of the next page, which `Link` names.
+    async fn get_page(&self, path: &[&str], query: &[(&str, &str)]) -> Result<(Value, Option<String>), Failure> {
         let response = self.send(self.request(Method::GET, path, query, Patience::Short)?).await?;
         let next = response.headers().get(header::LINK).and_then(|link| next_page(&self.base, link.to_str().ok()?));
         Ok((self.json(response).await?, next))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{Output, clean, items, notice, show};
+use super::output::{Output, clean, items, show};
 use super::progress::{Progress, explain_wait};
 use super::record::decimal;
 use super::trust::show_score;
@@ -216,23 +216,8 @@ async fn list(client: &Client, args: &ListArgs, out: &mut Output) -> Result<(), 
         ("station", args.station.map(|station| station.to_string())),
         ("verified", args.verified.then(|| "true".to_owned())),
     ];
-    let mut found: Vec<Value> = Vec::new();
-    let mut after = None::<String>;
-    while found.len() < args.limit {
-        let limit = (args.limit - found.len()).min(PAGE).to_string();
-        let given = asked.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
-        let mut query: Vec<(&str, &str)> = given.chain([("limit", limit.as_str())]).collect();
-        query.extend(after.as_deref().map(|after| ("after", after)));
-        let (page, next) = client.get_page(&["v1", "datasets"], &query).await?;
-        found.extend(items(&page).iter().cloned());
-        after = next;
-        if after.is_none() {
-            break;
-        }
-    }
-    if after.is_some() && !out.is_quiet() {
-        notice(format_args!("note: there may be more than {}: give a larger --limit", found.len()));
-    }
+    let query: Vec<(&str, &str)> = asked.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+    let found = client.get_list(&["v1", "datasets"], &query, (args.limit, PAGE), out.is_quiet()).await?;
     out.result(&Value::Array(found.clone()), |out| {
         if found.is_empty() {
             return out.line("no dataset is registered that was asked for");

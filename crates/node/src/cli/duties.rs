@@ -8,11 +8,17 @@ use super::client::Client;
 use super::failure::Failure;
 use super::output::{Output, count, items, notice, show};
 
+/// Duties of one page.
+const PAGE: usize = 1_000;
+
 #[derive(Debug, Args)]
 pub(super) struct DutiesArgs {
     /// Show who was drawn to check this record, and all that is needed to draw again
     #[arg(long, value_name = "RECORD_ID")]
     explain: Option<RecordId>,
+    /// At most so many, the first to end first
+    #[arg(long, value_name = "N", default_value_t = PAGE, conflicts_with = "explain")]
+    limit: usize,
 }
 
 #[derive(Debug, Args)]
@@ -28,15 +34,14 @@ pub(super) struct TestifyArgs {
 pub(super) async fn duties(client: &Client, args: &DutiesArgs, out: &mut Output) -> Result<(), Failure> {
     match &args.explain {
         Some(record) => explain(client, record, out).await,
-        None => list(client, out).await,
+        None => list(client, args.limit, out).await,
     }
 }
 
-async fn list(client: &Client, out: &mut Output) -> Result<(), Failure> {
-    let duties = client.get(&["v1", "duties"], &[]).await?;
-    out.result(&duties, |out| {
-        let rows = items(&duties);
-        if rows.is_empty() {
+async fn list(client: &Client, limit: usize, out: &mut Output) -> Result<(), Failure> {
+    let duties = client.get_list(&["v1", "duties"], &[], (limit, PAGE), out.is_quiet()).await?;
+    out.result(&Value::Array(duties.clone()), |out| {
+        if duties.is_empty() {
             return out.line("nothing: this station was not drawn to check a record in the last 1,024 blocks");
         }
         let row = |duty: &Value| {
@@ -49,7 +54,7 @@ async fn list(client: &Client, out: &mut Output) -> Result<(), Failure> {
             let until = format!("{} ({left})", show(duty, "until"));
             [show(duty, "record_id"), show(duty, "kind"), show_subject(&duty["subject"]), until, answer]
         };
-        out.table(["RECORD", "KIND", "ABOUT", "UNTIL BLOCK", "ANSWER"], rows.iter().map(row))
+        out.table(["RECORD", "KIND", "ABOUT", "UNTIL BLOCK", "ANSWER"], duties.iter().map(row))
     })
 }
 

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::data_dir::{self, DataDir, LockedDataDir};
 use crate::identity::Identity;
 use crate::node::roster::{RedeemError, redeem};
-use crate::quantum;
+use crate::quantum::{self, QuantumRandomNumberGenerator};
 use crate::ticket::JoinTarget;
 
 #[derive(Debug, Args)]
@@ -192,7 +192,7 @@ pub(super) fn init(global: &Global, args: &InitArgs, out: &mut Output) -> Result
         return Err(Failure::Initialised { path: dir.path().to_owned(), names });
     }
     let config = Config::load(&dir.config_file(), std::env::vars_os(), &[])?.config;
-    let identity = new_identity(&config, &dir)?;
+    let identity = new_identity(&config, &dir, |missed| notice(missed))?;
     let join = use_invitations(&identity, &args.join)?;
     let config = config_text(args.name.as_ref(), &join);
     let founds = args.join.is_empty();
@@ -234,10 +234,14 @@ fn use_invitations(identity: &Identity, targets: &[JoinTarget]) -> Result<Vec<Jo
     Ok(remembered)
 }
 
-/// A new key, with quantum random numbers mixed in where there are any at once.
-fn new_identity(config: &Config, dir: &DataDir) -> Result<Identity, Failure> {
-    let qrng = quantum::generator(quantum::Settings::of(&config.quantum, dir));
-    Ok(Identity::generate_with(&qrng)?)
+/// A new key, with quantum random numbers mixed in where there are any at once; `tell` says it where they were waited for in
+/// vain.
+fn new_identity(config: &Config, dir: &DataDir, tell: impl FnOnce(&str)) -> Result<Identity, Failure> {
+    let source = quantum::source(quantum::Settings::of(&config.quantum, dir));
+    if let Some(reason) = source.undecided() {
+        tell(&format!("the key is from the operating system's generator alone: {reason}"));
+    }
+    Ok(Identity::generate_with(&QuantumRandomNumberGenerator::new(source))?)
 }
 
 /// Makes a station with the defaults in a directory that holds none, though perhaps its settings.
@@ -253,7 +257,8 @@ pub(super) fn init_with_defaults(
     let config = (!dir.config_file().exists()).then(|| config_text(None, join));
     let founded = |founder: &Identity| Parameters::new(federation_name(Some(name)), founder.station_id(), clock::now());
     let parameters = |identity: &Identity| founds.then(|| founded(identity));
-    let made = make(dir, new_identity(settings, dir)?, config.as_deref(), parameters)?;
+    let identity = new_identity(settings, dir, |missed| tracing::info!("{missed}"))?;
+    let made = make(dir, identity, config.as_deref(), parameters)?;
     if founds {
         dir.mark_provisional()?;
     }

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::output::{Output, notice, show};
 use super::{Global, wait_for};
 use crate::config::Config;
-use crate::quantum::{self, MAX_BITS, MAX_BYTES, QuantumProvider, QuantumRandomNumberGenerator, Settings, setup};
+use crate::quantum::{self, MAX_BITS, MAX_BYTES, QuantumRandomNumberGenerator, Settings, setup};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum QuantumCommand {
@@ -65,17 +65,22 @@ fn settings(global: &Global) -> Result<Settings, Failure> {
     Ok(Settings::of(&config.quantum, &dir))
 }
 
+/// A generator for this command. Whoever wants numbers of Q#, and gets none, is told why.
 fn generator(global: &Global) -> Result<QuantumRandomNumberGenerator, Failure> {
-    Ok(quantum::generator(settings(global)?))
+    let source = quantum::source(settings(global)?);
+    let status = source.status();
+    if let Some(reason) = status.reason.filter(|_| status.enabled) {
+        notice(format_args!("from the operating system's generator alone: {reason}"));
+    }
+    Ok(QuantumRandomNumberGenerator::new(source))
 }
 
 fn status(global: &Global, out: &mut Output) -> Result<(), Failure> {
     let status = match asked(global)? {
         Some(status) => status,
         None => {
-            let provider = QuantumProvider::start(settings(global)?);
-            provider.wait_for_first();
-            serde_json::to_value(provider.status()).map_err(|error| Failure::BadAnswer { why: error.to_string() })?
+            let source = quantum::source(settings(global)?);
+            serde_json::to_value(source.status()).map_err(|error| Failure::BadAnswer { why: error.to_string() })?
         }
     };
     out.result(&status, |out| {

@@ -52,6 +52,11 @@ impl Bans {
         self.0.get(peer).map(|ban| ban.reason.clone())
     }
 
+    /// Whether a peer is kept away.
+    pub(super) fn contains(&self, peer: &StationId) -> bool {
+        self.0.contains_key(peer)
+    }
+
     /// Who is kept away, the longest first, at most `limit`.
     pub(super) fn longest(&self, limit: usize) -> Vec<Ban> {
         let mut bans: Vec<&Ban> = self.0.values().collect();
@@ -88,6 +93,7 @@ mod tests {
         assert_eq!(bans.insert(ban(1, 60_100)), (false, None), "the same offence");
         assert_eq!(bans.over(at(59_999)), []);
         assert_eq!(bans.reason(&ban(1, 0).peer).as_deref(), Some("did something"));
+        assert!(bans.contains(&ban(1, 0).peer) && !bans.contains(&ban(2, 0).peer));
         assert_eq!(bans.over(at(60_000)), [ban(1, 0).peer]);
         assert_eq!(bans.len(), 0);
     }

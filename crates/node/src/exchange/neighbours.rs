@@ -60,15 +60,40 @@ pub(super) enum Gave {
     Silence,
 }
 
+/// Requests of one kind that are under way, at most so many.
+struct UnderWay {
+    count: usize,
+    most: usize,
+}
+
+impl UnderWay {
+    /// None yet.
+    const fn none(most: usize) -> Self {
+        Self { count: 0, most }
+    }
+
+    /// Whether one more may be; then it is, until [`end`](Self::end).
+    fn begin(&mut self) -> bool {
+        let may_begin = self.count < self.most;
+        self.count += usize::from(may_begin);
+        may_begin
+    }
+
+    /// One of them has ended.
+    fn end(&mut self) {
+        self.count = self.count.saturating_sub(1);
+    }
+}
+
 struct Neighbour {
     requests: Bucket,
     busy: Bucket,
     unknown: Bucket,
     withheld: Bucket,
     questions: Bucket,
-    answering: usize,
-    fetching: usize,
-    asking: usize,
+    answering: UnderWay,
+    fetching: UnderWay,
+    asking: UnderWay,
 }
 
 /// All connected peers.
@@ -93,9 +118,9 @@ impl Neighbours {
             unknown: full(UNKNOWN),
             withheld: full(WITHHELD),
             questions: full(QUESTIONS),
-            answering: 0,
-            fetching: 0,
-            asking: 0,
+            answering: UnderWay::none(MAX_ANSWERING),
+            fetching: UnderWay::none(MAX_FETCHING),
+            asking: UnderWay::none(MAX_ASKING),
         });
     }
 
@@ -114,8 +139,7 @@ impl Neighbours {
     pub(super) fn asks(&mut self, peer: &StationId, has_drawn_all: bool, now: Timestamp) -> Welcome {
         let Some(neighbour) = self.peers.get_mut(peer) else { return Welcome::Busy };
         let now = now.as_millis();
-        if neighbour.requests.spend(1, now) && !has_drawn_all && neighbour.answering < MAX_ANSWERING {
-            neighbour.answering += 1;
+        if neighbour.requests.spend(1, now) && !has_drawn_all && neighbour.answering.begin() {
             return Welcome::Answer;
         }
         if neighbour.busy.spend(1, now) { Welcome::Busy } else { Welcome::Enough }
@@ -125,23 +149,19 @@ impl Neighbours {
     /// too often.
     pub(super) fn answered(&mut self, peer: &StationId, is_unknown: bool, now: Timestamp) -> bool {
         let Some(neighbour) = self.peers.get_mut(peer) else { return true };
-        neighbour.answering = neighbour.answering.saturating_sub(1);
+        neighbour.answering.end();
         !is_unknown || neighbour.unknown.spend(1, now.as_millis())
     }
 
     /// Whether one more thing may be asked of a peer now; then it counts as under way until [`fetched`](Self::fetched).
     pub(super) fn may_fetch(&mut self, peer: &StationId) -> bool {
-        let Some(neighbour) = self.peers.get_mut(peer).filter(|neighbour| neighbour.fetching < MAX_FETCHING) else {
-            return false;
-        };
-        neighbour.fetching += 1;
-        true
+        self.peers.get_mut(peer).is_some_and(|neighbour| neighbour.fetching.begin())
     }
 
     /// A request of ours has ended.
     pub(super) fn fetched(&mut self, peer: &StationId) {
         if let Some(neighbour) = self.peers.get_mut(peer) {
-            neighbour.fetching = neighbour.fetching.saturating_sub(1);
+            neighbour.fetching.end();
         }
     }
 
@@ -154,17 +174,13 @@ impl Neighbours {
 
     /// Whether a peer may be asked for one more live opinion; then that is under way until [`asked`](Self::asked).
     pub(super) fn may_ask(&mut self, peer: &StationId) -> bool {
-        let Some(neighbour) = self.peers.get_mut(peer).filter(|neighbour| neighbour.asking < MAX_ASKING) else {
-            return false;
-        };
-        neighbour.asking += 1;
-        true
+        self.peers.get_mut(peer).is_some_and(|neighbour| neighbour.asking.begin())
     }
 
     /// A question of ours has ended.
     pub(super) fn asked(&mut self, peer: &StationId) {
         if let Some(neighbour) = self.peers.get_mut(peer) {
-            neighbour.asking = neighbour.asking.saturating_sub(1);
+            neighbour.asking.end();
         }
     }
 

@@ -41,6 +41,14 @@ pub struct MessageRef {
     pub(super) from: PeerId,
 }
 
+#[cfg(test)]
+impl MessageRef {
+    /// Of a message with this payload; from whom does not matter.
+    pub(crate) fn of(data: &[u8]) -> Self {
+        Self { id: MessageId::from(data.to_vec()), from: super::names::peer_of(StationId::ZERO) }
+    }
+}
+
 /// Bytes of answers that one peer has not taken yet, at most: four of the largest, as many as a sync asks for at once.
 const MAX_UNTAKEN: usize = 8 * 1024 * 1024 + 4 * 1024;
 

@@ -190,6 +190,7 @@ pub enum DialError {
 pub(super) enum Command {
     Publish { topic: Topic, data: Vec<u8> },
     Verdict { message: MessageRef, verdict: Verdict },
+    LeaveOut { message: MessageRef },
     Request { peer: StationId, data: Vec<u8>, respond_to: oneshot::Sender<Result<Vec<u8>, RequestError>> },
     Dial { address: Multiaddr, respond_to: oneshot::Sender<Result<StationId, DialError>> },
     Disconnect { peer: StationId, reason: String, respond_to: oneshot::Sender<()> },
@@ -217,7 +218,7 @@ impl NetworkHandle {
         self.station
     }
 
-    /// Gossiped messages that were left out because events were not read in time.
+    /// Gossiped messages that were left out because there were too many to look at.
     pub fn dropped_gossip(&self) -> u64 {
         self.dropped_gossip.load(Ordering::Relaxed)
     }
@@ -238,6 +239,12 @@ impl NetworkHandle {
     pub async fn verdict(&self, message: MessageRef, verdict: Verdict) {
         // When the network has stopped nothing is left to forward or to blame.
         let _ = self.commands.send(Command::Verdict { message, verdict }).await;
+    }
+
+    /// Says that nobody looks at a gossiped message, because there are too many.
+    pub async fn leave_out(&self, message: MessageRef) {
+        // When the network has stopped nothing is left to forward.
+        let _ = self.commands.send(Command::LeaveOut { message }).await;
     }
 
     /// Sends a request to a connected station and waits for its answer, at most 20 s.

@@ -159,6 +159,7 @@ impl Worker {
         match command {
             Command::Publish { topic, data } => self.on_publish(topic, data),
             Command::Verdict { message, verdict } => self.on_verdict(&message, verdict),
+            Command::LeaveOut { message } => self.leave_out(&message),
             Command::Request { peer, data, respond_to } => self.on_request(peer, data, respond_to),
             Command::Dial { address, respond_to } => self.on_dial(address, respond_to),
             Command::Disconnect { peer, reason, respond_to } => {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use qfzz_ledger_core::ids::{Sequence, StationId};
 use qfzz_ledger_core::ledger::Ledger;
 use qfzz_ledger_core::mempool::LogEnd;
+use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::record::Subject;
 use qfzz_ledger_core::score::Score;
 use qfzz_ledger_core::state::{ReadError, equivocation, is_vouched};
@@ -123,8 +124,8 @@ async fn hear(
 }
 
 /// Whom to ask: those named, or the connected ones that weigh something, the heaviest first.
-fn plan(
-    ledger: &Ledger<StoreReader>,
+fn plan<R: LedgerRead>(
+    ledger: &Ledger<R>,
     weights: &PolicyWeights,
     nodes: Option<&BTreeSet<StationId>>,
     connected: BTreeSet<StationId>,
@@ -176,5 +177,53 @@ impl Heard {
         }
         live.answered = opinions.keys().copied().collect();
         Ok((opinions, live))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qfzz_ledger_core::ids::Height;
+    use qfzz_ledger_core::testing::{Author, admits, at, ledger, rules_with_roster, station};
+    use qfzz_sync::global_trust::policy_weights;
+
+    use super::*;
+
+    #[test]
+    fn of_more_connected_stations_than_may_be_asked_the_lightest_are_left_out() {
+        const FOUNDERS: u8 = 62;
+        let rules = rules_with_roster(FOUNDERS);
+        let (mut ledger, store) = ledger(&rules, 3);
+        // Two founders vouch for five stations, which weigh less than a founder.
+        let vouched: Vec<StationId> = (70..75).map(station).collect();
+        let [mut one, mut other] = [1, 2].map(|number| Author::new(&rules, number));
+        let body = [&mut one, &mut other].map(|it| it.batch(at(0), vouched.iter().map(|it| admits(*it)).collect()));
+        let block = one.block((Height::ZERO, rules.genesis_hash()), 0, at(1), body.into());
+        for transition in ledger.add_blocks(vec![block], at(2)).expect("memory can be read").transitions {
+            store.apply(&transition);
+            ledger.committed(transition.number);
+        }
+        let weights = policy_weights(&rules, ledger.read(), Policy::Anchored).expect("memory can be read");
+        let founders = (1..=FOUNDERS).filter(|number| *number != 3).map(station);
+        let connected: BTreeSet<StationId> = founders.clone().chain(vouched.iter().copied()).collect();
+        assert_eq!((connected.len(), MAX_ASKED), (66, 64));
+
+        let plan_of = |nodes: Option<&BTreeSet<StationId>>| {
+            plan(&ledger, &weights, nodes, connected.clone()).expect("memory can be read")
+        };
+        let Plan { asked, asks_itself, live } = plan_of(None);
+        // Of those that weigh the same the lowest ids are asked.
+        let lowest: BTreeSet<StationId> = vouched.iter().copied().collect();
+        let (taken, left): (Vec<_>, Vec<_>) = lowest.into_iter().zip(0..).partition(|(_, place)| *place < 3);
+        let expected: BTreeSet<StationId> = founders.chain(taken.into_iter().map(|(station, _)| station)).collect();
+        assert_eq!(asked.iter().map(|(station, _)| *station).collect::<BTreeSet<_>>(), expected);
+        assert_eq!(asked.len(), MAX_ASKED);
+        assert!(asks_itself);
+        for (station, _) in left {
+            assert_eq!(live.why_not(&station), Some(Unanswered::NotAsked));
+        }
+        // Who is named is asked, whatever it weighs.
+        let named = BTreeSet::from([vouched[4]]);
+        let Plan { asked, asks_itself, .. } = plan_of(Some(&named));
+        assert_eq!((asked.into_iter().map(|(station, _)| station).collect(), asks_itself), (named, false));
     }
 }

@@ -33,10 +33,11 @@ use super::weighing::Weighing;
 use super::{Member, Shared};
 use crate::api::block::{Block, FoundRecord, SeenBatch};
 use crate::api::dto::{
-    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws, Duty, GlobalTrust,
-    Head, Imported, Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust, Verification,
+    ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws, DutyPage,
+    GlobalTrust, Head, Imported, Invitation, Peer, Readiness, Receipt, StationInfo, Statistics, Status, UserTrust,
+    Verification,
 };
-use crate::api::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
+use crate::api::port::{BlockAt, BlockStream, DatasetQuery, DutyQuery, GlobalQuery, PortError, Station, Upload, Word};
 use crate::clock;
 use crate::config;
 use crate::data_dir::DataDir;
@@ -346,8 +347,8 @@ impl Station for StationHandle {
         self.rated(rated, user).await
     }
 
-    async fn duties(&self, answered: Option<bool>) -> Result<Vec<Duty>, PortError> {
-        self.member()?.docket.duties(answered).await
+    async fn duties(&self, query: DutyQuery) -> Result<DutyPage, PortError> {
+        self.member()?.docket.duties(query).await
     }
 
     async fn draws(&self, record: RecordId) -> Result<Option<Draws>, PortError> {

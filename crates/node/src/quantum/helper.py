@@ -1,7 +1,7 @@
 """The helper process of the node's quantum source: runs Q# and answers in lines of JSON.
 
-It says {"started": true} at once. The first line that it reads holds the Q# source and the target; it answers
-{"ready": {"package", "version"}}, {"missing": TEXT} or {"failed": TEXT}. After that each {"id", "count", "bits"} is answered by {"id", "raw": HEX}, `count`
+The first line that it reads holds the Q# source and the target; it answers {"ready": {"package", "version"}},
+{"missing": TEXT} or {"failed": TEXT}. After that each {"id", "count", "bits"} is answered by {"id", "raw": HEX}, `count`
 numbers of `bits` bits (a multiple of 8) one after the other, highest bit first. It ends when its standard input does.
 """
 
@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 
@@ -19,6 +20,8 @@ WHY_CHARACTERS = 300
 WORKSPACE = ("AZURE_QUANTUM_SUBSCRIPTION_ID", "AZURE_QUANTUM_WORKSPACE_RG", "AZURE_QUANTUM_WORKSPACE_NAME")
 # Qubits of one shot on hardware: the smallest machines have more.
 QUBITS = 8
+# Of Linux's prctl: which signal comes when the parent ends.
+PR_SET_PDEATHSIG = 1
 # Seconds that a job may wait and run; the daemon waits a little longer.
 JOB_SECONDS = 25 * 60
 
@@ -32,6 +35,17 @@ def read_lines(lines):
     for line in sys.stdin.buffer:
         lines.put(line)
     os._exit(0)
+
+
+def end_with_parent():
+    """Lets the system end the process with whoever started it: a package that hangs may keep `read_lines` from running."""
+    if sys.platform != "linux":
+        return
+    try:
+        import ctypes
+    except ImportError:
+        return  # A Python without libffi; then `read_lines` alone does it.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def load():
@@ -107,8 +121,7 @@ def main():
         answers.write(json.dumps(fields) + "\n")
         answers.flush()
 
-    # Before the package is loaded, which takes longest.
-    answer(started=True)
+    end_with_parent()
     lines = queue.SimpleQueue()
     threading.Thread(target=read_lines, args=(lines,), daemon=True).start()
     try:

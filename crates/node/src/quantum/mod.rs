@@ -107,17 +107,15 @@ impl fmt::Display for Target {
     }
 }
 
-/// How long a command waits for a sign of its own helper: with a Python that hangs it is done within 2 s.
+/// How long a command waits for its own helper, whatever that does: with the rest of its work it is done within 2 s. 0.5 s are
+/// usual for Python and the package; a computer that needs longer has Q# in its daemon alone.
 pub const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// How long it then waits for the package to be loaded: 0.3 s are usual, but not on a small or busy computer.
-pub const LOADING: Duration = Duration::from_secs(5);
-
-/// A generator for one command: on a source of its own, if that is there soon enough.
-pub fn generator(settings: Settings) -> QuantumRandomNumberGenerator {
+/// A source for one command: with something of Q#, if that is there within [`PATIENCE`].
+pub fn source(settings: Settings) -> QuantumProvider {
     let provider = QuantumProvider::start(settings);
-    provider.wait_for_first();
-    QuantumRandomNumberGenerator::new(provider)
+    provider.wait_for_bytes(1, PATIENCE);
+    provider
 }
 
 #[cfg(test)]

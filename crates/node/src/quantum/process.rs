@@ -41,14 +41,16 @@ const AZURE_PREFIX: &str = "AZURE_";
 /// Why a helper gives nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    #[error("`{python}` cannot be started: {source}")]
+    #[error("`{python}` cannot be started: {source}; install Python 3.10 or newer, or name one with quantum.python")]
     NotStarted { python: String, source: io::Error },
     /// Something has to be installed or set; it says what.
     #[error("{0}")]
     Missing(String),
     #[error("Q# does not run: {0}")]
     Failed(String),
-    #[error("`{python}` gave no answer within {seconds} s")]
+    #[error(
+        "`{python}` gave no answer within {seconds} s: name another with quantum.python, or set it up with `qfzz quantum setup`"
+    )]
     Silent { python: String, seconds: u64 },
     #[error("`{python}` ended by itself")]
     Ended { python: String },
@@ -71,7 +73,6 @@ pub(super) struct Package {
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 enum Said {
-    Started { started: bool },
     Ready { ready: Package },
     Missing { missing: String },
     Failed { failed: String },
@@ -146,15 +147,7 @@ impl Helper {
         Stopper { group: Pid::from_child(&self.child), lines: self.sender.clone() }
     }
 
-    /// Waits at most `limit` until Python runs the helper.
-    pub(super) fn wake(&mut self, limit: Duration) -> Result<(), Trouble> {
-        match self.hear(limit)? {
-            Said::Started { started: true } => Ok(()),
-            _ => Err(self.nonsense()),
-        }
-    }
-
-    /// Gives it the Q# source; waits at most `limit` until the package is loaded and it is compiled.
+    /// Gives it the Q# source; waits at most `limit` until Python runs, the package is loaded and the source compiled.
     pub(super) fn prepare(&mut self, source: &str, target: &Target, limit: Duration) -> Result<Package, Trouble> {
         self.say(&json!({ "source": source, "target": target.to_string() }))?;
         match self.hear(limit)? {

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::health::{HealthTest, HealthTests};
 use super::pool::{BLOCK_BYTES, LOCAL_CAPACITY, Pool, REMOTE_CAPACITY};
 use super::process::{Helper, Package, Stopper, Trouble};
-use super::{LOADING, PATIENCE, Target, setup};
+use super::{Target, setup};
 use crate::config;
 use crate::data_dir::DataDir;
 
@@ -122,10 +122,8 @@ pub struct QuantumStatus {
 enum Phase {
     /// Nothing is started, for this reason.
     Off(&'static str),
-    /// `is_awake`: Python runs the helper, and loads the package.
     Starting {
         since: Instant,
-        is_awake: bool,
     },
     Ready(Package),
     Lost {
@@ -177,7 +175,7 @@ impl QuantumProvider {
         let is_enabled = settings.enabled;
         let state = State {
             phase: if is_enabled {
-                Phase::Starting { since: Instant::now(), is_awake: false }
+                Phase::Starting { since: Instant::now() }
             } else {
                 Phase::Off("`quantum.enabled` is false")
             },
@@ -209,9 +207,10 @@ impl QuantumProvider {
         let (package, reason) = match &state.phase {
             Phase::Ready(package) => (Some(package.clone()), None),
             Phase::Off(reason) => (None, Some((*reason).to_owned())),
-            Phase::Starting { since, .. } => {
+            Phase::Starting { since } => {
                 let seconds = since.elapsed().as_secs_f32();
-                (None, Some(format!("`{}` was started {seconds:.1} s ago and is not ready yet", state.python)))
+                let started = format!("`{}` was started {seconds:.1} s ago and is not ready yet", state.python);
+                (None, Some(format!("{started}: if it never is, name another with quantum.python")))
             }
             Phase::Lost { reason } => (None, Some(reason.clone())),
             Phase::Dropped(test) => {
@@ -245,13 +244,10 @@ impl QuantumProvider {
         }
     }
 
-    /// Waits until there is something of Q#, or it is known that there will be nothing: at most [`PATIENCE`] for a Python
-    /// that does nothing, and at most [`LOADING`] for one that loads the package. Whether there is.
-    pub fn wait_for_first(&self) -> bool {
-        let is_asleep = |state: &mut State| matches!(state.phase, Phase::Starting { is_awake: false, .. });
-        let waited = self.0.shared.changed.wait_timeout_while(self.0.shared.lock(), PATIENCE, is_asleep);
-        let is_asleep = is_asleep(&mut waited.unwrap_or_else(PoisonError::into_inner).0);
-        !is_asleep && self.wait_for_bytes(1, LOADING)
+    /// Why a source that was started is neither there nor known not to come; `None` where that is decided.
+    pub fn undecided(&self) -> Option<String> {
+        let is_starting = matches!(self.0.shared.lock().phase, Phase::Starting { .. });
+        if is_starting { self.status().reason } else { None }
     }
 
     /// Waits until the pool holds `bytes` (at most its capacity), or it is known that it will not, for at most `limit`.
@@ -391,7 +387,7 @@ impl Shared {
             let mut state = self.lock();
             python.clone_into(&mut state.python);
             if !matches!(state.phase, Phase::Lost { .. }) {
-                state.phase = Phase::Starting { since: Instant::now(), is_awake: false };
+                state.phase = Phase::Starting { since: Instant::now() };
             }
         }
         let mut helper = Helper::spawn(python, &self.settings.target)?;
@@ -411,11 +407,6 @@ impl Shared {
     fn draw(&self, helper: &mut Helper) -> Result<std::convert::Infallible, End> {
         let Settings { target, source, .. } = &self.settings;
         let limit = if target.is_local() { LOCAL_LIMIT } else { REMOTE_LIMIT };
-        helper.wake(START_LIMIT)?;
-        if let Phase::Starting { is_awake, .. } = &mut self.lock().phase {
-            *is_awake = true;
-        }
-        self.changed.notify_all();
         let package = helper.prepare(source, target, START_LIMIT)?;
         let mut tests = HealthTests::default();
         loop {

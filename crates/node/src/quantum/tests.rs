@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::identity::Identity;
 
 /// The most that a caller waits for a source that gives nothing.
 const SOON: Duration = Duration::from_secs(2);
@@ -42,7 +43,7 @@ impl Fake {
 /// A fake whose helper is ready and then does `answer` at each request; `$id` is its number.
 fn ready_then(answer: &str) -> Fake {
     Fake::new(&format!(
-        "#!/bin/sh\n# Fakes a helper that is ready, then: {answer}\necho '{{\"started\":true}}'\nread -r order\n\
+        "#!/bin/sh\n# Fakes a helper that is ready, then: {answer}\nread -r order\n\
          echo '{{\"ready\":{{\"package\":\"qdk\",\"version\":\"0.0.0\"}}}}'\nid=0\n\
          while read -r line; do id=$((id+1)); {answer}; done\n"
     ))
@@ -78,11 +79,21 @@ fn whatever_is_wrong_with_python_work_goes_on_classically_within_two_seconds() {
         (
             "without the package",
             Fake::new(
-                "#!/bin/sh\n# Fakes a Python without packages.\necho '{\"started\":true}'; read -r order\necho '{\"missing\":\"python has neither the package `qdk` nor `qsharp`: install it with `qfzz quantum setup`\"}'\n",
+                "#!/bin/sh\n# Fakes a Python without packages.\nread -r order\necho '{\"missing\":\"python has neither the package `qdk` nor `qsharp`: install it with `qfzz quantum setup`\"}'\n",
             ),
             "qfzz quantum setup",
         ),
         ("one that hangs", Fake::new("#!/bin/sh\n# Fakes a Python that hangs.\nexec sleep 1000\n"), "is not ready yet"),
+        (
+            "one that hangs while it loads",
+            Fake::new("#!/bin/sh\n# Fakes a package that hangs while it loads.\nread -r order; exec sleep 1000\n"),
+            "is not ready yet",
+        ),
+        (
+            "one whose first line never ends",
+            Fake::new("#!/bin/sh\n# Fakes a slow helper.\nwhile :; do printf ' '; sleep 0.1; done\n"),
+            "is not ready yet",
+        ),
         ("one that ends at once", Fake::new("#!/bin/sh\n# Fakes a broken Python.\nexit 1\n"), "ended by itself"),
         ("one that dies in mid-answer", ready_then("printf '{\"id\":1,\"raw\":\"00'; kill -9 $$"), "ended by itself"),
         (
@@ -100,7 +111,7 @@ fn whatever_is_wrong_with_python_work_goes_on_classically_within_two_seconds() {
     ];
     for (what, fake, reason) in fakes {
         let started = Instant::now();
-        let qrng = generator(fake.settings());
+        let qrng = QuantumRandomNumberGenerator::new(source(fake.settings()));
         assert_eq!(qrng.backend(), Generator::Classical, "{what}");
         assert_eq!(qrng.random_bytes(32).expect("the operating system's").len(), 32);
         let provider = fake.start();
@@ -116,7 +127,7 @@ fn whatever_is_wrong_with_python_work_goes_on_classically_within_two_seconds() {
         assert!(stopping.elapsed() < SOON, "{what}: stopped after {:?}", stopping.elapsed());
     }
     let missing = Settings { python: "/nonexistent/python3".to_owned(), ..Settings::default() };
-    let qrng = generator(missing.clone());
+    let qrng = QuantumRandomNumberGenerator::new(source(missing.clone()));
     assert_eq!(qrng.backend(), Generator::Classical);
     let provider = QuantumProvider::start(missing);
     wait_until("no Python", || provider.status().reason.is_some_and(|told| told.contains("cannot be started")));
@@ -160,6 +171,26 @@ fn an_empty_pool_keeps_nobody_waiting() {
         qrng.random_int(64).expect("a number");
     }
     assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_new_key_takes_one_block_of_the_pool_and_does_without_where_there_is_none() {
+    let fake = ready_then(&random_raw());
+    let provider = fake.start();
+    assert!(provider.wait_for_bytes(u64::MAX, DEADLINE), "{:?}", provider.status());
+    let qrng = QuantumRandomNumberGenerator::new(provider.clone());
+    let make = |qrng| Identity::generate_with(qrng).expect("there is randomness").station_id();
+    let mut stations = Vec::new();
+    for taken in 1..=3 {
+        stations.push(make(&qrng));
+        // It is filled again only when a whole draw finds room.
+        let status = provider.status();
+        assert_eq!(status.pool_bytes, status.pool_capacity_bytes - 32 * taken);
+    }
+    stations.push(make(&QuantumRandomNumberGenerator::new(QuantumProvider::off())));
+    stations.sort_unstable();
+    stations.dedup();
+    assert_eq!(stations.len(), 4, "each is another one");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::state::ReadError;
 use qfzz_sync::report::Fault;
 use qfzz_sync::session::{Handed, Taken};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::effect::{Checked, Input, Receipt, Reply};
 use super::state::{NotSigning, State};
@@ -32,11 +32,23 @@ pub(super) enum Request {
 }
 
 pub(super) enum Command {
-    Ask { request: Request, respond_to: oneshot::Sender<Reply> },
-    Gossip { message: MessageRef, source: StationId, topic: Topic, data: Vec<u8> },
+    Ask {
+        request: Request,
+        respond_to: oneshot::Sender<Reply>,
+    },
+    /// `hand` is let go of when the message was looked at.
+    Gossip {
+        message: MessageRef,
+        source: StationId,
+        topic: Topic,
+        data: Vec<u8>,
+        hand: OwnedSemaphorePermit,
+    },
     Tell(Input),
     Query(Question),
-    Stop { respond_to: oneshot::Sender<()> },
+    Stop {
+        respond_to: oneshot::Sender<()>,
+    },
 }
 
 /// Why the service did not do what it was asked; nothing was changed.
@@ -154,9 +166,16 @@ impl ServiceHandle {
         let _ = self.commands.send(Command::Tell(input)).await;
     }
 
-    /// Hands over a gossiped message, whose verdict is owed.
-    pub(crate) async fn gossip(&self, message: MessageRef, source: StationId, topic: Topic, data: Vec<u8>) {
-        let _ = self.commands.send(Command::Gossip { message, source, topic, data }).await;
+    /// Hands over a gossiped message, whose verdict is owed. `hand` is let go of when it was looked at.
+    pub(crate) async fn gossip(
+        &self,
+        message: MessageRef,
+        source: StationId,
+        topic: Topic,
+        data: Vec<u8>,
+        hand: OwnedSemaphorePermit,
+    ) {
+        let _ = self.commands.send(Command::Gossip { message, source, topic, data, hand }).await;
     }
 
     /// Stops the service: what was acknowledged is on disk when this returns.

@@ -15,6 +15,7 @@ pub mod effect;
 mod miner;
 mod showing;
 pub mod state;
+mod watchdog;
 pub(crate) mod worker;
 mod writer;
 

@@ -77,6 +77,11 @@ impl Showings {
         self.changed.notify_one();
     }
 
+    /// Whether one of the two threads has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// Waits for what is to be shown next, as one; `None` when all is shown and no more comes.
     pub(super) fn next(&self) -> Option<Vec<Showing>> {
         let mut queue = self.lock();

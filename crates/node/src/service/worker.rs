@@ -218,13 +218,14 @@ impl Worker {
     async fn on_command(&mut self, command: Command) {
         match command {
             Command::Ask { request, respond_to } => self.on_request(request, respond_to).await,
-            Command::Gossip { message, source, topic, data } => {
+            Command::Gossip { message, source, topic, data, hand } => {
                 let message = self.remember(message);
                 self.input(match topic {
                     Topic::Batches => Input::GossipBatch { message, from: source, data },
                     Topic::Blocks => Input::GossipBlock { message, from: source, data },
                 })
                 .await;
+                drop(hand);
             }
             Command::Tell(input) => self.input(input).await,
             Command::Query(question) => {

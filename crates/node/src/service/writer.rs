@@ -1,6 +1,7 @@
 //! The threads that write: one the journal, where transitions that wait share one sync of the disk, one the view.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::effect::Reply;
 use super::showing::{Showing, Showings, Side};
+use super::watchdog::{Watchdog, Watched};
 use crate::metrics::Metrics;
 use crate::store::{DiskStore, JournalWriter, StoreError, ViewWriter};
 
@@ -56,6 +58,9 @@ pub(super) struct Writer {
     transitions: Option<mpsc::Sender<Waiting>>,
     room: Arc<Semaphore>,
     showings: Arc<Showings>,
+    /// The last transition that was handed over.
+    handed: Arc<AtomicU64>,
+    watchdog: Watchdog,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -63,9 +68,17 @@ impl Writer {
     /// Starts the threads. The receiver tells how far they are.
     pub(super) fn start(store: DiskStore, metrics: Arc<Metrics>) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
         let (transitions, queue) = mpsc::channel(CAPACITY);
-        let (progress, watched) = watch::channel(Progress::default());
+        let (progress, received) = watch::channel(Progress::default());
         let (journal, view) = store.split();
         let showings = Arc::new(Showings::default());
+        let (room, handed) = (Arc::new(Semaphore::new(MAX_WAITING_BYTES)), Arc::default());
+        let watched = Watched {
+            handed: Arc::clone(&handed),
+            room: Arc::clone(&room),
+            showings: Arc::clone(&showings),
+            pulse: view.pulse(),
+        };
+        let watchdog = Watchdog::start(watched, progress.clone())?;
         let (written, shown, progress_of_view) = (Arc::clone(&showings), Arc::clone(&showings), progress.clone());
         let write = move || write(journal, queue, &written, &progress);
         let show = move || show(view, &shown, &progress_of_view, &metrics);
@@ -73,8 +86,7 @@ impl Writer {
             Builder::new().name("qfzz-journal".to_owned()).spawn(write)?,
             Builder::new().name("qfzz-view".to_owned()).spawn(show)?,
         ];
-        let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
-        Ok((Self { transitions: Some(transitions), room, showings, threads }, watched))
+        Ok((Self { transitions: Some(transitions), room, showings, handed, watchdog, threads }, received))
     }
 
     /// Hands over a transition; waits while too much waits. False if the writer has failed.
@@ -85,6 +97,7 @@ impl Writer {
         else {
             return false;
         };
+        self.handed.store(transition.number, Ordering::Release);
         queue.send(Waiting { transition, answers, bytes, share }).await.is_ok()
     }
 
@@ -93,9 +106,12 @@ impl Writer {
         self.showings.hurry(is_hurried);
     }
 
-    /// Waits until everything that was handed over is on disk, and closes the store.
+    /// Waits until everything that was handed over is on disk, and closes the store; not where it stands still.
     pub(super) fn finish(&mut self) {
         self.transitions = None;
+        if self.watchdog.found_standstill() {
+            return;
+        }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("the writer panicked");

@@ -24,7 +24,9 @@ mod replay;
 mod salvage;
 mod scan;
 mod schema;
+mod sealed;
 mod side;
+mod standing;
 #[cfg(test)]
 mod suite;
 pub mod view;
@@ -47,6 +49,7 @@ pub use memory::{MemoryReader, MemoryStore};
 pub use reader::StoreReader;
 pub use salvage::{Hole, Salvage};
 pub use side::SideError;
+pub use view::Pulse;
 pub use writers::{JournalWriter, Step, ViewWriter};
 
 use journal::JournalError;

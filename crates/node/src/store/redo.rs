@@ -4,8 +4,10 @@
 //! are written; the last batch writes the standing and removes the marker. Whoever finds a marker repeats from the
 //! chunks: the values are absolute, so it does not matter how many of them had been written.
 
+use super::sealed::Batch;
+use super::standing::Standing;
 use super::view::{BATCH_KEYS, MAX_KEY_BYTES, MAX_VALUE_BYTES};
-use super::view::{Damage, Standing, ViewError, ViewReader, mark, seal, settle};
+use super::view::{Damage, ViewError, ViewReader, mark, settle};
 
 /// What precedes the number of a redo chunk in its key.
 const CHUNK: [u8; 2] = [0, 2];
@@ -16,10 +18,7 @@ const REMOVED: u32 = u32::MAX;
 type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// The batches that make `changes` and end with `standing`, in the order in which they must be written.
-pub(super) fn steps<'a>(
-    changes: &'a [Change<'a>],
-    standing: &'a Standing,
-) -> Box<dyn Iterator<Item = sled::Batch> + 'a> {
+pub(super) fn steps<'a>(changes: &'a [Change<'a>], standing: &'a Standing) -> Box<dyn Iterator<Item = Batch> + 'a> {
     if changes.len() <= BATCH_KEYS {
         let mut batch = values(changes);
         settle(&mut batch, standing);
@@ -28,22 +27,21 @@ pub(super) fn steps<'a>(
     let stream = encode(changes);
     let chunks = stream.len().div_ceil(MAX_VALUE_BYTES);
     let redo = (0..chunks).step_by(BATCH_KEYS).map(move |first| {
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         for (number, bytes) in stream.chunks(MAX_VALUE_BYTES).enumerate().skip(first).take(BATCH_KEYS) {
-            let key = chunk_key(number);
-            batch.insert(key.as_slice(), seal(&key, bytes));
+            batch.insert(&chunk_key(number), bytes);
         }
         batch
     });
     let marker = std::iter::once_with(move || {
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         mark(&mut batch, &[&(chunks as u64).to_le_bytes()[..], &standing.encode()].concat());
         batch
     });
     let end = std::iter::once_with(|| settled(standing));
     let removal = (0..chunks).step_by(BATCH_KEYS).map(move |first| {
-        let mut batch = sled::Batch::default();
-        (first..chunks.min(first + BATCH_KEYS)).for_each(|number| batch.remove(chunk_key(number).as_slice()));
+        let mut batch = Batch::default();
+        (first..chunks.min(first + BATCH_KEYS)).for_each(|number| batch.remove(&chunk_key(number)));
         batch
     });
     Box::new(redo.chain(marker).chain(changes.chunks(BATCH_KEYS).map(values)).chain(end).chain(removal))
@@ -53,7 +51,7 @@ pub(super) fn steps<'a>(
 ///
 /// # Errors
 /// [`ViewError::Damaged`] if its chunks are not all there as they were written.
-pub(super) fn repeat(view: &ViewReader, marker: &[u8]) -> Result<Vec<sled::Batch>, ViewError> {
+pub(super) fn repeat(view: &ViewReader, marker: &[u8]) -> Result<Vec<Batch>, ViewError> {
     let wrong = || ViewError::damaged(Damage::Meaning);
     let (chunks, standing) = marker.split_first_chunk().ok_or_else(wrong)?;
     let chunks = u64::from_le_bytes(*chunks);
@@ -81,31 +79,31 @@ pub(super) fn repeat(view: &ViewReader, marker: &[u8]) -> Result<Vec<sled::Batch
 /// Removes the chunks of commits that are finished or were never marked.
 pub(super) fn clear(tree: &sled::Tree) -> sled::Result<()> {
     loop {
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let mut found = 0;
         for key in tree.scan_prefix(CHUNK).keys().take(BATCH_KEYS) {
-            batch.remove(key?);
+            batch.remove(&key?);
             found += 1;
         }
         if found == 0 {
             return Ok(());
         }
-        tree.apply_batch(batch)?;
+        tree.apply_batch(batch.batch)?;
     }
 }
 
-fn settled(standing: &Standing) -> sled::Batch {
-    let mut batch = sled::Batch::default();
+fn settled(standing: &Standing) -> Batch {
+    let mut batch = Batch::default();
     settle(&mut batch, standing);
     batch
 }
 
-fn values(changes: &[Change<'_>]) -> sled::Batch {
-    let mut batch = sled::Batch::default();
+fn values(changes: &[Change<'_>]) -> Batch {
+    let mut batch = Batch::default();
     for (key, value) in changes {
         match value {
-            Some(value) => batch.insert(*key, seal(key, value)),
-            None => batch.remove(*key),
+            Some(value) => batch.insert(key, value),
+            None => batch.remove(key),
         }
     }
     batch

@@ -7,7 +7,9 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::{Mutex, PoisonError};
 
 use super::journal::Position;
-use super::view::{FIRST_KEY_BYTE, Standing, ViewError, entry_hash, guarded, unseal};
+use super::sealed::unseal;
+use super::standing::{Standing, entry_hash};
+use super::view::{FIRST_KEY_BYTE, ViewError, guarded};
 
 /// Entries that a thread reads before it adds them: so many are read twice, at most.
 const PIECE: usize = 4_096;
@@ -87,7 +89,7 @@ fn is_before(low: &Bound<sled::IVec>, high: &Bound<sled::IVec>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::seal;
+    use super::super::sealed::seal;
     use super::*;
 
     #[test]

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
 use super::journal::Position;
+use super::sealed::{Batch, unseal};
+use super::standing::Standing;
 use super::{redo, scan};
 
 /// Bytes of a value, at most: sled writes what exceeds 128 KiB (16 values of a leaf) to files that it never syncs.
@@ -24,6 +24,14 @@ pub(super) const MAX_KEY_BYTES: usize = 512;
 
 /// Keys that one batch writes, at most: batches of 1,000 left 1.3 GiB resident where those of 100 left 227 MiB.
 pub(super) const BATCH_KEYS: usize = 100;
+
+/// Bytes that are written, about, before the disk is waited for.
+///
+/// sled 0.34.7 has each buffer of half a MiB written by a pool of seven threads, which also cuts its file and grows no
+/// more once more than half of it is busy. Where all seven wait for the lock of whoever waits for that cut, it stands
+/// still for good. It writes up to four times what it is given, so this leaves most of the pool free; and its buffers
+/// would wait in memory in any number.
+const MAX_UNFLUSHED_BYTES: usize = 128 * 1024;
 
 /// Memory that sled may use for its cache, in bytes as it counts them: those of the entries on disk. In memory they are
 /// four times as much.
@@ -42,9 +50,6 @@ const KEPT_ASIDE: usize = 2;
 pub(super) const FIRST_KEY_BYTE: u8 = 1;
 const STANDING: [u8; 2] = [0, 0];
 const MARKER: [u8; 2] = [0, 1];
-
-/// What the entries mean. A view of another version's is set aside and built anew from the journal.
-const LAYOUT: u8 = 2;
 
 /// What to write: `None` removes. Values are absolute, so that writing them twice changes nothing.
 pub(super) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -111,71 +116,29 @@ impl ViewError {
     }
 }
 
-/// What the view says about itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
-    /// The journal's position that it stands for.
-    pub(super) position: Position,
-    /// Entries that it has.
-    pub(super) entries: u64,
-    /// Sum modulo 2^128 of a hash of each entry.
-    pub(super) sum: u128,
-}
-
-impl Standing {
-    pub(super) const EMPTY: Self = Self { position: Position::START, entries: 0, sum: 0 };
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(33);
-        bytes.extend_from_slice(&self.position.file.to_le_bytes());
-        bytes.extend_from_slice(&self.position.offset.to_le_bytes());
-        bytes.extend_from_slice(&self.entries.to_le_bytes());
-        bytes.extend_from_slice(&self.sum.to_le_bytes());
-        bytes.push(LAYOUT);
-        bytes
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (file, rest) = bytes.split_first_chunk()?;
-        let (offset, rest) = rest.split_first_chunk()?;
-        let (entries, rest) = rest.split_first_chunk()?;
-        let rest = rest.strip_suffix(&[LAYOUT])?;
-        let position = Position { file: u32::from_le_bytes(*file), offset: u32::from_le_bytes(*offset) };
-        let sum = u128::from_le_bytes(rest.try_into().ok()?);
-        Some(Self { position, entries: u64::from_le_bytes(*entries), sum })
-    }
-
-    fn add(&mut self, key: &[u8], value: &[u8]) {
-        self.add_hash(entry_hash(key, value));
-    }
-
-    /// Adds an entry by its hash.
-    pub(super) fn add_hash(&mut self, hash: u128) {
-        self.entries = self.entries.wrapping_add(1);
-        self.sum = self.sum.wrapping_add(hash);
-    }
-
-    fn subtract(&mut self, key: &[u8], value: &[u8]) {
-        self.entries = self.entries.wrapping_sub(1);
-        self.sum = self.sum.wrapping_sub(entry_hash(key, value));
-    }
-}
-
-/// The hash of an entry, as it is summed up.
-pub(super) fn entry_hash(key: &[u8], value: &[u8]) -> u128 {
-    let mut hasher = Sha256::new();
-    hasher.update((key.len() as u64).to_le_bytes());
-    hasher.update(key);
-    hasher.update(value);
-    let mut half = [0; 16];
-    half.copy_from_slice(&hasher.finalize()[..16]);
-    u128::from_le_bytes(half)
-}
-
 /// The one writer.
 pub(super) struct View {
     reader: ViewReader,
     standing: Standing,
+    /// Bytes that were written since the disk was waited for, about.
+    unflushed: usize,
+    pulse: Pulse,
+}
+
+/// Counts what the writer of the view gets done, for whoever watches that it goes on. One key looked up or one batch
+/// written counts: how long a whole commit takes depends on how much it changes.
+#[derive(Clone, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// How much has been done; only that it changes means something.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl View {
@@ -192,7 +155,8 @@ impl View {
             let reader = ViewReader { shared: Arc::new(shared) };
             if let Some(marker) = reader.get(&MARKER)? {
                 for batch in redo::repeat(&reader, &marker)? {
-                    reader.shared.tree.apply_batch(batch)?;
+                    reader.shared.tree.apply_batch(batch.batch)?;
+                    reader.shared.tree.flush()?;
                 }
             }
             redo::clear(&reader.shared.tree)?;
@@ -204,7 +168,7 @@ impl View {
             if found != standing {
                 return Err(ViewError::damaged(Damage::Sum));
             }
-            Ok(Self { reader, standing })
+            Ok(Self { reader, standing, unflushed: 0, pulse: Pulse::default() })
         })
     }
 
@@ -216,6 +180,11 @@ impl View {
     /// For readers.
     pub(super) fn reader(&self) -> ViewReader {
         self.reader.clone()
+    }
+
+    /// For whoever watches that writing goes on.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Writes `writes`, all or none of them, and that the view stands for `position` now. Not synced: it may lag.
@@ -239,6 +208,7 @@ impl View {
             if key_bytes > MAX_KEY_BYTES || value_bytes > MAX_VALUE_BYTES {
                 return Err(ViewError::TooLarge { key_bytes, value_bytes });
             }
+            self.pulse.beat();
             let old = self.reader.get(key)?;
             if old == *new {
                 continue;
@@ -253,14 +223,17 @@ impl View {
         }
         let turn = shared.turn.write().unwrap_or_else(PoisonError::into_inner);
         shared.moves.fetch_add(1, Ordering::AcqRel);
+        let unflushed = &mut self.unflushed;
         let done = guarded(|| {
-            for batch in redo::steps(&changes, &standing).take(steps) {
+            for Batch { batch, bytes } in redo::steps(&changes, &standing).take(steps) {
                 shared.tree.apply_batch(batch)?;
                 reclaim();
-            }
-            if changes.len() > BATCH_KEYS {
-                // Half a MiB each, its buffers would wait for their writing in any number.
-                shared.tree.flush()?;
+                *unflushed += bytes;
+                if *unflushed >= MAX_UNFLUSHED_BYTES {
+                    shared.tree.flush()?;
+                    *unflushed = 0;
+                }
+                self.pulse.beat();
             }
             Ok(())
         });
@@ -390,36 +363,15 @@ impl DoubleEndedIterator for Range {
     }
 }
 
-/// A value as it lies in sled: its bytes, then a checksum over key and value.
-pub(super) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
-    [value, &checksum(key, value)].concat()
-}
-
-/// The value in what [`seal`] gave for the same key.
-pub(super) fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], ViewError> {
-    match sealed.split_last_chunk::<4>() {
-        Some((value, found)) if *found == checksum(key, value) => Ok(value),
-        _ => Err(ViewError::damaged(Damage::Checksum)),
-    }
-}
-
-fn checksum(key: &[u8], value: &[u8]) -> [u8; 4] {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&(key.len() as u64).to_le_bytes());
-    hasher.update(key);
-    hasher.update(value);
-    hasher.finalize().to_le_bytes()
-}
-
 /// Writes the standing and removes the marker: the last step of every commit.
-pub(super) fn settle(batch: &mut sled::Batch, standing: &Standing) {
-    batch.insert(&STANDING, seal(&STANDING, &standing.encode()));
+pub(super) fn settle(batch: &mut Batch, standing: &Standing) {
+    batch.insert(&STANDING, &standing.encode());
     batch.remove(&MARKER);
 }
 
 /// Writes the marker: from here on the commit is finished when the view is opened.
-pub(super) fn mark(batch: &mut sled::Batch, marker: &[u8]) {
-    batch.insert(&MARKER, seal(&MARKER, marker));
+pub(super) fn mark(batch: &mut Batch, marker: &[u8]) {
+    batch.insert(&MARKER, marker);
 }
 
 /// Renames the view in `dir` to the next free `view.damaged-N` beside it, and removes all but the newest two of them.

@@ -24,7 +24,7 @@ use super::lookup::Lookup;
 use super::mark::{Mark, Note, Reach};
 use super::schema::{BATCH_ENTRY, BLOCK_ENTRY, BlockEntry, OWN_BATCH_ENTRY, Own};
 use super::side::Side;
-use super::view::{View, ViewReader, Writes};
+use super::view::{Pulse, View, ViewReader, Writes};
 
 /// What is in the journal and on its way to the view, oldest first.
 #[derive(Clone, Default)]
@@ -230,6 +230,12 @@ pub struct ViewWriter {
 }
 
 impl ViewWriter {
+    /// For whoever watches that writing goes on.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.view.pulse()
+    }
+
     /// Writes the next steps, as one: afterwards every reader sees them. Of what several of them write to a key only the
     /// last counts, for every value is absolute.
     ///

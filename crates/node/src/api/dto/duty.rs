@@ -3,7 +3,7 @@
 use qfzz_ledger_core::batch::VerifiedBatch;
 use qfzz_ledger_core::ids::{BlockHash, ContentHash, FederationId, Height, RecordHash, RecordId, StationId};
 use qfzz_ledger_core::record::{Record, Subject};
-use qfzz_ledger_core::state::{DRAW_COST, Explanation, Fate, JUROR_WEIGHT, Pick, StationWeight, Step};
+use qfzz_ledger_core::state::{DRAW_COST, EndingPlace, Explanation, Fate, JUROR_WEIGHT, Pick, StationWeight, Step};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -59,6 +59,15 @@ pub struct Duty {
     pub by: AnsweredBy,
     /// Why nothing has answered it without a person, where that was tried.
     pub silence: Option<String>,
+}
+
+/// A part of the duties.
+#[derive(Clone, Debug)]
+pub struct DutyPage {
+    /// Those that were asked for, the first to end first.
+    pub duties: Vec<Duty>,
+    /// Where the list goes on; `None` at its end.
+    pub next: Option<EndingPlace>,
 }
 
 impl Duty {

@@ -46,7 +46,7 @@ pub struct Live {
 
 impl Live {
     /// Why a station's live opinion is not in the answer; `None` where it is.
-    fn why_not(&self, station: &StationId) -> Option<Unanswered> {
+    pub(crate) fn why_not(&self, station: &StationId) -> Option<Unanswered> {
         if self.answered.contains(station) {
             return None;
         }

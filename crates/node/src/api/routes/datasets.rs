@@ -1,11 +1,12 @@
 //! Datasets: listed, shown, registered, verified, rated.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use qfzz_ledger_core::ids::Label;
 use qfzz_ledger_core::score::Score;
 
+use super::list::part;
 use super::{App, BODY_BYTES, JSON, id, ok, trust};
 use crate::api::body;
 use crate::api::dto::{ShownChange, ShownDataset};
@@ -40,21 +41,7 @@ pub(super) async fn list<S: Station>(State(app): State<App<S>>, uri: Uri) -> Res
     let query = Query::of(&uri, &names)?;
     let asked = read_query(&query)?;
     let page = app.station.datasets(asked).await?;
-    let mut response = ok(&page.datasets);
-    if let Some(next) = page.next {
-        let link = format!("<{}>; rel=\"next\"", with_after(&uri, next));
-        let link = HeaderValue::from_str(&link).map_err(|error| PortError::Failed { reason: error.to_string() })?;
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
-}
-
-/// The same question, from `after` on.
-fn with_after(uri: &Uri, after: u64) -> String {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    let others = pairs.filter(|pair| !pair.is_empty() && !pair.starts_with("after="));
-    let query: Vec<String> = others.map(str::to_owned).chain([format!("after={after}")]).collect();
-    format!("{}?{}", uri.path(), query.join("&"))
+    part(&page.datasets, &uri, page.next)
 }
 
 fn read_query(query: &Query) -> Result<DatasetQuery, Problem> {

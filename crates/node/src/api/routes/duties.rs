@@ -3,14 +3,17 @@
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
+use qfzz_ledger_core::ids::Height;
+use qfzz_ledger_core::state::EndingPlace;
 use utoipa::ToSchema;
 
+use super::list::part;
 use super::records::{read_id, unknown};
 use super::{App, BODY_BYTES, JSON, ok};
 use crate::api::body;
 use crate::api::dto::{ShownDraws, ShownReceipt};
 use crate::api::duties::ShownDuty;
-use crate::api::port::Station;
+use crate::api::port::{DutyQuery, MAX_DUTIES, Station};
 use crate::api::problem::{Code, Problem, quoted};
 use crate::api::query::{Query, Segment};
 use crate::api::record::parse_testimony;
@@ -31,21 +34,42 @@ pub(super) struct SentTestimony {
 
 /// What this station is asked to check
 ///
-/// The records that it was drawn for and may still answer about, at most 1,000, the first to end first.
+/// The records that it was drawn for and may still answer about, the first to end first. Where the list goes on, the header
+/// `Link` names the next part.
 #[utoipa::path(get, path = "/v1/duties", operation_id = "duties", tag = "trust", params(
     ("answered" = Option<bool>, Query, description = "Only what it has answered, or has not"),
-), responses((status = OK, description = "The duties", body = Vec<ShownDuty>)))]
+    ("after" = Option<schema::DutyPlace>, Query, description = "Where to go on: see `Link`"),
+    ("limit" = Option<schema::DutyLimit>, Query, description = "1,000 by default, which is also the most"),
+), responses((status = OK, description = "The duties", body = Vec<ShownDuty>,
+    headers(("Link" = String, description = "The next part, `rel=\"next\"`; absent at the end")))))]
 pub(super) async fn list<S: Station>(State(app): State<App<S>>, uri: Uri) -> Result<Response, Problem> {
-    let query = Query::of(&uri, &["answered"])?;
+    let query = Query::of(&uri, &["answered", "after", "limit"])?;
     let answered = query.optional("answered").map(|text| {
         text.parse().map_err(|_| {
             let detail = format!("`answered` is {}: use true or false", quoted(text));
             Problem::of_field("answered", Code::BadParameter, detail)
         })
     });
+    let after = query.optional("after").map_or(Ok(EndingPlace::default()), |text| {
+        read_place(text).ok_or_else(|| {
+            let detail = format!("`after` is {}: give what the header `Link` of the part before names", quoted(text));
+            Problem::of_field("after", Code::BadParameter, detail)
+        })
+    })?;
+    let limit = query.number("limit", 1, MAX_DUTIES as u64)?;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MAX_DUTIES);
     let rules = app.station.rules().await?;
-    let duties = app.station.duties(answered.transpose()?).await?;
-    Ok(ok(&duties.iter().map(|duty| ShownDuty::new(duty, &rules)).collect::<Vec<_>>()))
+    let page = app.station.duties(DutyQuery { answered: answered.transpose()?, after, limit }).await?;
+    let shown: Vec<_> = page.duties.iter().map(|duty| ShownDuty::new(duty, &rules)).collect();
+    part(&shown, &uri, page.next.map(|EndingPlace { height, before }| format!("{height}.{before}")))
+}
+
+/// A place as a part of the list names it: the block, and how many that end with it come before.
+fn read_place(text: &str) -> Option<EndingPlace> {
+    let (height, before) = text.split_once('.')?;
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    Some(EndingPlace { height: Height::new(number(height)?), before: usize::try_from(number(before)?).ok()? })
 }
 
 /// Who was drawn to check a record, and how

@@ -8,6 +8,7 @@ mod duties;
 mod events;
 mod filter;
 mod import;
+mod list;
 mod records;
 mod roster;
 mod station;

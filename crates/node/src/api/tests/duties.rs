@@ -99,7 +99,7 @@ impl Fake {
 async fn a_duty_is_listed_with_its_record_its_end_and_what_answers_it() {
     let api = Api::start().await;
     let duties = api.get("/v1/duties").await.json();
-    assert_eq!(api.fake.asked().as_deref(), Some("None"));
+    assert_eq!(api.fake.asked().as_deref(), Some("None 0.0 1000"));
     let [duty] = duties.as_array().expect("an array").as_slice() else { panic!("{duties}") };
     let members = json!({
         "kind": "content_verified",
@@ -115,8 +115,15 @@ async fn a_duty_is_listed_with_its_record_its_end_and_what_answers_it() {
     let id: RecordId = duty["record_id"].as_str().expect("an id").parse().expect("an id");
     assert_eq!(duty["station_id"], id.station.to_string());
     api.get("/v1/duties?answered=false").await;
-    assert_eq!(api.fake.asked().as_deref(), Some("Some(false)"));
-    assert_eq!(api.get("/v1/duties?answered=no").await.problem(), (400, "bad_parameter".to_owned()));
+    assert_eq!(api.fake.asked().as_deref(), Some("Some(false) 0.0 1000"));
+    let part = api.get("/v1/duties?limit=1&after=1030.7&answered=true").await;
+    assert_eq!(api.fake.asked().as_deref(), Some("Some(true) 1030.7 1"));
+    assert_eq!(part.header("link"), "</v1/duties?limit=1&answered=true&after=1030.8>; rel=\"next\"");
+    assert_eq!(api.get("/v1/duties?after=1030.8").await.header("link"), "");
+    for wrong in ["answered=no", "limit=0", "limit=1001", "after=1030", "after=1030.", "after=-1.0", "after=1.+1"] {
+        let refused = api.get(&format!("/v1/duties?{wrong}")).await;
+        assert_eq!(refused.problem(), (400, "bad_parameter".to_owned()), "{wrong}");
+    }
     assert_eq!(api.get("/v1/duties?open=true").await.problem(), (400, "unknown_parameter".to_owned()));
 
     // The operator's program is told the same, as far as it is the same for everybody.

@@ -27,6 +27,7 @@ use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, Id, Name, Reason, Record
 use qfzz_ledger_core::proof::RecordProof;
 use qfzz_ledger_core::record::{Metadata, Record};
 use qfzz_ledger_core::score::Score;
+use qfzz_ledger_core::state::EndingPlace;
 use qfzz_ledger_core::testimony::Answer as Finding;
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::global_trust as combined;
@@ -42,11 +43,11 @@ use client::{Answer, Api, send};
 use super::auth::Access;
 use super::block::{Block, FoundRecord, SeenBatch};
 use super::dto::{
-    BannedPeer, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws, Duty,
-    GlobalTrust, Head, ImportFormat, Imported, Invitation, Live, LogHead, Peer, Readiness, Receipt, Rests, StationInfo,
-    Statistics, Status, Trouble, Trust, UserTrust, Verification, Voice,
+    BannedPeer, ContentTrust, CreatorTrust, Dataset, DatasetChange, DatasetPage, DatasetTrust, Dialled, Draws,
+    DutyPage, GlobalTrust, Head, ImportFormat, Imported, Invitation, Live, LogHead, Peer, Readiness, Receipt, Rests,
+    StationInfo, Statistics, Status, Trouble, Trust, UserTrust, Verification, Voice,
 };
-use super::port::{BlockAt, BlockStream, DatasetQuery, GlobalQuery, PortError, Station, Upload, Word};
+use super::port::{BlockAt, BlockStream, DatasetQuery, DutyQuery, GlobalQuery, PortError, Station, Upload, Word};
 use super::server::{Handle, Limits, start};
 use crate::data_dir::ApiToken;
 use crate::events::Events;
@@ -360,10 +361,13 @@ impl Station for Fake {
         }])
     }
 
-    async fn duties(&self, answered: Option<bool>) -> Result<Vec<Duty>, PortError> {
+    async fn duties(&self, query: DutyQuery) -> Result<DutyPage, PortError> {
         self.obey().await?;
-        self.heed(format!("{answered:?}"));
-        Ok(self.duties_of_fake())
+        let DutyQuery { answered, after, limit } = query;
+        self.heed(format!("{answered:?} {}.{} {limit}", after.height, after.before));
+        // As if there were one more after each that is asked for by itself.
+        let next = (limit == 1).then_some(EndingPlace { before: after.before + 1, ..after });
+        Ok(DutyPage { duties: self.duties_of_fake(), next })
     }
 
     async fn draws(&self, record: RecordId) -> Result<Option<Draws>, PortError> {

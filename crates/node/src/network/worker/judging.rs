@@ -71,13 +71,18 @@ impl Worker {
             return self.pass_judgement(&message_ref, Verdict::Ignore);
         }
         let (id, bytes) = (message_ref.id.clone(), message.data.len());
-        let is_taken = self.unjudged.insert(id.clone(), source, bytes, Instant::now(), &mut self.links);
+        let is_taken = self.unjudged.insert(id, source, bytes, Instant::now(), &mut self.links);
         let event = NetworkEvent::Gossip { source, message: message_ref.clone(), topic, data: message.data };
         if !(is_taken && self.outbox.offer(event)) {
-            self.unjudged.remove(&id, &mut self.links);
-            self.dropped_gossip.fetch_add(1, Ordering::Relaxed);
-            self.pass_judgement(&message_ref, Verdict::Ignore);
+            self.leave_out(&message_ref);
         }
+    }
+
+    /// Nobody looks at a message: it is not forwarded, and that is nobody's fault.
+    pub(super) fn leave_out(&mut self, message: &MessageRef) {
+        self.unjudged.remove(&message.id, &mut self.links);
+        self.dropped_gossip.fetch_add(1, Ordering::Relaxed);
+        self.pass_judgement(message, Verdict::Ignore);
     }
 
     /// The owner has judged a message.

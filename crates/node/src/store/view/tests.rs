@@ -1,5 +1,6 @@
 use std::sync::atomic::AtomicUsize;
 
+use super::super::sealed::seal;
 use super::*;
 
 fn position(offset: u32) -> Position {
@@ -86,7 +87,7 @@ fn a_finish_that_is_interrupted_is_finished_by_the_next_opening() {
         let reader = view.reader();
         let marker = reader.get(&MARKER).unwrap().expect("the marker is set after the chunks");
         for batch in redo::repeat(&reader, &marker).unwrap().into_iter().take(again) {
-            reader.shared.tree.apply_batch(batch).unwrap();
+            reader.shared.tree.apply_batch(batch.batch).unwrap();
         }
         drop((view, reader));
         let view = View::open(dir.path()).unwrap();
