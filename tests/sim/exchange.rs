@@ -1,7 +1,8 @@
 //! Requests and answers between stations, as the daemon's request-response protocol carries them.
 
 use qfzz_ledger_core::batch::SignedBatch;
-use qfzz_ledger_core::codec::encode;
+use qfzz_ledger_core::block::SignedBlock;
+use qfzz_ledger_core::codec::{Encode, encode};
 use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
 use qfzz_node::service::effect::{Checked, Input};
 use qfzz_node::store::Blocks;
@@ -72,9 +73,12 @@ impl World {
         let is_allowed = running.allowances.allows(&asker, now) && !is_busy;
         let answered = match request {
             Err(error) => return self.fail(format_args!("s{from} sent a request that cannot be read: {error}")),
-            Ok(_) if !is_allowed => Ok((Response::Busy, true)),
+            Ok(_) if !is_allowed => return self.send_answer::<SignedBlock>(id, &Response::Busy),
             Ok(request) if request.is_about_blocks() => {
-                answer_about_blocks(&Blocks(&reader), self.rules.scheme(), &request).map(|response| (response, true))
+                return match answer_about_blocks(&Blocks(&reader), self.rules.scheme(), &request) {
+                    Ok(response) => self.send_answer(id, &response),
+                    Err(error) => self.fail(format_args!("s{to} cannot answer: {error}")),
+                };
             }
             Ok(request) => {
                 let other_run = match &request {
@@ -82,17 +86,16 @@ impl World {
                     _ => None,
                 };
                 let node = running.node.lock();
-                answer_about_pending(&node.state, &asker, &request, other_run).map(|response| (response, false))
+                answer_about_pending(&node.state, &asker, &request, other_run)
             }
         };
         match answered {
-            Ok((response, true)) => self.send_answer(id, &response),
-            Ok((response, false)) => self.leave_answer(to, id, response),
+            Ok(response) => self.leave_answer(to, id, response),
             Err(error) => self.fail(format_args!("s{to} cannot answer: {error}")),
         }
     }
 
-    pub(crate) fn send_answer(&mut self, id: u64, response: &Response) {
+    pub(crate) fn send_answer<B: Encode>(&mut self, id: u64, response: &Response<B>) {
         let Some(&Exchange { from, to, .. }) = self.exchanges.get(&id) else { return };
         let response_bytes = encode(response);
         if response_bytes.len() > MAX_RESPONSE_BYTES {

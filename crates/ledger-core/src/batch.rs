@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 pub use crate::batch_header::{BatchHeader, Introduction, SignedBatchHeader};
-use crate::codec::{CodecError, Decode, Encode, decode, encoded_len};
+use crate::codec::{CodecError, Decode, Encode, Encoded, decode, decode_first, encoded_len};
 use crate::crypto::{Signature, StationKey};
 use crate::federation::Rules;
 use crate::ids::{BatchId, BlockHash, RecordHash, RecordId, Sequence, StationId};
@@ -253,6 +253,26 @@ impl SignedBatch {
         }
         let id = rules.batch_id(&hash, self.signature.as_bytes());
         Ok(VerifiedBatch(Arc::new(Inner { batch: self, id, bytes, signed_under })))
+    }
+}
+
+/// A batch that is passed on as it was encoded: its records were not read. Encodes as the [`SignedBatch`] does.
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+pub struct EncodedBatch(Encoded);
+
+impl EncodedBatch {
+    /// Takes a batch's encoding, at most 60 KiB, and reads header and signature; returns its id, too.
+    ///
+    /// # Errors
+    /// [`BatchError::Codec`] where it does not begin as a batch does.
+    pub fn read(bytes: Vec<u8>, rules: &Rules) -> Result<(Self, BatchId), BatchError> {
+        let (header, signature): (BatchHeader, Signature) = decode_first(&bytes, MAX_BATCH_BYTES as usize)?;
+        Ok((Self(Encoded::from_bytes(bytes)), header.id(rules, &signature)))
+    }
+
+    /// Encodes a batch.
+    pub fn of(batch: &SignedBatch) -> Self {
+        Self(Encoded::of(batch))
     }
 }
 

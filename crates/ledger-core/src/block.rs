@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::batch::{
-    BatchError, BatchHeader, Checked, SignedBatch, SignedUnder, VerifiedBatch, check_introduction, check_length,
-    check_signature,
+    BatchError, BatchHeader, Checked, EncodedBatch, SignedBatch, SignedUnder, VerifiedBatch, check_introduction,
+    check_length, check_signature,
 };
 use crate::codec::{CodecError, Decode, Encode, decode};
 use crate::crypto::{Signature, StationKey};
@@ -190,6 +190,15 @@ pub struct SignedBlock {
     pub batches: Vec<SignedBatch>,
 }
 
+/// A block that is passed on as its batches were encoded. Encodes as the [`SignedBlock`] does.
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+pub struct EncodedBlock {
+    /// Header and seal.
+    pub sealed: SealedHeader,
+    /// The body, in order.
+    pub batches: Vec<EncodedBatch>,
+}
+
 impl SignedBlock {
     /// Checks everything that needs no chain: rules 1, 2, the seal of 5, 6 without ancestors, the batches of 7, and 8.
     ///
@@ -347,6 +356,12 @@ impl VerifiedBlock {
     pub fn to_signed(&self) -> SignedBlock {
         let batches = self.batches().iter().map(|batch| batch.signed().clone()).collect();
         SignedBlock { sealed: self.sealed().clone(), batches }
+    }
+
+    /// The block as it is passed on.
+    pub fn to_encoded(&self) -> EncodedBlock {
+        let batches = self.batches().iter().map(|batch| EncodedBatch::of(batch.signed())).collect();
+        EncodedBlock { sealed: self.sealed().clone(), batches }
     }
 
     /// How the block is announced: header, seal, the producer's introduction if it is in this block, batch ids.

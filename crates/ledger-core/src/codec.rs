@@ -8,6 +8,7 @@
 pub use bincode;
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::de::read::Reader as _;
+use bincode::enc::write::Writer as _;
 use bincode::error::{DecodeError, EncodeError};
 pub use bincode::{Decode, Encode};
 
@@ -172,6 +173,21 @@ impl bincode::enc::write::Writer for Counter {
 /// [`CodecError::TooLong`] before anything is allocated; [`CodecError::UnknownTag`] where a newer version may have
 /// written it; [`CodecError::Malformed`] for everything else, trailing bytes and other encodings of the same value too.
 pub fn decode<T: Encode + Decode<()>>(bytes: &[u8], limit: usize) -> Result<T, CodecError> {
+    let (value, rest) = decode_prefix(bytes, limit)?;
+    if rest.is_empty() { Ok(value) } else { Err(CodecError::Malformed) }
+}
+
+/// Decodes the value that `bytes`, which may be at most `limit` long, begin with; as strictly as [`decode`], but anything
+/// may follow it.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_first<T: Encode + Decode<()>>(bytes: &[u8], limit: usize) -> Result<T, CodecError> {
+    Ok(decode_prefix(bytes, limit)?.0)
+}
+
+/// The value that `bytes` begin with, and what follows it.
+fn decode_prefix<T: Encode + Decode<()>>(bytes: &[u8], limit: usize) -> Result<(T, &[u8]), CodecError> {
     if bytes.len() > limit {
         return Err(CodecError::TooLong { length: bytes.len(), limit });
     }
@@ -183,12 +199,32 @@ pub fn decode<T: Encode + Decode<()>>(bytes: &[u8], limit: usize) -> Result<T, C
         DecodeError::UnexpectedVariant { found, .. } => CodecError::UnknownTag { tag: found },
         _ => CodecError::Malformed,
     })?;
-    if used != bytes.len() {
-        return Err(CodecError::Malformed);
-    }
-    let mut compare = Compare(bytes);
+    let (encoding, rest) = bytes.split_at_checked(used).ok_or(CodecError::Malformed)?;
+    let mut compare = Compare(encoding);
     bincode::encode_into_writer(&value, &mut compare, CONFIG).map_err(|_| CodecError::Malformed)?;
-    if compare.0.is_empty() { Ok(value) } else { Err(CodecError::Malformed) }
+    if compare.0.is_empty() { Ok((value, rest)) } else { Err(CodecError::Malformed) }
+}
+
+/// An encoding that is there already: it is written as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded(Vec<u8>);
+
+impl Encoded {
+    /// The one encoding of `value`.
+    pub fn of<T: Encode>(value: &T) -> Self {
+        Self(encode(value))
+    }
+
+    /// These bytes, which are the encoding of a value.
+    pub const fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Encode for Encoded {
+    fn encode<E: bincode::enc::Encoder>(&self, output: &mut E) -> Result<(), EncodeError> {
+        output.writer().write(&self.0)
+    }
 }
 
 /// Compares what is written with what is expected, without a second copy.
@@ -217,6 +253,23 @@ mod tests {
         assert_eq!(bytes, [0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 1]);
         assert_eq!(encoded_len(&Sample::Numbers(vec![1, 258])), bytes.len());
         assert_eq!(decode(&bytes, 16), Ok(Sample::Numbers(vec![1, 258])));
+    }
+
+    #[test]
+    fn an_encoding_that_is_there_already_is_written_as_it_is() {
+        let samples = [Sample::Numbers(vec![1, 258]), Sample::Flag(true)];
+        let encoded: Vec<Encoded> = samples.iter().map(Encoded::of).collect();
+        assert_eq!(encode(&encoded), encode(&Vec::from(samples)));
+    }
+
+    #[test]
+    fn what_a_longer_input_begins_with_is_read_as_strictly() {
+        let bytes = [&encode(&Sample::Flag(true))[..], &[7; 9]].concat();
+        assert_eq!(decode_first(&bytes, 14), Ok(Sample::Flag(true)));
+        assert_eq!(decode_first::<Sample>(&bytes, 13), Err(CodecError::TooLong { length: 14, limit: 13 }));
+        assert_eq!(decode_first::<Sample>(&bytes[..4], 14), Err(CodecError::Malformed));
+        assert_eq!(decode_first::<Sample>(&[1, 0, 0, 0, 2, 7], 14), Err(CodecError::Malformed));
+        assert_eq!(decode_first::<Sample>(&bytes[5..], 14), Err(CodecError::UnknownTag { tag: 0x0707_0707 }));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use qfzz_ledger_core::batch::SignedBatch;
-use qfzz_ledger_core::codec::{CodecError, encode};
+use qfzz_ledger_core::codec::{CodecError, Encode, encode};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Height, StationId};
 use qfzz_ledger_core::time::Timestamp;
@@ -82,6 +82,11 @@ const MAX_HEADS: usize = 512;
 
 /// What peers last told of where they are.
 type Heads = Arc<Mutex<HashMap<StationId, (Height, BlockHash)>>>;
+
+/// An answer's bytes, and whether it was for what is not here.
+fn shown<B: Encode>(answer: Response<B>) -> (Vec<u8>, bool) {
+    (encode(&answer), matches!(answer, Response::Unknown))
+}
 
 /// Network and service, connected. Cheap to clone.
 #[derive(Clone)]
@@ -294,18 +299,18 @@ impl Exchange {
         let welcome = locked(&self.neighbours).asks(&peer, has_drawn_all, now);
         match welcome {
             Welcome::Answer => {}
-            Welcome::Busy => return respond.send(encode(&Response::Busy)),
+            Welcome::Busy => return respond.send(encode::<Response>(&Response::Busy)),
             Welcome::Enough => {
                 let until = now.saturating_add(PAUSE_MS);
                 return self.part_from(peer, "asked on and on while told to wait".to_owned(), until).await;
             }
         }
         let Some(request) = request else {
-            respond.send(encode(&Response::Unknown));
+            respond.send(encode::<Response>(&Response::Unknown));
             return self.answered(peer, true).await;
         };
         let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
-            respond.send(encode(&Response::Busy));
+            respond.send(encode::<Response>(&Response::Busy));
             return self.answered(peer, false).await;
         };
         let exchange = self.clone();
@@ -328,7 +333,6 @@ impl Exchange {
 
     /// Answers a request; returns whether it was for what is not here.
     async fn answer(&self, peer: StationId, request: Request, respond: Responder) -> bool {
-        let shown = |answer: Response| (encode(&answer), answer == Response::Unknown);
         let answer = if request.is_about_blocks() {
             let (reader, scheme) = (self.reader.clone(), self.rules.scheme());
             let answer_from = move |reader: &StoreReader| answer_about_blocks(&Blocks(reader), scheme, &request);
@@ -353,7 +357,7 @@ impl Exchange {
         // Our own trouble: the asker gets no answer, and the service stops by itself.
         let Ok((answer, is_unknown)) = answer else { return false };
         let bytes = answer.len() as u64;
-        if respond.send_or(answer, encode(&Response::Busy)) {
+        if respond.send_or(answer, encode::<Response>(&Response::Busy)) {
             locked(&self.allowances).draw(&peer, bytes, clock::now());
         }
         is_unknown

@@ -75,10 +75,10 @@ pub enum Request {
     Opinion(Question),
 }
 
-/// What the other station answers.
+/// What the other station answers. `B` are blocks as they are received, or as whoever answers has them, in one encoding.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[bincode(crate = "qfzz_ledger_core::codec::bincode")]
-pub enum Response {
+pub enum Response<B = SignedBlock> {
     /// To [`Request::Status`].
     Status(Status),
     /// To [`Request::Headers`].
@@ -89,7 +89,7 @@ pub enum Response {
         headers: Vec<SealedHeader>,
     },
     /// To [`Request::Blocks`]: in the order asked.
-    Blocks(Vec<SignedBlock>),
+    Blocks(Vec<B>),
     /// To [`Request::BlockBatches`] and [`Request::Logs`]: in the order asked.
     Batches(Vec<SignedBatch>),
     /// To [`Request::Pending`]: each log with where it ends.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use qfzz_ledger_core::batch::{SignedBatch, VerifiedBatch};
 use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
-use qfzz_ledger_core::codec::encoded_len;
+use qfzz_ledger_core::codec::{Encode, encoded_len};
 use qfzz_ledger_core::crypto::SignatureScheme;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
@@ -19,6 +19,8 @@ const OVERHEAD: usize = 16;
 
 /// Blocks as the answering side reads them: they never change, so this needs no writer.
 pub trait BlockView {
+    /// A block as it is sent: encodes as [`SignedBlock`] does.
+    type Sent: Encode;
     /// The height of a block of the best chain; `None` for any other.
     ///
     /// # Errors
@@ -34,6 +36,11 @@ pub trait BlockView {
     /// # Errors
     /// [`ReadError`].
     fn block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, ReadError>;
+    /// The same, to be sent as a whole.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn sent_block(&self, hash: &BlockHash) -> Result<Option<Self::Sent>, ReadError>;
 }
 
 /// What is pending, as the answering side reads it.
@@ -64,11 +71,11 @@ pub trait PendingView {
 ///
 /// # Errors
 /// [`ReadError`]: our own trouble, the asker gets no answer.
-pub fn answer_about_blocks(
-    view: &impl BlockView,
+pub fn answer_about_blocks<V: BlockView>(
+    view: &V,
     scheme: SignatureScheme,
     request: &Request,
-) -> Result<Response, ReadError> {
+) -> Result<Response<V::Sent>, ReadError> {
     match request {
         Request::Headers { locator } => headers(view, max_headers(scheme), locator),
         Request::Blocks { hashes } => blocks(view, hashes),
@@ -120,7 +127,7 @@ pub fn answer_about_pending(
     }
 }
 
-fn headers(view: &impl BlockView, most: usize, locator: &[BlockHash]) -> Result<Response, ReadError> {
+fn headers<V: BlockView>(view: &V, most: usize, locator: &[BlockHash]) -> Result<Response<V::Sent>, ReadError> {
     for hash in locator {
         let Some(after) = view.best_height(hash)? else { continue };
         let mut headers = Vec::new();
@@ -137,12 +144,12 @@ fn headers(view: &impl BlockView, most: usize, locator: &[BlockHash]) -> Result<
     Ok(Response::Unknown)
 }
 
-fn blocks(view: &impl BlockView, hashes: &[BlockHash]) -> Result<Response, ReadError> {
+fn blocks<V: BlockView>(view: &V, hashes: &[BlockHash]) -> Result<Response<V::Sent>, ReadError> {
     let mut left = MAX_RESPONSE_BYTES - OVERHEAD;
     let mut blocks = Vec::new();
     for hash in hashes {
-        let Some(block) = view.block(hash)? else { break };
-        let size = encoded_len(&block.sealed) + 8 + block.sealed.header.body_bytes as usize;
+        let Some(block) = view.sent_block(hash)? else { break };
+        let size = encoded_len(&block);
         if size > left {
             break;
         }

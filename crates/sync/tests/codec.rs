@@ -145,7 +145,7 @@ fn a_question_for_an_opinion_and_its_answer_keep_their_bytes() {
     assert_eq!(encode(&said), opinion_by_hand());
     assert_eq!(hex(signature.as_bytes()), SIGNATURE);
     let whole = [&7u32.to_le_bytes()[..], &encode(&said), &64u64.to_le_bytes(), signature.as_bytes()].concat();
-    assert_eq!(encode(&Response::Opinion(opinion())), whole);
+    assert_eq!(encode::<Response>(&Response::Opinion(opinion())), whole);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn an_unknown_kind_is_of_a_newer_version_and_nobodys_fault() {
     assert_eq!(SessionError::from(error), SessionError::Newer);
     // A record kind of a later version inside a batch that waits there.
     let batches: Vec<SignedBatch> = block().batches;
-    let mut bytes = encode(&Response::Batches(batches[1..].to_vec()));
+    let mut bytes = encode::<Response>(&Response::Batches(batches[1..].to_vec()));
     let record = encode(&batches[1].records[0]);
     let at = bytes.windows(record.len()).position(|window| window == record).expect("it is in there");
     bytes[at..at + 4].copy_from_slice(&9u32.to_le_bytes());

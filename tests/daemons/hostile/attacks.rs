@@ -356,7 +356,8 @@ async fn answer_unknown(mut inbound: tokio::sync::mpsc::Receiver<yamux::Stream>,
     while let Some(stream) = inbound.recv().await {
         let sync = sync.clone();
         tokio::spawn(async move {
-            if let Ok(mut stream) = answer_one(stream, sync, |_| framed(&encode(&Response::Unknown))).await {
+            if let Ok(mut stream) = answer_one(stream, sync, |_| framed(&encode::<Response>(&Response::Unknown))).await
+            {
                 let _ = stream.close().await;
             }
         });
@@ -373,7 +374,7 @@ const ANSWERS: [(&str, Answer); 6] = [
     ("answers noise", |_, n, _| framed(&[vec![0; 4], noise(n, 300)].concat())),
     ("answers 4 GiB", |_, n, _| [vec![0xff; 4], noise(n, 300)].concat()),
     ("answers nothing at all", |_, _, _| framed(&[])),
-    ("answers what was not asked", |_, _, _| framed(&encode(&Response::Pending(Vec::new())))),
+    ("answers what was not asked", |_, _, _| framed(&encode::<Response>(&Response::Pending(Vec::new())))),
     ("has headers without seals", |f, n, request| headers(f, n, request, Federation::forged_seal)),
     ("has headers without work", |f, n, request| headers(f, n, request, Federation::forged_work)),
 ];
@@ -386,7 +387,7 @@ fn headers(
     forged: fn(&Federation, u32) -> qfzz_ledger_core::block::SealedHeader,
 ) -> Vec<u8> {
     let genesis = federation.rules.genesis_hash();
-    let answer = match Request::decode(request) {
+    let answer: Response = match Request::decode(request) {
         Ok(Request::Headers { .. }) => Response::Headers { after: genesis, headers: vec![forged(federation, n)] },
         _ => Response::Status(Status {
             federation: federation.rules.federation(),

@@ -9,6 +9,7 @@
 //!                 └─ replies, events: once what they rest on is on disk
 //! ```
 
+mod block_lines;
 mod command;
 pub mod effect;
 mod miner;

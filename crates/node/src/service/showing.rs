@@ -1,7 +1,8 @@
 //! What is in the journal and on its way to the view: handed from the journal's thread to the view's.
 //!
-//! This station's own batches may wait for each other: nobody reads them from the view while the station runs, and the
-//! view's thread need not wake up for each of them.
+//! What waits while the view's thread is busy is shown as one: blocks of a catch-up are mostly about the same subjects,
+//! and each is then written once. This station's own batches may wait for each other: nobody reads them from the view
+//! while the station runs, and the view's thread need not wake up for each of them.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,13 +10,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::writer::MAX_COMMIT_BYTES;
 use crate::store::Step;
 
 /// How long own batches may wait for the view.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How many commits of own batches wait for each other, at most.
+/// How many commits of own batches wait for each other, and how many commits are shown as one, at most.
 const MAX_TOGETHER: usize = 256;
+
+/// Bytes of memory that the transitions take which are shown as one, about, at most, or one commit that is larger: as
+/// much as those of one commit may.
+const MAX_TOGETHER_BYTES: usize = MAX_COMMIT_BYTES;
 
 /// Transitions that are in the journal.
 pub(super) struct Showing {
@@ -24,6 +30,8 @@ pub(super) struct Showing {
     pub(super) last: u64,
     /// When writing them began.
     pub(super) started: Instant,
+    /// Bytes of memory that they take, about.
+    pub(super) bytes: usize,
     /// What they take of the writer's memory.
     pub(super) shares: Vec<OwnedSemaphorePermit>,
 }
@@ -93,7 +101,13 @@ impl Showings {
                 queue = self.changed.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
-            return Some(queue.waiting.drain(..own.max(1)).collect());
+            let mut bytes = 0;
+            let fits = |showing: &&Showing| {
+                bytes += showing.bytes;
+                bytes <= MAX_TOGETHER_BYTES
+            };
+            let together = queue.waiting.iter().take(MAX_TOGETHER).take_while(fits).count();
+            return Some(queue.waiting.drain(..together.max(1)).collect());
         }
     }
 }
@@ -105,5 +119,48 @@ impl Drop for Side<'_> {
     fn drop(&mut self) {
         self.0.lock().is_closed = true;
         self.0.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qfzz_ledger_core::testing::{rules, station};
+
+    use super::*;
+    use crate::store::{DiskStore, JournalWriter};
+
+    const MIB: usize = 1024 * 1024;
+
+    /// Hands over a step that changes nothing.
+    fn push(showings: &Showings, journal: &mut JournalWriter, number: u64, bytes: usize, is_own_only: bool) {
+        let mut step = journal.write(&[]).expect("an open store");
+        step.is_own_only = is_own_only;
+        let showing = Showing { step, last: number, started: Instant::now(), bytes, shares: Vec::new() };
+        assert!(showings.push(showing));
+    }
+
+    fn numbers(together: Option<Vec<Showing>>) -> Vec<u64> {
+        together.expect("not closed").iter().map(|showing| showing.last).collect()
+    }
+
+    #[test]
+    fn what_waits_is_shown_together_in_order_up_to_a_measure() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (store, _) = DiskStore::open(dir.path(), rules(), station(1)).expect("a new store");
+        let (mut journal, _view) = store.split();
+        let showings = Showings::default();
+        let steps = [(3, false), (1, true), (3, false), (2, false), (20, false), (0, true), (0, false)];
+        for (number, (mib, is_own_only)) in (1..).zip(steps) {
+            push(&showings, &mut journal, number, mib * MIB, is_own_only);
+        }
+        assert_eq!(numbers(showings.next()), [1, 2, 3], "8 MiB at most");
+        assert_eq!(numbers(showings.next()), [4]);
+        assert_eq!(numbers(showings.next()), [5], "what is larger goes alone");
+        assert_eq!(numbers(showings.next()), [6, 7]);
+        for number in 0..MAX_TOGETHER as u64 + 1 {
+            push(&showings, &mut journal, number, 0, false);
+        }
+        assert_eq!(numbers(showings.next()).len(), MAX_TOGETHER);
+        assert_eq!(numbers(showings.next()), [MAX_TOGETHER as u64]);
     }
 }

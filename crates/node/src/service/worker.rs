@@ -15,6 +15,7 @@ use qfzz_ledger_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::block_lines::BlockLines;
 use super::command::{Answer, COMMAND_CAPACITY, Command, Request, ServiceHandle};
 use super::effect::{self, Effect, Input, MessageToken, Reply, Token};
 use super::miner::{FOUND_CAPACITY, Miner};
@@ -114,6 +115,7 @@ struct Worker {
     last_tick: Instant,
     /// How often it may yet be told how syncs end.
     told: Bucket,
+    block_lines: BlockLines,
     /// Takes note that a peer has told of this station's log.
     on_log_known: OnLogKnown,
     disk: Watch,
@@ -162,6 +164,7 @@ pub(crate) fn start(
         tokens: 0,
         last_tick: Instant::now(),
         told: Bucket::full(TOLD, clock::now().as_millis()),
+        block_lines: BlockLines::new(clock::now().as_millis()),
         on_log_known,
         disk,
     };
@@ -393,7 +396,11 @@ impl Worker {
     fn publish(&mut self, event: effect::Event) {
         match event {
             effect::Event::Block { hash, index, records, producer } => {
-                tracing::info!(%index, %hash, records, %producer, "block");
+                match self.block_lines.next(clock::now().as_millis()) {
+                    Some(0) => tracing::info!(%index, %hash, records, %producer, "block"),
+                    Some(more) => tracing::info!(%index, %hash, records, %producer, "block, and {more} before it"),
+                    None => tracing::debug!(%index, %hash, records, %producer, "block"),
+                }
                 if producer == self.state.ledger().own().station() {
                     self.observers.metrics.mined();
                 }

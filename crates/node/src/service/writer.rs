@@ -26,7 +26,7 @@ const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes of memory that the transitions of one commit take, about, at most: the same again for what it writes to the
 /// view. Blocks about the same subjects share a commit, for then each subject is written once.
-const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a key of the trust state that a transition changes takes, in bytes, about: in the transition and its undo data.
 const KEY_BYTES: usize = 256;
@@ -156,7 +156,7 @@ fn write(
         if let Err(error) = journal.note() {
             return fail(&error, progress);
         }
-        if !showings.push(Showing { step, last, started, shares }) {
+        if !showings.push(Showing { step, last, started, bytes, shares }) {
             // The view has failed, and said so.
             return;
         }

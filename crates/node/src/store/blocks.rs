@@ -1,6 +1,6 @@
 //! The store as sync's answering side reads it.
 
-use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
+use qfzz_ledger_core::block::{EncodedBlock, SealedHeader, SignedBlock};
 use qfzz_ledger_core::ids::{BlockHash, Height};
 use qfzz_ledger_core::state::ReadError;
 use qfzz_sync::serve::BlockView;
@@ -12,6 +12,8 @@ use super::StoreRead;
 pub struct Blocks<'a, R>(pub &'a R);
 
 impl<R: StoreRead> BlockView for Blocks<'_, R> {
+    type Sent = EncodedBlock;
+
     fn best_height(&self, hash: &BlockHash) -> Result<Option<Height>, ReadError> {
         Ok(self.0.best_height(hash)?)
     }
@@ -22,5 +24,9 @@ impl<R: StoreRead> BlockView for Blocks<'_, R> {
 
     fn block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, ReadError> {
         Ok(self.0.signed_block(hash)?)
+    }
+
+    fn sent_block(&self, hash: &BlockHash) -> Result<Option<EncodedBlock>, ReadError> {
+        Ok(self.0.encoded_block(hash)?)
     }
 }

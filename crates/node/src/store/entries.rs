@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use qfzz_ledger_core::batch::{Checked, SignedBatch, VerifiedBatch};
-use qfzz_ledger_core::block::{SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::batch::{Checked, EncodedBatch, SignedBatch, VerifiedBatch};
+use qfzz_ledger_core::block::{EncodedBlock, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BatchId, BlockHash};
 
@@ -29,11 +29,14 @@ impl Entries {
 
     /// The batch that lies there, whichever it is.
     fn signed_batch(&self, place: Place) -> Result<SignedBatch, StoreError> {
+        SignedBatch::decode(&self.batch_entry(place)?).map_err(|_| mismatch(place))
+    }
+
+    /// The encoding of the batch that lies there.
+    fn batch_entry(&self, place: Place) -> Result<Vec<u8>, StoreError> {
         let entry = self.journal.read(place)?;
-        if entry.kind != OWN_BATCH_ENTRY && entry.kind != BATCH_ENTRY {
-            return Err(mismatch(place));
-        }
-        SignedBatch::decode(&entry.bytes).map_err(|_| mismatch(place))
+        let is_batch = entry.kind == OWN_BATCH_ENTRY || entry.kind == BATCH_ENTRY;
+        if is_batch { Ok(entry.bytes) } else { Err(mismatch(place)) }
     }
 
     /// The block `hash` for somebody who verifies it: what lies there has the ids that were asked for, and the checksums
@@ -49,6 +52,21 @@ impl Entries {
         };
         let batches = entry.batches.iter().map(named);
         Ok(SignedBlock { batches: batches.collect::<Result<_, _>>()?, sealed: entry.sealed })
+    }
+
+    /// The block `hash` for somebody who passes it on: as [`signed_block`](Self::signed_block), without reading records.
+    ///
+    /// # Errors
+    /// As [`signed_block`](Self::signed_block).
+    pub(super) fn encoded_block(&self, place: Place, hash: &BlockHash) -> Result<EncodedBlock, StoreError> {
+        let entry = self.block_entry(place, hash)?;
+        let named = |(place, id): &(Place, BatchId)| {
+            let (batch, found) =
+                EncodedBatch::read(self.batch_entry(*place)?, &self.rules).map_err(|_| mismatch(*place))?;
+            if found == *id { Ok(batch) } else { Err(mismatch(*place)) }
+        };
+        let batches = entry.batches.iter().map(named);
+        Ok(EncodedBlock { batches: batches.collect::<Result<_, _>>()?, sealed: entry.sealed })
     }
 
     /// The entry of a connected block.

@@ -410,8 +410,10 @@ impl JournalReader {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged),
             Err(source) => return Err(JournalError::Io { path: self.files.path(place.file), source }),
         }
-        let bytes = frame.split_off(FRAME_HEADER_BYTES as usize);
-        let header = frame.as_slice().try_into().ok().and_then(|raw| FrameHeader::decode(raw, file.salt, place.offset));
+        let header = frame.first_chunk().and_then(|raw| FrameHeader::decode(raw, file.salt, place.offset));
+        // In its place: memory for a copy costs more than the copy.
+        frame.drain(..FRAME_HEADER_BYTES as usize);
+        let bytes = frame;
         match header {
             Some(header) if header.length == place.length && header.kind != GROUP_END && header.covers(&bytes) => {
                 Ok(Entry { kind: header.kind, bytes })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::block::{EncodedBlock, SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::ledger::Transition;
@@ -196,6 +196,10 @@ impl StoreRead for MemoryReader {
 
     fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError> {
         Ok(self.content().blocks.get(hash).map(VerifiedBlock::to_signed))
+    }
+
+    fn encoded_block(&self, hash: &BlockHash) -> Result<Option<EncodedBlock>, StoreError> {
+        Ok(self.content().blocks.get(hash).map(VerifiedBlock::to_encoded))
     }
 
     fn batch(&self, station: &StationId, sequence: Sequence) -> Result<Option<StoredBatch>, StoreError> {

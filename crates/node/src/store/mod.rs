@@ -36,7 +36,7 @@ use std::io;
 use std::path::PathBuf;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::{SealedHeader, SignedBlock};
+use qfzz_ledger_core::block::{EncodedBlock, SealedHeader, SignedBlock};
 use qfzz_ledger_core::ids::{BlockHash, FederationId, Height, Sequence, StationId};
 use qfzz_ledger_core::ledger::Transition;
 use qfzz_ledger_core::overlay::LedgerRead;
@@ -118,6 +118,12 @@ pub trait StoreRead: LedgerRead {
     /// # Errors
     /// [`StoreError`], which is fatal to the node.
     fn signed_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, StoreError>;
+
+    /// The same, for somebody who passes it on: no record is read.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is fatal to the node.
+    fn encoded_block(&self, hash: &BlockHash) -> Result<Option<EncodedBlock>, StoreError>;
 
     /// The batch at a place of a station's log, if it is on the best chain, or is pending and this station's own.
     ///

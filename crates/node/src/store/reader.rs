@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
-use qfzz_ledger_core::block::{SealedHeader, SignedBlock, VerifiedBlock};
+use qfzz_ledger_core::block::{EncodedBlock, SealedHeader, SignedBlock, VerifiedBlock};
 use qfzz_ledger_core::federation::Rules;
 use qfzz_ledger_core::ids::{BlockHash, Height, Sequence, StationId};
 use qfzz_ledger_core::overlay::LedgerRead;
@@ -208,6 +208,13 @@ impl StoreRead for StoreReader {
         match self.view.block_at(hash)? {
             Some(at) => Ok(Some(self.entries.signed_block(at.place, hash)?)),
             None => Ok(self.find_block(hash)?.map(|block| block.to_signed())),
+        }
+    }
+
+    fn encoded_block(&self, hash: &BlockHash) -> Result<Option<EncodedBlock>, StoreError> {
+        match self.view.block_at(hash)? {
+            Some(at) => Ok(Some(self.entries.encoded_block(at.place, hash)?)),
+            None => Ok(self.find_block(hash)?.map(|block| block.to_encoded())),
         }
     }
 

@@ -236,8 +236,8 @@ impl ViewWriter {
         self.view.pulse()
     }
 
-    /// Writes the next steps, as one: afterwards every reader sees them. There may be more than one where they only add
-    /// batches of this station's own log.
+    /// Writes the next steps, as one: afterwards every reader sees them. Of what several of them write to a key only the
+    /// last counts, for every value is absolute.
     ///
     /// # Errors
     /// As [`JournalWriter::write`].

@@ -363,6 +363,8 @@ impl SyncSink for Station {
 }
 
 impl BlockView for Station {
+    type Sent = SignedBlock;
+
     fn best_height(&self, hash: &BlockHash) -> Result<Option<Height>, ReadError> {
         let ledger = self.ledger();
         Ok(ledger.chain().height_of(hash).filter(|_| ledger.chain().is_best(hash)))
@@ -376,6 +378,10 @@ impl BlockView for Station {
 
     fn block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, ReadError> {
         Ok(self.ledger().read().block(hash)?.map(|block| block.to_signed()))
+    }
+
+    fn sent_block(&self, hash: &BlockHash) -> Result<Option<SignedBlock>, ReadError> {
+        self.block(hash)
     }
 }
 

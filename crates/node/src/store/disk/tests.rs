@@ -98,6 +98,33 @@ fn transitions_that_wait_share_one_sync() {
 }
 
 #[test]
+fn steps_that_are_shown_as_one_leave_what_they_leave_one_by_one() {
+    let (mut home, mut peer) = (Home::<OnDisk>::new(&rules()), Peer::new(&rules(), 2));
+    for round in 0..2 {
+        home.sign(records(round));
+        home.mine();
+    }
+    // A reorganisation, and blocks about subjects of before on top.
+    home.take((2..5).map(|round| peer.mine(records(round).remove(1))).collect());
+    home.mine();
+    home.sign(vec![verified("track 2", "artist")]);
+    let transitions = home.commit();
+    assert!(home.reorganisations == 1 && transitions.len() > 6);
+    let expected = raw(home.bench.store());
+
+    for together in [1, 2, transitions.len()] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || DiskStore::open(dir.path(), rules(), station(HOME)).unwrap().0;
+        let (mut journal, mut view) = open().split();
+        let write = |transition: &Transition| journal.write(std::slice::from_ref(transition)).unwrap();
+        let steps: Vec<_> = transitions.iter().map(write).collect();
+        steps.chunks(together).for_each(|steps| view.show(steps).unwrap());
+        drop((journal, view));
+        assert_eq!(raw(&open()), expected, "{together} at once");
+    }
+}
+
+#[test]
 fn a_batch_lies_in_the_journal_once() {
     let (mut home, _) = eventful();
     let chain = home_chain(&mut home);
