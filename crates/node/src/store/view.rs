@@ -29,9 +29,9 @@ pub(super) const BATCH_KEYS: usize = 100;
 ///
 /// sled 0.34.7 has each buffer of half a MiB written by a pool of seven threads, which also cuts its file and grows no
 /// more once more than half of it is busy. Where all seven wait for the lock of whoever waits for that cut, it stands
-/// still for good. It writes up to four times what it is given, so this leaves most of the pool free; and its buffers
+/// still for good. It writes up to seven times what it is given, so this leaves part of the pool free; and its buffers
 /// would wait in memory in any number.
-const MAX_UNFLUSHED_BYTES: usize = 128 * 1024;
+const MAX_UNFLUSHED_BYTES: usize = 256 * 1024;
 
 /// Memory that sled may use for its cache, in bytes as it counts them: those of the entries on disk. In memory they are
 /// four times as much.
