@@ -122,11 +122,14 @@ fn jurors_contest_a_record_and_stations_that_are_asked_answer_with_what_is_pendi
     one.api().record(&content("content_reported", "bad"));
     let asked = [one.station(), accused];
     // The two jurors know each other by the author alone, and meet when they will.
-    let (answer, _) = wait_for("both have answered", PATIENCE, || {
-        let answer = other.api().get(&format!("{global}{live}&nodes={}", asked.join(",")));
-        let has_answered = |station: &String| voice(&answer, station)["answered"] == true;
-        if asked.iter().all(has_answered) { Ok(answer) } else { Err(answer.to_string()) }
+    wait_for("the jurors are connected", PATIENCE, || {
+        let peers = other.api().get("/v1/peers").to_string();
+        if peers.contains(&one.station()) { Ok(()) } else { Err(peers) }
     });
+    let answer = other.api().get(&format!("{global}{live}&nodes={}", asked.join(",")));
+    for station in &asked {
+        assert_eq!(voice(&answer, station)["answered"], true, "{answer}");
+    }
     assert_eq!((&answer["live"], &answer["includes_pending"]), (&json!(true), &json!(true)), "{answer}");
     let [said, author_said] = asked.map(|station| voice(&answer, &station));
     assert_eq!((&said["evidence"], millionths(&said["score"])), (&json!(1), 100_000), "{answer}");

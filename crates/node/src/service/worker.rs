@@ -332,7 +332,8 @@ impl Worker {
                     }
                     // Waits in place while too much is on its way to the disk: nothing else may be decided then.
                     if !self.writer.push(*transition, answers).await {
-                        return self.fail("the store has stopped".to_owned());
+                        let reason = self.progress.borrow().failure.clone();
+                        return self.fail(reason.unwrap_or_else(|| "the store has stopped".to_owned()));
                     }
                 }
                 Effect::Fatal(error) => return self.fail(error.to_string()),
