@@ -3,7 +3,7 @@
 //! what the view lacks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -25,7 +25,7 @@ const PATIENCE: u32 = 60;
 pub(super) struct Watched {
     /// The last transition that was handed to the writer.
     pub(super) handed: Arc<AtomicU64>,
-    /// The room for transitions, closed on a standstill: whoever waits for it hears of that.
+    /// The room for transitions, closed on a standstill and never else: whoever waits for it hears of that.
     pub(super) room: Arc<Semaphore>,
     pub(super) showings: Arc<Showings>,
     /// What the view's thread gets done within a commit.
@@ -35,29 +35,20 @@ pub(super) struct Watched {
 /// A running watchdog. Ends when it is dropped, and when the writer ends.
 pub(super) struct Watchdog {
     _end: Sender<()>,
-    stands_still: Arc<AtomicBool>,
 }
 
 impl Watchdog {
     /// Starts it.
     pub(super) fn start(watched: Watched, progress: watch::Sender<Progress>) -> std::io::Result<Self> {
         let (end, ended) = channel();
-        let stands_still = Arc::new(AtomicBool::new(false));
-        let found = Arc::clone(&stands_still);
         let watch = move || {
             if watched.watch(&progress, TICK, &ended) {
-                found.store(true, Ordering::Release);
                 watched.give_up(&progress);
             }
         };
         // Not waited for: it may have a tick to go.
         let _: JoinHandle<()> = Builder::new().name("qfzz-watchdog".to_owned()).spawn(watch)?;
-        Ok(Self { _end: end, stands_still })
-    }
-
-    /// Whether the writer stands still for good: its threads must not be waited for.
-    pub(super) fn found_standstill(&self) -> bool {
-        self.stands_still.load(Ordering::Acquire)
+        Ok(Self { _end: end })
     }
 }
 
@@ -111,13 +102,17 @@ impl Watched {
                     "nothing could be written for {seconds} s: start again, and look at the disk if it happens again"
                 )
             });
+            // Before anybody hears why: who then finishes must not wait for the threads, and who waits for room finds the
+            // reason.
+            self.room.close();
         });
-        self.room.close();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
     /// Transition `handed` was handed over, `synced` is in the journal, and number 1 in the view.

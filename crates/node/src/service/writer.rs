@@ -60,7 +60,7 @@ pub(super) struct Writer {
     showings: Arc<Showings>,
     /// The last transition that was handed over.
     handed: Arc<AtomicU64>,
-    watchdog: Watchdog,
+    _watchdog: Watchdog,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -86,7 +86,7 @@ impl Writer {
             Builder::new().name("qfzz-journal".to_owned()).spawn(write)?,
             Builder::new().name("qfzz-view".to_owned()).spawn(show)?,
         ];
-        Ok((Self { transitions: Some(transitions), room, showings, handed, watchdog, threads }, received))
+        Ok((Self { transitions: Some(transitions), room, showings, handed, _watchdog: watchdog, threads }, received))
     }
 
     /// Hands over a transition; waits while too much waits. False if the writer has failed.
@@ -109,7 +109,8 @@ impl Writer {
     /// Waits until everything that was handed over is on disk, and closes the store; not where it stands still.
     pub(super) fn finish(&mut self) {
         self.transitions = None;
-        if self.watchdog.found_standstill() {
+        // The watchdog has found that they stand still.
+        if self.room.is_closed() {
             return;
         }
         for thread in self.threads.drain(..) {
