@@ -4,6 +4,8 @@
 
 use std::collections::HashSet;
 use std::env;
+use std::fs::File;
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,6 +25,13 @@ const CLIENTS: u64 = 16;
 
 /// From when a record should be posted until it is acknowledged, for 99 of 100, at most.
 const P99_LIMIT: Duration = Duration::from_millis(100);
+
+/// As many times what the disk itself takes at that time count instead, where that is longer: a disk that stands still
+/// holds everybody. On one that does not, three times are below [`P99_LIMIT`].
+const DISK_FACTOR: u32 = 3;
+
+/// Appends a second, each synced, by which the disk itself is measured.
+const DISK_RATE: u64 = 50;
 
 /// How much more a daemon may hold on the mean of the last quarter than on that of the third, in bytes.
 const GROWTH_LIMIT: u64 = 16 * MIB;
@@ -68,6 +77,26 @@ fn post(api: &Api, mut dice: Dice, start: Instant, numbers: impl Iterator<Item =
         Posted { latency: due.elapsed(), id }
     });
     posts.collect()
+}
+
+/// Appends to a file of its own and syncs it, each time when that is due, as posts are: how long after that each was on
+/// the disk.
+fn append(start: Instant, is_over: &AtomicBool) -> Vec<Duration> {
+    let dir = tempfile::tempdir().expect("a directory on the disk of the stations");
+    let mut file = File::create(dir.path().join("appended")).expect("a file");
+    let numbers = (0..).take_while(|_| !is_over.load(Ordering::Acquire));
+    let appends = numbers.map(|number: u64| {
+        let due = start + Duration::from_micros(number * 1_000_000 / DISK_RATE);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        file.write_all(&[1; 512]).and_then(|()| file.sync_data()).expect("the disk takes it");
+        due.elapsed()
+    });
+    appends.collect()
+}
+
+/// What `per_mille` of 1,000 are at most.
+fn part(sorted: &[Duration], per_mille: usize) -> Duration {
+    sorted[(sorted.len() * per_mille / 1_000).min(sorted.len() - 1)]
 }
 
 /// The mean of `values`.
@@ -130,7 +159,8 @@ fn three_stations_take_500_records_a_second_lose_none_answer_in_time_and_stay_as
     let posted = Mutex::new(Vec::new());
     let is_over = AtomicBool::new(false);
     let mut sizes: [Vec<u64>; 3] = [Vec::new(), Vec::new(), Vec::new()];
-    thread::scope(|scope| {
+    let mut appended = thread::scope(|scope| {
+        let appender = scope.spawn(|| append(start, &is_over));
         let threads: Vec<_> = (0..3 * CLIENTS)
             .map(|client| {
                 let (dice, posted) = (Dice::new(dice.roll()), &posted);
@@ -155,17 +185,19 @@ fn three_stations_take_500_records_a_second_lose_none_answer_in_time_and_stay_as
         }
         is_over.store(true, Ordering::Release);
         sampler.join().expect("sampling does not panic");
+        appender.join().expect("appending does not panic")
     });
     let posted = posted.into_inner().expect("no client panics while it holds the lock");
     let elapsed = start.elapsed();
 
     let mut latencies: Vec<Duration> = posted.iter().map(|posted| posted.latency).collect();
     latencies.sort_unstable();
-    let part = |per_mille: usize| latencies[(latencies.len() * per_mille / 1_000).min(latencies.len() - 1)];
-    let (p50, p99, slowest) = (part(500), part(990), part(1_000));
+    let [p50, p99, slowest] = [500, 990, 1_000].map(|per_mille| part(&latencies, per_mille));
+    appended.sort_unstable();
+    let disk = part(&appended, 990);
     let refused: Vec<_> = posted.iter().filter_map(|posted| posted.id.as_ref().err()).collect();
     println!(
-        "{} posts in {elapsed:?}: p50 {p50:?}, p99 {p99:?}, slowest {slowest:?}, {} refused",
+        "{} posts in {elapsed:?}: p50 {p50:?}, p99 {p99:?}, slowest {slowest:?}, {} refused; an append p99 {disk:?}",
         posted.len(),
         refused.len()
     );
@@ -206,5 +238,6 @@ fn three_stations_take_500_records_a_second_lose_none_answer_in_time_and_stay_as
         }
     }
     assert!(grown.is_empty(), "still growing in the second half: {grown:?}");
-    assert!(p99 < P99_LIMIT, "p99 of a post is {p99:?}, not below {P99_LIMIT:?}");
+    let limit = P99_LIMIT.max(DISK_FACTOR * disk);
+    assert!(p99 < limit, "p99 of a post is {p99:?}, not below {limit:?}; of an append to the disk {disk:?}");
 }

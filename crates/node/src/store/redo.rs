@@ -1,131 +1,119 @@
-//! A commit to the view as a row of batches, each of which sled writes whole or not at all.
+//! What a commit of many keys writes, in a file of its own, before the view is changed.
 //!
-//! Up to [`BATCH_KEYS`] keys are one batch. More of them first go to redo chunks, then a marker is set, then the values
-//! are written; the last batch writes the standing and removes the marker. Whoever finds a marker repeats from the
-//! chunks: the values are absolute, so it does not matter how many of them had been written.
+//! sled writes one batch whole or not at all, and a batch has up to [`BATCH_KEYS`] keys. A commit of more is several
+//! batches: first the file `redo` beside sled's says all that they will write, synced, then they are written, and the
+//! last one writes the standing. A view that is found with the standing from before the file's commit may have any part
+//! of it: the values are absolute, so all are written again. In sled itself the same bytes cost three times as much to
+//! write, and to remove.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use super::sealed::Batch;
-use super::standing::Standing;
-use super::view::{BATCH_KEYS, MAX_KEY_BYTES, MAX_VALUE_BYTES};
-use super::view::{Damage, ViewError, ViewReader, mark, settle};
-
-/// What precedes the number of a redo chunk in its key.
-const CHUNK: [u8; 2] = [0, 2];
+use super::standing::{STANDING_BYTES, Standing};
+use super::view::{BATCH_KEYS, MAX_KEY_BYTES, MAX_VALUE_BYTES, settle};
 
 /// What stands for the length of a value that is removed.
 const REMOVED: u32 = u32::MAX;
 
-type Change<'a> = (&'a [u8], Option<&'a [u8]>);
+/// Bytes of the file before what is summed up: the length of that, and its checksum.
+const HEADER_BYTES: usize = 12;
+
+/// The file is cut to what it holds where it is longer than this and four times as long.
+const KEPT_BYTES: u64 = 4 * 1024 * 1024;
+
+pub(super) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// The file.
+pub(super) struct Redo(File);
+
+/// What the file says.
+pub(super) struct Found {
+    /// Where the view stood before the commit.
+    pub(super) before: Standing,
+    /// The batches that make the commit, from any part of it.
+    pub(super) batches: Vec<Batch>,
+}
+
+impl Redo {
+    /// Opens the file of the view in `dir`, or makes it, and reads what it says: nothing where it was not written whole.
+    pub(super) fn open(dir: &Path) -> io::Result<(Self, Option<Found>)> {
+        let path = dir.join("redo");
+        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok((Self(file), parse(&bytes)))
+    }
+
+    /// Notes `changes`, which lead from `before` to `after`, and waits for the disk. What was noted before is lost: the
+    /// disk must have all of that commit.
+    pub(super) fn write(&self, before: &Standing, after: &Standing, changes: &[Change<'_>]) -> io::Result<()> {
+        let bytes = encode(before, after, changes);
+        self.0.write_all_at(&bytes, 0)?;
+        let (length, found) = (bytes.len() as u64, self.0.metadata()?.len());
+        if found > KEPT_BYTES && found / 4 > length {
+            self.0.set_len(length)?;
+        }
+        self.0.sync_data()
+    }
+}
 
 /// The batches that make `changes` and end with `standing`, in the order in which they must be written.
-pub(super) fn steps<'a>(changes: &'a [Change<'a>], standing: &'a Standing) -> Box<dyn Iterator<Item = Batch> + 'a> {
-    if changes.len() <= BATCH_KEYS {
-        let mut batch = values(changes);
-        settle(&mut batch, standing);
-        return Box::new(std::iter::once(batch));
-    }
-    let stream = encode(changes);
-    let chunks = stream.len().div_ceil(MAX_VALUE_BYTES);
-    let redo = (0..chunks).step_by(BATCH_KEYS).map(move |first| {
+pub(super) fn batches<'a>(changes: &'a [Change<'a>], standing: &'a Standing) -> impl Iterator<Item = Batch> + use<'a> {
+    let count = changes.len().div_ceil(BATCH_KEYS).max(1);
+    (1..=count).map(move |number| {
+        let from = (number - 1) * BATCH_KEYS;
         let mut batch = Batch::default();
-        for (number, bytes) in stream.chunks(MAX_VALUE_BYTES).enumerate().skip(first).take(BATCH_KEYS) {
-            batch.insert(&chunk_key(number), bytes);
+        for (key, value) in &changes[from..changes.len().min(from + BATCH_KEYS)] {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        if number == count {
+            settle(&mut batch, standing);
         }
         batch
-    });
-    let marker = std::iter::once_with(move || {
-        let mut batch = Batch::default();
-        mark(&mut batch, &[&(chunks as u64).to_le_bytes()[..], &standing.encode()].concat());
-        batch
-    });
-    let end = std::iter::once_with(|| settled(standing));
-    let removal = (0..chunks).step_by(BATCH_KEYS).map(move |first| {
-        let mut batch = Batch::default();
-        (first..chunks.min(first + BATCH_KEYS)).for_each(|number| batch.remove(&chunk_key(number)));
-        batch
-    });
-    Box::new(redo.chain(marker).chain(changes.chunks(BATCH_KEYS).map(values)).chain(end).chain(removal))
+    })
 }
 
-/// The batches that finish the commit of which `marker` was found.
-///
-/// # Errors
-/// [`ViewError::Damaged`] if its chunks are not all there as they were written.
-pub(super) fn repeat(view: &ViewReader, marker: &[u8]) -> Result<Vec<Batch>, ViewError> {
-    let wrong = || ViewError::damaged(Damage::Meaning);
-    let (chunks, standing) = marker.split_first_chunk().ok_or_else(wrong)?;
-    let chunks = u64::from_le_bytes(*chunks);
-    let standing = Standing::decode(standing).ok_or_else(wrong)?;
-    let mut stream = Vec::new();
-    for number in 0..chunks {
-        let key = chunk_key(usize::try_from(number).map_err(|_| wrong())?);
-        stream.extend(view.get(&key)?.ok_or_else(wrong)?);
-    }
-    let mut rest = stream.as_slice();
-    let mut batches = Vec::new();
-    while !rest.is_empty() {
-        let mut changes = Vec::with_capacity(BATCH_KEYS);
-        while !rest.is_empty() && changes.len() < BATCH_KEYS {
-            let (change, after) = decode(rest).ok_or_else(wrong)?;
-            changes.push(change);
-            rest = after;
-        }
-        batches.push(values(&changes));
-    }
-    batches.push(settled(&standing));
-    Ok(batches)
-}
-
-/// Removes the chunks of commits that are finished or were never marked.
-pub(super) fn clear(tree: &sled::Tree) -> sled::Result<()> {
-    loop {
-        let mut batch = Batch::default();
-        let mut found = 0;
-        for key in tree.scan_prefix(CHUNK).keys().take(BATCH_KEYS) {
-            batch.remove(&key?);
-            found += 1;
-        }
-        if found == 0 {
-            return Ok(());
-        }
-        tree.apply_batch(batch.batch)?;
-    }
-}
-
-fn settled(standing: &Standing) -> Batch {
-    let mut batch = Batch::default();
-    settle(&mut batch, standing);
-    batch
-}
-
-fn values(changes: &[Change<'_>]) -> Batch {
-    let mut batch = Batch::default();
-    for (key, value) in changes {
-        match value {
-            Some(value) => batch.insert(key, value),
-            None => batch.remove(key),
-        }
-    }
-    batch
-}
-
-fn chunk_key(number: usize) -> [u8; 10] {
-    let mut key = [0; 10];
-    key[..2].copy_from_slice(&CHUNK);
-    key[2..].copy_from_slice(&(number as u64).to_be_bytes());
-    key
-}
-
-fn encode(changes: &[Change<'_>]) -> Vec<u8> {
-    let mut stream = Vec::new();
+fn encode(before: &Standing, after: &Standing, changes: &[Change<'_>]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_BYTES];
+    bytes.extend_from_slice(&before.encode());
+    bytes.extend_from_slice(&after.encode());
     for (key, value) in changes {
         // Both lengths are bounded by 4 KiB before a commit begins.
-        stream.extend_from_slice(&(key.len() as u32).to_le_bytes());
-        stream.extend_from_slice(key);
-        stream.extend_from_slice(&value.map_or(REMOVED, |value| value.len() as u32).to_le_bytes());
-        stream.extend_from_slice(value.unwrap_or_default());
+        bytes.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(&value.map_or(REMOVED, |value| value.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(value.unwrap_or_default());
     }
-    stream
+    let body = &bytes[HEADER_BYTES..];
+    let (length, sum) = (body.len() as u64, crc32fast::hash(body));
+    bytes[..8].copy_from_slice(&length.to_le_bytes());
+    bytes[8..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+fn parse(bytes: &[u8]) -> Option<Found> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (sum, rest) = rest.split_first_chunk()?;
+    let body = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
+        return None;
+    }
+    let (before, rest) = body.split_at_checked(STANDING_BYTES)?;
+    let (after, mut rest) = rest.split_at_checked(STANDING_BYTES)?;
+    let (before, after) = (Standing::decode(before)?, Standing::decode(after)?);
+    let mut changes = Vec::new();
+    while !rest.is_empty() {
+        let (change, behind) = decode(rest)?;
+        changes.push(change);
+        rest = behind;
+    }
+    Some(Found { before, batches: batches(&changes, &after).collect() })
 }
 
 fn decode(stream: &[u8]) -> Option<(Change<'_>, &[u8])> {

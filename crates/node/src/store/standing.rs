@@ -5,7 +5,10 @@ use sha2::{Digest, Sha256};
 use super::journal::Position;
 
 /// What the entries mean. A view of another version's is set aside and built anew from the journal.
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
+
+/// Bytes of an encoded [`Standing`].
+pub(super) const STANDING_BYTES: usize = 33;
 
 /// What the view says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ impl Standing {
     pub(super) const EMPTY: Self = Self { position: Position::START, entries: 0, sum: 0 };
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(33);
+        let mut bytes = Vec::with_capacity(STANDING_BYTES);
         bytes.extend_from_slice(&self.position.file.to_le_bytes());
         bytes.extend_from_slice(&self.position.offset.to_le_bytes());
         bytes.extend_from_slice(&self.entries.to_le_bytes());

@@ -12,9 +12,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::journal::Position;
+use super::redo::{self, Redo};
+use super::scan;
 use super::sealed::{Batch, unseal};
 use super::standing::Standing;
-use super::{redo, scan};
 
 /// Bytes of a value, at most: sled writes what exceeds 128 KiB (16 values of a leaf) to files that it never syncs.
 pub(super) const MAX_VALUE_BYTES: usize = 4 * 1024;
@@ -29,9 +30,9 @@ pub(super) const BATCH_KEYS: usize = 100;
 ///
 /// sled 0.34.7 has each buffer of half a MiB written by a pool of seven threads, which also cuts its file and grows no
 /// more once more than half of it is busy. Where all seven wait for the lock of whoever waits for that cut, it stands
-/// still for good. It writes up to seven times what it is given, so this leaves part of the pool free; and its buffers
+/// still for good. It writes up to thirteen times what it is given, so this leaves part of the pool free; and its buffers
 /// would wait in memory in any number.
-const MAX_UNFLUSHED_BYTES: usize = 256 * 1024;
+const MAX_UNFLUSHED_BYTES: usize = 128 * 1024;
 
 /// Memory that sled may use for its cache, in bytes as it counts them: those of the entries on disk. In memory they are
 /// four times as much.
@@ -49,7 +50,6 @@ const KEPT_ASIDE: usize = 2;
 /// Everything below this byte is the view's own; the keys of its users start at it.
 pub(super) const FIRST_KEY_BYTE: u8 = 1;
 const STANDING: [u8; 2] = [0, 0];
-const MARKER: [u8; 2] = [0, 1];
 
 /// What to write: `None` removes. Values are absolute, so that writing them twice changes nothing.
 pub(super) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -120,6 +120,7 @@ impl ViewError {
 pub(super) struct View {
     reader: ViewReader,
     standing: Standing,
+    redo: Redo,
     /// Bytes that were written since the disk was waited for, about.
     unflushed: usize,
     pulse: Pulse,
@@ -153,22 +154,20 @@ impl View {
             let shared =
                 Shared { tree, moves: AtomicU64::new(0), turn: RwLock::new(()), failed: AtomicBool::new(false) };
             let reader = ViewReader { shared: Arc::new(shared) };
-            if let Some(marker) = reader.get(&MARKER)? {
-                for batch in redo::repeat(&reader, &marker)? {
+            let (redo, interrupted) = Redo::open(dir).map_err(|source| ViewError::Io { source })?;
+            let mut standing = reader.standing()?;
+            if let Some(interrupted) = interrupted.filter(|found| found.before == standing) {
+                for batch in interrupted.batches {
                     reader.shared.tree.apply_batch(batch.batch)?;
                     reader.shared.tree.flush()?;
                 }
+                standing = reader.standing()?;
             }
-            redo::clear(&reader.shared.tree)?;
-            let standing = match reader.get(&STANDING)? {
-                Some(bytes) => Standing::decode(&bytes).ok_or(ViewError::damaged(Damage::Meaning))?,
-                None => Standing::EMPTY,
-            };
             let found = scan::add_up(&reader.shared.tree, standing.position)?;
             if found != standing {
                 return Err(ViewError::damaged(Damage::Sum));
             }
-            Ok(Self { reader, standing, unflushed: 0, pulse: Pulse::default() })
+            Ok(Self { reader, standing, redo, unflushed: 0, pulse: Pulse::default() })
         })
     }
 
@@ -195,8 +194,8 @@ impl View {
         self.apply_steps(writes, position, usize::MAX)
     }
 
-    /// As [`apply`](Self::apply), interrupted after so many steps.
-    fn apply_steps(&mut self, writes: &Writes, position: Position, steps: usize) -> Result<(), ViewError> {
+    /// As [`apply`](Self::apply), interrupted after so many batches.
+    fn apply_steps(&mut self, writes: &Writes, position: Position, batches: usize) -> Result<(), ViewError> {
         let shared = &self.reader.shared;
         if shared.failed.load(Ordering::Acquire) {
             return Err(ViewError::Failed);
@@ -225,7 +224,13 @@ impl View {
         shared.moves.fetch_add(1, Ordering::AcqRel);
         let unflushed = &mut self.unflushed;
         let done = guarded(|| {
-            for Batch { batch, bytes } in redo::steps(&changes, &standing).take(steps) {
+            if changes.len() > BATCH_KEYS {
+                shared.tree.flush()?;
+                *unflushed = 0;
+                self.redo.write(&self.standing, &standing, &changes).map_err(|source| ViewError::Io { source })?;
+                self.pulse.beat();
+            }
+            for Batch { batch, bytes } in redo::batches(&changes, &standing).take(batches) {
                 shared.tree.apply_batch(batch)?;
                 reclaim();
                 *unflushed += bytes;
@@ -303,10 +308,17 @@ impl ViewReader {
         Range(self.shared.tree.range(from..to))
     }
 
+    /// What the view says about itself.
+    fn standing(&self) -> Result<Standing, ViewError> {
+        match self.get(&STANDING)? {
+            Some(bytes) => Standing::decode(&bytes).ok_or(ViewError::damaged(Damage::Meaning)),
+            None => Ok(Standing::EMPTY),
+        }
+    }
+
     /// How many entries it has.
     pub(super) fn entries(&self) -> Result<u64, ViewError> {
-        let standing = self.get(&STANDING)?.and_then(|bytes| Standing::decode(&bytes));
-        Ok(standing.map_or(0, |standing| standing.entries))
+        self.standing().map(|standing| standing.entries)
     }
 
     /// What `read` makes of the view between two commits, never of half a commit.
@@ -363,15 +375,9 @@ impl DoubleEndedIterator for Range {
     }
 }
 
-/// Writes the standing and removes the marker: the last step of every commit.
+/// Writes the standing: the end of every commit.
 pub(super) fn settle(batch: &mut Batch, standing: &Standing) {
     batch.insert(&STANDING, &standing.encode());
-    batch.remove(&MARKER);
-}
-
-/// Writes the marker: from here on the commit is finished when the view is opened.
-pub(super) fn mark(batch: &mut Batch, marker: &[u8]) {
-    batch.insert(&MARKER, marker);
 }
 
 /// Renames the view in `dir` to the next free `view.damaged-N` beside it, and removes all but the newest two of them.

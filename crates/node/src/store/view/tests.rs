@@ -52,28 +52,23 @@ fn a_view_is_opened_as_it_was_left() {
         view.reader().get(&key(1)).unwrap(),
         merged(&all).into_iter().find(|(k, _)| *k == key(1)).map(|(_, v)| v)
     );
-    assert_eq!(view.reader().shared.tree.scan_prefix([0]).count(), 1, "only the standing is left");
+    assert_eq!(view.reader().shared.tree.scan_prefix([0]).count(), 1, "the standing");
 }
 
 #[test]
-fn a_commit_interrupted_at_any_step_is_there_whole_or_not_at_all() {
-    let before = writes(0, 150);
-    let mut outcomes = [0, 0];
-    for steps in 0..14 {
+fn a_commit_interrupted_after_any_batch_is_finished_by_the_next_opening() {
+    let (before, after) = (writes(0, 150), writes(1, 420));
+    for batches in 0..=4 {
         let dir = tempfile::tempdir().unwrap();
-        let after = writes(1, 420);
         let mut view = View::open(dir.path()).unwrap();
         view.apply(&before, position(100)).unwrap();
-        view.apply_steps(&after, position(200), steps).unwrap();
+        view.apply_steps(&after, position(200), batches).unwrap();
+        assert_eq!(view.reader().standing().unwrap().position == position(200), batches == 4);
         drop(view);
         let view = View::open(dir.path()).unwrap();
-        let done = view.position() == position(200);
-        let expected = if done { merged(&[before.clone(), after]) } else { merged(std::slice::from_ref(&before)) };
-        assert_eq!(content(&view.reader()), expected, "after {steps} steps");
-        assert_eq!(view.reader().shared.tree.scan_prefix([0]).count(), 1);
-        outcomes[usize::from(done)] += 1;
+        assert_eq!(view.position(), position(200), "after {batches} batches");
+        assert_eq!(content(&view.reader()), merged(&[before.clone(), after.clone()]));
     }
-    assert!(outcomes.iter().all(|count| *count > 1), "{outcomes:?}");
 }
 
 #[test]
@@ -84,16 +79,68 @@ fn a_finish_that_is_interrupted_is_finished_by_the_next_opening() {
         let mut view = View::open(dir.path()).unwrap();
         view.apply(&before, position(100)).unwrap();
         view.apply_steps(&after, position(200), 4).unwrap();
-        let reader = view.reader();
-        let marker = reader.get(&MARKER).unwrap().expect("the marker is set after the chunks");
-        for batch in redo::repeat(&reader, &marker).unwrap().into_iter().take(again) {
-            reader.shared.tree.apply_batch(batch.batch).unwrap();
+        let (_, found) = Redo::open(dir.path()).unwrap();
+        for batch in found.expect("it was written").batches.into_iter().take(again) {
+            view.reader.shared.tree.apply_batch(batch.batch).unwrap();
         }
-        drop((view, reader));
+        drop(view);
         let view = View::open(dir.path()).unwrap();
         assert_eq!(view.position(), position(200));
         assert_eq!(content(&view.reader()), merged(&[before.clone(), after.clone()]));
     }
+}
+
+/// A view with one commit of 150 keys, in which a commit of 420 was interrupted after so many batches.
+fn interrupted(dir: &Path, batches: usize) {
+    let mut view = View::open(dir).unwrap();
+    view.apply(&writes(0, 150), position(100)).unwrap();
+    view.apply_steps(&writes(1, 420), position(200), batches).unwrap();
+}
+
+#[test]
+fn a_redo_file_that_is_not_whole_is_not_followed() {
+    let damage: [fn(&mut Vec<u8>); 5] = [
+        |bytes| bytes.clear(),
+        |bytes| bytes.truncate(7),
+        |bytes| bytes.truncate(bytes.len() - 1),
+        |bytes| bytes[0] ^= 1,
+        |bytes| *bytes.last_mut().unwrap() ^= 0x10,
+    ];
+    for (number, damage) in damage.into_iter().enumerate() {
+        for batches in [0, 2] {
+            let dir = tempfile::tempdir().unwrap();
+            interrupted(dir.path(), batches);
+            let path = dir.path().join("redo");
+            let mut bytes = std::fs::read(&path).unwrap();
+            damage(&mut bytes);
+            std::fs::write(&path, &bytes).unwrap();
+            match (batches, View::open(dir.path())) {
+                (0, Ok(view)) => {
+                    assert_eq!(view.position(), position(100), "damage {number}");
+                    assert_eq!(content(&view.reader()), merged(&[writes(0, 150)]));
+                }
+                (2, Err(ViewError::Damaged { damage: Damage::Sum })) => {}
+                (_, other) => panic!("damage {number} after {batches} batches: {:?}", other.map(|_| ())),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_redo_file_of_a_commit_that_is_done_is_not_followed_and_a_large_one_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let large: Writes = (0..3_000).map(|number| (key(number), Some(vec![1; MAX_VALUE_BYTES]))).collect();
+    let mut view = View::open(dir.path()).unwrap();
+    view.apply(&large, position(100)).unwrap();
+    let length = || std::fs::metadata(dir.path().join("redo")).unwrap().len();
+    assert!(length() > (3_000 * MAX_VALUE_BYTES) as u64);
+    view.apply(&writes(1, 420), position(200)).unwrap();
+    assert!(length() < 100_000, "{}", length());
+    view.apply(&writes(2, 7), position(300)).unwrap();
+    drop(view);
+    let view = View::open(dir.path()).unwrap();
+    assert_eq!(view.position(), position(300));
+    assert_eq!(content(&view.reader()), merged(&[large, writes(1, 420), writes(2, 7)]));
 }
 
 #[test]
