@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use qfzz_ledger_core::ids::{BlockHash, Height, RecordId, Sequence, StationId};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::report::SyncReport;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::metrics::Metrics;
 use crate::quantum::HealthTest;
@@ -87,6 +87,8 @@ impl Numbered {
 #[derive(Clone, Debug)]
 pub struct Events {
     sender: broadcast::Sender<Arc<Numbered>>,
+    /// Changed with each block that is told.
+    blocks: watch::Sender<()>,
     /// Locked while sending, so that numbers leave in order.
     told: Arc<Mutex<Told>>,
     capacity: usize,
@@ -153,13 +155,16 @@ impl Events {
     fn after(capacity: usize, before: u64) -> Self {
         let capacity = capacity.max(1);
         let told = Arc::new(Mutex::new(Told { last: before, kept: VecDeque::new() }));
-        Self { sender: broadcast::Sender::new(capacity), told, capacity, before }
+        Self { sender: broadcast::Sender::new(capacity), blocks: watch::Sender::default(), told, capacity, before }
     }
 
     /// Tells all who listen now; never waits.
     pub fn publish(&self, event: Event) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.last += 1;
+        if matches!(event, Event::Block { .. }) {
+            self.blocks.send_replace(());
+        }
         let numbered = Arc::new(Numbered { id: told.last, event, written: OnceLock::new() });
         if told.kept.len() == self.capacity {
             told.kept.pop_front();
@@ -172,6 +177,11 @@ impl Events {
     /// Listens to what is published from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Numbered>> {
         self.sender.subscribe()
+    }
+
+    /// Changes with each block that is published from now on; all else wakes nobody who waits for that.
+    pub fn blocks(&self) -> watch::Receiver<()> {
+        self.blocks.subscribe()
     }
 
     /// Listens to what was published after the event with the number `last`, without gap or repetition.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use qfzz_ledger_core::ids::RecordId;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::testimony::Answer;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use super::files::FileIndex;
 use crate::api::dto::{AnsweredBy, Duty};
 use crate::api::duties::question;
 use crate::api::port::{DutyQuery, PortError};
-use crate::events::{Event, Events, Numbered};
+use crate::events::Events;
 
 /// The shortest time between two looks at what is asked: each reads up to 1,000 records.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ impl Juror {
             docket,
             checker,
             looked,
-            blocks: events.subscribe(),
+            blocks: events.blocks(),
             open: Arc::clone(&open),
             tried: HashMap::new(),
             stop: stop.clone(),
@@ -135,7 +135,7 @@ struct Worker {
     docket: Docket,
     checker: Option<Checker>,
     looked: watch::Receiver<u64>,
-    blocks: broadcast::Receiver<Arc<Numbered>>,
+    blocks: watch::Receiver<()>,
     open: Arc<AtomicU64>,
     tried: HashMap<RecordId, Tried>,
     stop: CancellationToken,
@@ -266,24 +266,9 @@ impl Worker {
         };
         tokio::select! {
             () = due => {}
-            () = next_block(&mut self.blocks) => {}
+            Ok(()) = self.blocks.changed() => {}
             // Without folders nobody looks.
             Ok(()) = self.looked.changed() => {}
         }
     }
-}
-
-/// Waits until the head has moved.
-async fn next_block(events: &mut broadcast::Receiver<Arc<Numbered>>) {
-    loop {
-        match events.recv().await {
-            Ok(numbered) if matches!(numbered.event, Event::Block { .. }) => break,
-            Ok(_) => {}
-            // Among what was missed there may have been one.
-            Err(broadcast::error::RecvError::Lagged(_)) => break,
-            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
-        }
-    }
-    // Those that are told already are seen by the look that follows.
-    while events.try_recv().is_ok() {}
 }

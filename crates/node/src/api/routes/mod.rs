@@ -179,8 +179,16 @@ const TESTIMONY: &[Code] = &[
     Code::DutyExpired,
 ];
 
+/// What holds for the requests of a route. One layer does both: each costs a request some microseconds.
+#[derive(Clone)]
+struct Rule {
+    access: Arc<Access>,
+    /// How long an answer may take to begin.
+    time: Option<Duration>,
+}
+
 /// One route: where, how and what it answers stand at its handler (`P`), what it refuses with stands here.
-fn route<P, H, T, S>(app: &App<S>, handler: H, refusals: &[&[Code]]) -> UtoipaMethodRouter<App<S>>
+fn route<P, H, T, S>(rule: &Rule, handler: H, refusals: &[&[Code]]) -> UtoipaMethodRouter<App<S>>
 where
     P: utoipa::Path + SchemaReferences,
     H: Handler<T, App<S>>,
@@ -199,7 +207,7 @@ where
     openapi::add_refusals(&mut operation, &codes);
     let on = |router: MethodRouter<App<S>>, method: &HttpMethod| router.on(method.to_method_filter(), handler.clone());
     let router = methods.iter().fold(MethodRouter::new(), on);
-    let router = router.route_layer(from_fn_with_state(Arc::clone(&app.access), right));
+    let router = router.route_layer(from_fn_with_state(rule.clone(), judge));
     let (mut schemas, mut paths) = (Vec::new(), Paths::new());
     P::schemas(&mut schemas);
     paths.add_path_operation(path, methods, operation);
@@ -209,98 +217,112 @@ where
 /// All routes of this version, and their description.
 pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
     use documents as docs;
+    let within = |time| Rule { access: Arc::clone(&app.access), time };
+    let (soon, later) = (&within(Some(app.limits.answer_time)), &within(Some(app.limits.work_time)));
     let answers = OpenApiRouter::new()
-        .routes(route::<station::__path_livez, _, _, _>(app, station::livez, &[]))
-        .routes(route::<station::__path_readyz, _, _, _>(app, station::readyz::<S>, &[ASKS, &[Code::NotReady]]))
-        .routes(route::<docs::__path_metrics, _, _, _>(app, docs::metrics::<S>, &[ASKS]))
-        .routes(route::<station::__path_status, _, _, _>(app, station::status::<S>, &[ASKS]))
-        .routes(route::<station::__path_quantum, _, _, _>(app, station::quantum::<S>, &[]))
+        .routes(route::<station::__path_livez, _, _, _>(soon, station::livez, &[]))
+        .routes(route::<station::__path_readyz, _, _, _>(soon, station::readyz::<S>, &[ASKS, &[Code::NotReady]]))
+        .routes(route::<docs::__path_metrics, _, _, _>(soon, docs::metrics::<S>, &[ASKS]))
+        .routes(route::<station::__path_status, _, _, _>(soon, station::status::<S>, &[ASKS]))
+        .routes(route::<station::__path_quantum, _, _, _>(soon, station::quantum::<S>, &[]))
         .routes(route::<station::__path_ticket, _, _, _>(
-            app,
+            soon,
             station::ticket::<S>,
             &[ASKS, FEDERATION, &[Code::NotReady]],
         ))
-        .routes(route::<roster::__path_stations, _, _, _>(app, roster::stations::<S>, &[ASKS, FEDERATION]))
-        .routes(route::<records::__path_add, _, _, _>(app, records::add::<S>, &[ASKS, FEDERATION, BODY, RECORD, SIGNS]))
+        .routes(route::<roster::__path_stations, _, _, _>(soon, roster::stations::<S>, &[ASKS, FEDERATION]))
+        .routes(route::<records::__path_add, _, _, _>(
+            soon,
+            records::add::<S>,
+            &[ASKS, FEDERATION, BODY, RECORD, SIGNS],
+        ))
         .routes(route::<records::__path_show, _, _, _>(
-            app,
+            soon,
             records::show::<S>,
             &[ASKS, FEDERATION, SEGMENT, &[Code::UnknownRecord]],
         ))
         .routes(route::<records::__path_proof, _, _, _>(
-            app,
+            soon,
             records::proof::<S>,
             &[ASKS, FEDERATION, SEGMENT, &[Code::UnknownRecord, Code::NotReady]],
         ))
-        .routes(route::<trust::__path_user, _, _, _>(app, trust::user::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
-        .routes(route::<trust::__path_creator, _, _, _>(app, trust::creator::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
+        .routes(route::<trust::__path_user, _, _, _>(soon, trust::user::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
+        .routes(route::<trust::__path_creator, _, _, _>(soon, trust::creator::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
         .routes(route::<trust::__path_content, _, _, _>(
-            app,
+            soon,
             trust::content::<S>,
             &[ASKS, FEDERATION, QUERY, &[Code::MissingParameter, Code::BadId]],
         ))
-        .routes(route::<trust::__path_dataset, _, _, _>(app, trust::dataset::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
-        .routes(route::<duties::__path_list, _, _, _>(app, duties::list::<S>, &[ASKS, FEDERATION, QUERY]))
+        .routes(route::<trust::__path_dataset, _, _, _>(soon, trust::dataset::<S>, &[ASKS, FEDERATION, SEGMENT, QUERY]))
+        .routes(route::<duties::__path_list, _, _, _>(soon, duties::list::<S>, &[ASKS, FEDERATION, QUERY]))
         .routes(route::<duties::__path_add, _, _, _>(
-            app,
+            soon,
             duties::add::<S>,
             &[ASKS, FEDERATION, BODY, TESTIMONY, SIGNS],
         ))
         .routes(route::<datasets::__path_list, _, _, _>(
-            app,
+            soon,
             datasets::list::<S>,
             &[ASKS, FEDERATION, QUERY, &[Code::BadId]],
         ))
         .routes(route::<datasets::__path_show, _, _, _>(
-            app,
+            soon,
             datasets::show::<S>,
             &[ASKS, FEDERATION, SEGMENT, &[Code::UnknownDataset, Code::NotReady]],
         ))
         .routes(route::<datasets::__path_register, _, _, _>(
-            app,
+            soon,
             datasets::register::<S>,
             &[ASKS, FEDERATION, BODY, RECORD, SIGNS, &[Code::BelowThreshold, Code::DatasetExists]],
         ))
         .routes(route::<datasets::__path_verify, _, _, _>(
-            app,
+            soon,
             datasets::verify::<S>,
             &[ASKS, FEDERATION, SEGMENT, BODY, FINDING, SIGNS, &[Code::BadHash, Code::DatasetMismatch]],
         ))
         .routes(route::<datasets::__path_rate, _, _, _>(
-            app,
+            soon,
             datasets::rate::<S>,
             &[ASKS, FEDERATION, SEGMENT, BODY, FINDING, SIGNS, &[Code::NotANumber, Code::OutOfRange, Code::TooPrecise]],
         ))
         .routes(route::<trust::__path_global, _, _, _>(
-            app,
+            soon,
             trust::global::<S>,
             &[ASKS, FEDERATION, QUERY, &[Code::MissingParameter, Code::BadId, Code::UnknownPolicy]],
         ))
-        .routes(route::<chain::__path_statistics, _, _, _>(app, chain::statistics::<S>, &[ASKS, FEDERATION]))
+        .routes(route::<chain::__path_statistics, _, _, _>(soon, chain::statistics::<S>, &[ASKS, FEDERATION]))
         .routes(route::<chain::__path_blocks, _, _, _>(
-            app,
+            soon,
             chain::blocks::<S>,
             &[ASKS, FEDERATION, QUERY, &[Code::NotReady]],
         ))
         .routes(route::<chain::__path_block, _, _, _>(
-            app,
+            soon,
             chain::block::<S>,
             &[ASKS, FEDERATION, &[Code::BadPath, Code::BadParameter, Code::UnknownBlock]],
         ))
-        .routes(route::<chain::__path_export, _, _, _>(app, chain::export::<S>, &[ASKS, FEDERATION, &[Code::NotReady]]))
-        .routes(route::<events::__path_stream, _, _, _>(app, events::stream::<S>, &[&[Code::BadParameter, Code::Busy]]))
-        .routes(route::<docs::__path_openapi, _, _, _>(app, docs::openapi::<S>, &[]))
-        .routes(route::<docs::__path_page, _, _, _>(app, docs::page, &[]))
-        .routes(route::<docs::__path_script, _, _, _>(app, docs::script, &[]))
-        .routes(route::<docs::__path_style, _, _, _>(app, docs::style, &[]));
+        .routes(route::<chain::__path_export, _, _, _>(
+            soon,
+            chain::export::<S>,
+            &[ASKS, FEDERATION, &[Code::NotReady]],
+        ))
+        .routes(route::<events::__path_stream, _, _, _>(
+            soon,
+            events::stream::<S>,
+            &[&[Code::BadParameter, Code::Busy]],
+        ))
+        .routes(route::<docs::__path_openapi, _, _, _>(soon, docs::openapi::<S>, &[]))
+        .routes(route::<docs::__path_page, _, _, _>(soon, docs::page, &[]))
+        .routes(route::<docs::__path_script, _, _, _>(soon, docs::script, &[]))
+        .routes(route::<docs::__path_style, _, _, _>(soon, docs::style, &[]));
     let work = OpenApiRouter::new()
         .routes(route::<duties::__path_explain, _, _, _>(
-            app,
+            later,
             duties::explain::<S>,
             &[ASKS, FEDERATION, SEGMENT, &[Code::UnknownRecord, Code::NotReady, Code::Busy]],
         ))
         .routes(route::<roster::__path_admit, _, _, _>(
-            app,
+            later,
             roster::admit::<S>,
             &[
                 ASKS,
@@ -314,45 +336,46 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             ],
         ))
         .routes(route::<roster::__path_expel, _, _, _>(
-            app,
+            later,
             roster::expel::<S>,
             &[ASKS, FEDERATION, BODY, ONE_TEXT, SEGMENT, SIGNS, ROSTER, &[Code::NotAdmitted, Code::FounderStays]],
         ))
         .routes(route::<roster::__path_invite, _, _, _>(
-            app,
+            later,
             roster::invite::<S>,
             &[ASKS, FEDERATION, BODY, ONE_TEXT, ROSTER, &[Code::BadParameter, Code::Busy, Code::NotReady]],
         ))
-        .routes(route::<station::__path_peers, _, _, _>(app, station::peers::<S>, &[ASKS]))
+        .routes(route::<station::__path_peers, _, _, _>(later, station::peers::<S>, &[ASKS]))
         .routes(route::<station::__path_dial, _, _, _>(
-            app,
+            later,
             station::dial::<S>,
             &[ASKS, BODY, ONE_TEXT, DIAL, &[Code::MissingField]],
         ))
         .routes(route::<station::__path_sync, _, _, _>(
-            app,
+            later,
             station::sync::<S>,
             &[ASKS, FEDERATION, BODY, ONE_TEXT, DIAL, &[Code::UnknownPeer]],
         ))
         .routes(route::<bulk::__path_add, _, _, _>(
-            app,
+            later,
             bulk::add::<S>,
             &[ASKS, FEDERATION, BODY, SIGNS, &[Code::TooManyLines]],
         ))
         .routes(route::<filter::__path_filter, _, _, _>(
-            app,
+            later,
             filter::filter::<S>,
             &[ASKS, FEDERATION, BODY, QUERY, &[Code::Busy, Code::TooManyLines, Code::MissingParameter]],
         ))
         .routes(route::<chain::__path_mine, _, _, _>(
-            app,
+            later,
             chain::mine::<S>,
             &[ASKS, FEDERATION, BODY, SIGNS, &[Code::UnknownField, Code::NotAdmitted]],
         ))
-        .routes(route::<chain::__path_verify, _, _, _>(app, chain::verify::<S>, &[ASKS, FEDERATION, &[Code::Busy]]));
+        .routes(route::<chain::__path_verify, _, _, _>(later, chain::verify::<S>, &[ASKS, FEDERATION, &[Code::Busy]]));
+    let untimed = &within(None);
     // A file takes as long as it is large; what is bounded is the time between two pieces of it.
     let files = OpenApiRouter::new().routes(route::<import::__path_import, _, _, _>(
-        app,
+        untimed,
         import::import::<S>,
         &[
             &ASKS[1..],
@@ -361,10 +384,7 @@ pub(super) fn described<S: Station>(app: &App<S>) -> (Router<App<S>>, OpenApi) {
             &[Code::UnsupportedMediaType, Code::BodyTooSlow, Code::BadImport, Code::NotEmpty],
         ],
     ));
-    let within = |time: Duration| from_fn_with_state(time, deadline);
-    let all =
-        answers.layer(within(app.limits.answer_time)).merge(work.layer(within(app.limits.work_time))).merge(files);
-    all.split_for_parts()
+    answers.merge(work).merge(files).split_for_parts()
 }
 
 /// The API.
@@ -407,25 +427,22 @@ fn word_of(method: &Method) -> &'static str {
     }
 }
 
-/// Judges a request for something that exists by its token.
-async fn right(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
-    match access.check_right(request.method(), request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => refuse(request, problem).await,
+/// Judges a request for something that exists by its token, and answers for a station that takes longer than the rule
+/// allows to begin its answer.
+async fn judge(State(rule): State<Rule>, request: Request, next: Next) -> Response {
+    if let Err(problem) = rule.access.check_right(request.method(), request.uri(), request.headers()) {
+        return refuse(request, problem).await;
     }
+    let Some(time) = rule.time else { return next.run(request).await };
+    tokio::time::timeout(time, next.run(request)).await.unwrap_or_else(|_| {
+        let detail = format!("the station had no answer after {} s: try again", time.as_secs_f32());
+        Problem::new(Code::Timeout, detail).into_response()
+    })
 }
 
 async fn refuse(request: Request, problem: Problem) -> Response {
     body::discard(request).await;
     problem.into_response()
-}
-
-/// Answers for a station that takes longer than `time` to begin its answer.
-async fn deadline(State(time): State<Duration>, request: Request, next: Next) -> Response {
-    tokio::time::timeout(time, next.run(request)).await.unwrap_or_else(|_| {
-        let detail = format!("the station had no answer after {} s: try again", time.as_secs_f32());
-        Problem::new(Code::Timeout, detail).into_response()
-    })
 }
 
 async fn unknown_route(uri: Uri, request: Request) -> Problem {
