@@ -46,7 +46,7 @@ pub fn catch_up(report: &mut Report, records: usize, singles: usize, dir: &Path)
     drop(daemon);
 
     let mut daemon = Daemon::found(dir)?;
-    for number in 0..singles {
+    for number in 1..=singles {
         daemon.http()?.post("/v1/records", &samples::json_record(number, SUBJECTS))?;
         if number % MINED_SINGLES == 0 {
             daemon.mine_all()?;

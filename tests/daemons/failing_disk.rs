@@ -53,13 +53,10 @@ fn run(base: &std::path::Path, promised: &Witness, fault: Fault, dice: &mut Dice
         Outcome::DidNotStart
     } else {
         let load = Load::start(daemon.api(), &PLAN, dice);
-        let began = Instant::now();
-        let mut status = None;
-        while status.is_none() && load.count() < ENOUGH {
-            status = daemon.try_end();
-            assert!(began.elapsed() < END, "{fault:?}: it hangs after {} records", load.count());
-            thread::sleep(Duration::from_millis(5));
-        }
+        let (status, _) = wait_for(&format!("{fault:?}: it ends, or takes enough"), END, || match daemon.try_end() {
+            None if load.count() < ENOUGH => Err(format!("{} records", load.count())),
+            status => Ok(status),
+        });
         let outcome = match status {
             Some(status) => {
                 assert_eq!(status.code(), Some(1), "{fault:?}: {}", daemon.said("stderr"));
@@ -97,9 +94,10 @@ fn an_error_at_the_nth_write_or_sync_acknowledges_nothing_that_is_lost_and_hangs
     let mut daemon = Recipe::new("base").at(base.clone()).found("failing", &Load::INIT_FLAGS);
     let mut promised = Witness::default();
     let load = Load::start(daemon.api(), &PLAN, &mut dice);
-    while load.count() < ENOUGH {
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("enough records are taken", END, || match load.count() {
+        count if count < ENOUGH => Err(format!("{count} records")),
+        _ => Ok(()),
+    });
     promised.promise(load.stop().0);
     promised.examine(&daemon);
     assert_eq!(daemon.signal(Signal::TERM, END).0.code(), Some(0));

@@ -19,10 +19,6 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// How many commits of own batches wait for each other, and how many commits are shown as one, at most.
 const MAX_TOGETHER: usize = 256;
 
-/// Bytes of memory that the transitions take which are shown as one, about, at most, or one commit that is larger: as
-/// much as those of one commit may.
-const MAX_TOGETHER_BYTES: usize = MAX_COMMIT_BYTES;
-
 /// Transitions that are in the journal.
 pub(super) struct Showing {
     pub(super) step: Step,
@@ -104,7 +100,7 @@ impl Showings {
             let mut bytes = 0;
             let fits = |showing: &&Showing| {
                 bytes += showing.bytes;
-                bytes <= MAX_TOGETHER_BYTES
+                bytes <= MAX_COMMIT_BYTES
             };
             let together = queue.waiting.iter().take(MAX_TOGETHER).take_while(fits).count();
             return Some(queue.waiting.drain(..together.max(1)).collect());
