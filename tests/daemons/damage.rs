@@ -201,6 +201,7 @@ fn class(file: &Path) -> &'static str {
         (".log", "journal/*.log"),
         (".head", "journal/*.head"),
         ("view/db", "view/db"),
+        ("view/redo", "view/redo"),
         ("view/conf", "view/conf"),
         ("view/snap", "view/snap.*"),
         ("view/blobs", "view/blobs/*"),

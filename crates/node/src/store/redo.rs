@@ -7,7 +7,7 @@
 //! write, and to remove.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -29,22 +29,28 @@ pub(super) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 /// The file.
 pub(super) struct Redo(File);
 
-/// What the file says.
-pub(super) struct Found {
-    /// Where the view stood before the commit.
-    pub(super) before: Standing,
-    /// The batches that make the commit, from any part of it.
-    pub(super) batches: Vec<Batch>,
-}
-
 impl Redo {
-    /// Opens the file of the view in `dir`, or makes it, and reads what it says: nothing where it was not written whole.
-    pub(super) fn open(dir: &Path) -> io::Result<(Self, Option<Found>)> {
+    /// Opens the file of the view in `dir`, or makes it.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let path = dir.join("redo");
-        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok((Self(file), parse(&bytes)))
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map(Self)
+    }
+
+    /// The batches that finish the commit that was begun where the view stood at `standing`; none where the file speaks
+    /// of another, or was not written whole.
+    pub(super) fn begun_at(&self, standing: &Standing) -> io::Result<Option<Vec<Batch>>> {
+        let mut bytes = vec![0; HEADER_BYTES + STANDING_BYTES];
+        match self.0.read_exact_at(&mut bytes, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        if bytes[HEADER_BYTES..] != standing.encode() {
+            return Ok(None);
+        }
+        bytes.clear();
+        (&self.0).rewind()?;
+        (&self.0).read_to_end(&mut bytes)?;
+        Ok(parse(&bytes))
     }
 
     /// Notes `changes`, which lead from `before` to `after`, and waits for the disk. What was noted before is lost: the
@@ -97,23 +103,22 @@ fn encode(before: &Standing, after: &Standing, changes: &[Change<'_>]) -> Vec<u8
     bytes
 }
 
-fn parse(bytes: &[u8]) -> Option<Found> {
+fn parse(bytes: &[u8]) -> Option<Vec<Batch>> {
     let (length, rest) = bytes.split_first_chunk()?;
     let (sum, rest) = rest.split_first_chunk()?;
     let body = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
     if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
         return None;
     }
-    let (before, rest) = body.split_at_checked(STANDING_BYTES)?;
-    let (after, mut rest) = rest.split_at_checked(STANDING_BYTES)?;
-    let (before, after) = (Standing::decode(before)?, Standing::decode(after)?);
+    let (after, mut rest) = body.get(STANDING_BYTES..)?.split_at_checked(STANDING_BYTES)?;
+    let after = Standing::decode(after)?;
     let mut changes = Vec::new();
     while !rest.is_empty() {
         let (change, behind) = decode(rest)?;
         changes.push(change);
         rest = behind;
     }
-    Some(Found { before, batches: batches(&changes, &after).collect() })
+    Some(batches(&changes, &after).collect())
 }
 
 fn decode(stream: &[u8]) -> Option<(Change<'_>, &[u8])> {

@@ -154,10 +154,11 @@ impl View {
             let shared =
                 Shared { tree, moves: AtomicU64::new(0), turn: RwLock::new(()), failed: AtomicBool::new(false) };
             let reader = ViewReader { shared: Arc::new(shared) };
-            let (redo, interrupted) = Redo::open(dir).map_err(|source| ViewError::Io { source })?;
+            let refused = |source| ViewError::Io { source };
+            let redo = Redo::open(dir).map_err(refused)?;
             let mut standing = reader.standing()?;
-            if let Some(interrupted) = interrupted.filter(|found| found.before == standing) {
-                for batch in interrupted.batches {
+            if let Some(batches) = redo.begun_at(&standing).map_err(refused)? {
+                for batch in batches {
                     reader.shared.tree.apply_batch(batch.batch)?;
                     reader.shared.tree.flush()?;
                 }
