@@ -75,6 +75,15 @@ fn record(daemon: &Daemon, number: usize) -> String {
     })
 }
 
+fn record_many(daemon: &Daemon) {
+    let records = (0..120).map(
+        |number| json!({ "kind": "user_action", "user_id": format!("one of many {number}"), "action": "interaction" }),
+    );
+    let lines: String = records.map(|record| format!("{record}\n")).collect();
+    let answer = daemon.api().try_post_lines("/v1/records/bulk", &lines).expect("the daemon lives");
+    assert_eq!(answer.body.matches("record_id").count(), 120, "{}", answer.body);
+}
+
 fn mine(daemon: &Daemon) -> String {
     let block = daemon.api().mine().expect("something is pending");
     block["hash"].as_str().expect("a block has a hash").to_owned()
@@ -138,7 +147,8 @@ impl History {
         victim.start();
         agree(&[&peer, &victim]);
         assert_eq!(victim.api().head(), head, "the longer chain won");
-        record(&victim, 14);
+        // More subjects than the view writes at once: it notes them in a file of their own first.
+        record_many(&victim);
         mine(&victim);
         agree(&[&peer, &victim, &third]);
         // Blocks that are made at once: one of them ends off the best chain.
