@@ -67,12 +67,18 @@ fn id_of(answer: Result<Answer, impl std::fmt::Debug>) -> Result<String, String>
     id.ok_or_else(|| format!("{answer:?}"))
 }
 
+/// Waits until the `number`-th of so many a second is due, and says when that was.
+fn wait_until_due(start: Instant, number: u64, rate: u64) -> Instant {
+    let due = start + Duration::from_micros(number * 1_000_000 / rate);
+    thread::sleep(due.saturating_duration_since(Instant::now()));
+    due
+}
+
 /// Posts every `step`-th record from the `first` on, each at its time whether those before were answered or not, as far
 /// as one connection can: what is late because of them counts as late.
 fn post(api: &Api, mut dice: Dice, start: Instant, numbers: impl Iterator<Item = u64>) -> Vec<Posted> {
     let posts = numbers.map(|number| {
-        let due = start + Duration::from_micros(number * 1_000_000 / RATE);
-        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let due = wait_until_due(start, number, RATE);
         let id = id_of(api.try_post("/v1/records", &statement(&mut dice)));
         Posted { latency: due.elapsed(), id }
     });
@@ -86,8 +92,7 @@ fn append(start: Instant, is_over: &AtomicBool) -> Vec<Duration> {
     let mut file = File::create(dir.path().join("appended")).expect("a file");
     let numbers = (0..).take_while(|_| !is_over.load(Ordering::Acquire));
     let appends = numbers.map(|number: u64| {
-        let due = start + Duration::from_micros(number * 1_000_000 / DISK_RATE);
-        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let due = wait_until_due(start, number, DISK_RATE);
         file.write_all(&[1; 512]).and_then(|()| file.sync_data()).expect("the disk takes it");
         due.elapsed()
     });

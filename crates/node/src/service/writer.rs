@@ -25,7 +25,8 @@ const CAPACITY: usize = 256;
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes of memory that the transitions of one commit take, about, at most, or one that is larger, and those that are
-/// shown as one: the same again for what it writes to the view. Blocks about the same subjects share a commit, for then each subject is written once.
+/// shown as one: the same again for what it writes to the view. Blocks about the same subjects share a commit, for then
+/// each subject is written once.
 pub(super) const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a key of the trust state that a transition changes takes, in bytes, about: in the transition and its undo data.

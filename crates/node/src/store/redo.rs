@@ -1,8 +1,8 @@
 //! What a commit of many keys writes, in a file of its own, before the view is changed.
 //!
 //! sled writes one batch whole or not at all, and a batch has up to [`BATCH_KEYS`] keys. A commit of more is several
-//! batches: first the file `redo` beside sled's says all that they will write, synced, then they are written, and the
-//! last one writes the standing. A view that is found with the standing from before the file's commit may have any part
+//! batches: first the file `redo` beside sled's says all that they will write, synced, then they are written, the
+//! standing last of all. A view that is found with the standing from before the file's commit may have any part
 //! of it: the values are absolute, so all are written again. In sled itself the same bytes cost three times as much to
 //! write, and to remove.
 
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::sealed::Batch;
 use super::standing::{STANDING_BYTES, Standing};
-use super::view::{BATCH_KEYS, MAX_KEY_BYTES, MAX_VALUE_BYTES, settle};
+use super::view::{BATCH_KEYS, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
 /// What stands for the length of a value that is removed.
 const REMOVED: u32 = u32::MAX;
@@ -53,10 +53,10 @@ impl Redo {
         Ok(parse(&bytes))
     }
 
-    /// Notes `changes`, which lead from `before` to `after`, and waits for the disk. What was noted before is lost: the
-    /// disk must have all of that commit.
-    pub(super) fn write(&self, before: &Standing, after: &Standing, changes: &[Change<'_>]) -> io::Result<()> {
-        let bytes = encode(before, after, changes);
+    /// Notes `changes`, which a view makes that stands at `before` and of which the last is its standing afterwards, and
+    /// waits for the disk. What was noted before is lost: the disk must have all of that commit.
+    pub(super) fn write(&self, before: &Standing, changes: &[Change<'_>]) -> io::Result<()> {
+        let bytes = encode(before, changes);
         self.0.write_all_at(&bytes, 0)?;
         let (length, found) = (bytes.len() as u64, self.0.metadata()?.len());
         if found > KEPT_BYTES && found / 4 > length {
@@ -66,29 +66,23 @@ impl Redo {
     }
 }
 
-/// The batches that make `changes` and end with `standing`, in the order in which they must be written.
-pub(super) fn batches<'a>(changes: &'a [Change<'a>], standing: &'a Standing) -> impl Iterator<Item = Batch> + use<'a> {
-    let count = changes.len().div_ceil(BATCH_KEYS).max(1);
-    (1..=count).map(move |number| {
-        let from = (number - 1) * BATCH_KEYS;
+/// The batches that make `changes`, in their order.
+pub(super) fn batches(changes: &[Change<'_>]) -> impl Iterator<Item = Batch> {
+    changes.chunks(BATCH_KEYS).map(|changes| {
         let mut batch = Batch::default();
-        for (key, value) in &changes[from..changes.len().min(from + BATCH_KEYS)] {
+        for (key, value) in changes {
             match value {
                 Some(value) => batch.insert(key, value),
                 None => batch.remove(key),
             }
         }
-        if number == count {
-            settle(&mut batch, standing);
-        }
         batch
     })
 }
 
-fn encode(before: &Standing, after: &Standing, changes: &[Change<'_>]) -> Vec<u8> {
+fn encode(before: &Standing, changes: &[Change<'_>]) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_BYTES];
     bytes.extend_from_slice(&before.encode());
-    bytes.extend_from_slice(&after.encode());
     for (key, value) in changes {
         // Both lengths are bounded by 4 KiB before a commit begins.
         bytes.extend_from_slice(&(key.len() as u32).to_le_bytes());
@@ -110,15 +104,14 @@ fn parse(bytes: &[u8]) -> Option<Vec<Batch>> {
     if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
         return None;
     }
-    let (after, mut rest) = body.get(STANDING_BYTES..)?.split_at_checked(STANDING_BYTES)?;
-    let after = Standing::decode(after)?;
+    let mut rest = body.get(STANDING_BYTES..)?;
     let mut changes = Vec::new();
     while !rest.is_empty() {
         let (change, behind) = decode(rest)?;
         changes.push(change);
         rest = behind;
     }
-    Some(batches(&changes, &after).collect())
+    Some(batches(&changes).collect())
 }
 
 fn decode(stream: &[u8]) -> Option<(Change<'_>, &[u8])> {

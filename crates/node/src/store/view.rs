@@ -23,7 +23,7 @@ pub(super) const MAX_VALUE_BYTES: usize = 4 * 1024;
 /// Bytes of a key, at most. The longest name two ids of 128 bytes.
 pub(super) const MAX_KEY_BYTES: usize = 512;
 
-/// Keys that one batch writes, at most: batches of 1,000 left 1.3 GiB resident where those of 100 left 227 MiB.
+/// Keys that one batch writes, at most, the standing among them: batches of 1,000 left 1.3 GiB resident where those of 100 left 227 MiB.
 pub(super) const BATCH_KEYS: usize = 100;
 
 /// Bytes that are written, about, before the disk is waited for.
@@ -114,6 +114,10 @@ impl ViewError {
     pub(super) const fn damaged(damage: Damage) -> Self {
         Self::Damaged { damage }
     }
+
+    const fn io(source: io::Error) -> Self {
+        Self::Io { source }
+    }
 }
 
 /// The one writer.
@@ -154,10 +158,9 @@ impl View {
             let shared =
                 Shared { tree, moves: AtomicU64::new(0), turn: RwLock::new(()), failed: AtomicBool::new(false) };
             let reader = ViewReader { shared: Arc::new(shared) };
-            let refused = |source| ViewError::Io { source };
-            let redo = Redo::open(dir).map_err(refused)?;
+            let redo = Redo::open(dir).map_err(ViewError::io)?;
             let mut standing = reader.standing()?;
-            if let Some(batches) = redo.begun_at(&standing).map_err(refused)? {
+            if let Some(batches) = redo.begun_at(&standing).map_err(ViewError::io)? {
                 for batch in batches {
                     reader.shared.tree.apply_batch(batch.batch)?;
                     reader.shared.tree.flush()?;
@@ -192,17 +195,17 @@ impl View {
     /// # Errors
     /// [`ViewError::TooLarge`] before anything is written; after any other error the view takes nothing any more.
     pub(super) fn apply(&mut self, writes: &Writes, position: Position) -> Result<(), ViewError> {
-        self.apply_steps(writes, position, usize::MAX)
+        self.apply_batches(writes, position, usize::MAX)
     }
 
     /// As [`apply`](Self::apply), interrupted after so many batches.
-    fn apply_steps(&mut self, writes: &Writes, position: Position, batches: usize) -> Result<(), ViewError> {
+    fn apply_batches(&mut self, writes: &Writes, position: Position, batches: usize) -> Result<(), ViewError> {
         let shared = &self.reader.shared;
         if shared.failed.load(Ordering::Acquire) {
             return Err(ViewError::Failed);
         }
         let mut standing = Standing { position, ..self.standing };
-        let mut changes = Vec::with_capacity(writes.len());
+        let mut changes = Vec::with_capacity(writes.len() + 1);
         for (key, new) in writes {
             let (key_bytes, value_bytes) = (key.len(), new.as_ref().map_or(0, Vec::len));
             if key_bytes > MAX_KEY_BYTES || value_bytes > MAX_VALUE_BYTES {
@@ -221,17 +224,24 @@ impl View {
             }
             changes.push((key.as_slice(), new.as_deref()));
         }
-        let turn = shared.turn.write().unwrap_or_else(PoisonError::into_inner);
-        shared.moves.fetch_add(1, Ordering::AcqRel);
+        let settled = standing.encode();
+        changes.push((&STANDING, Some(&settled)));
         let unflushed = &mut self.unflushed;
-        let done = guarded(|| {
+        // Readers go on meanwhile.
+        let noted = guarded(|| {
             if changes.len() > BATCH_KEYS {
+                // The disk must have what was noted before.
                 shared.tree.flush()?;
                 *unflushed = 0;
-                self.redo.write(&self.standing, &standing, &changes).map_err(|source| ViewError::Io { source })?;
+                self.redo.write(&self.standing, &changes).map_err(ViewError::io)?;
                 self.pulse.beat();
             }
-            for Batch { batch, bytes } in redo::batches(&changes, &standing).take(batches) {
+            Ok(())
+        });
+        let turn = shared.turn.write().unwrap_or_else(PoisonError::into_inner);
+        shared.moves.fetch_add(1, Ordering::AcqRel);
+        let write = || {
+            for Batch { batch, bytes } in redo::batches(&changes).take(batches) {
                 shared.tree.apply_batch(batch)?;
                 reclaim();
                 *unflushed += bytes;
@@ -242,7 +252,8 @@ impl View {
                 self.pulse.beat();
             }
             Ok(())
-        });
+        };
+        let done = noted.and_then(|()| guarded(write));
         if done.is_err() {
             shared.failed.store(true, Ordering::Release);
         }
@@ -374,11 +385,6 @@ impl DoubleEndedIterator for Range {
     fn next_back(&mut self) -> Option<Self::Item> {
         guarded(|| Ok(Self::open(self.0.next_back()))).unwrap_or_else(|error| Some(Err(error)))
     }
-}
-
-/// Writes the standing: the end of every commit.
-pub(super) fn settle(batch: &mut Batch, standing: &Standing) {
-    batch.insert(&STANDING, &standing.encode());
 }
 
 /// Renames the view in `dir` to the next free `view.damaged-N` beside it, and removes all but the newest two of them.

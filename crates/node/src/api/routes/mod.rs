@@ -430,11 +430,14 @@ fn word_of(method: &Method) -> &'static str {
 /// Judges a request for something that exists by its token, and answers for a station that takes longer than the rule
 /// allows to begin its answer.
 async fn judge(State(rule): State<Rule>, request: Request, next: Next) -> Response {
-    if let Err(problem) = rule.access.check_right(request.method(), request.uri(), request.headers()) {
-        return refuse(request, problem).await;
-    }
-    let Some(time) = rule.time else { return next.run(request).await };
-    tokio::time::timeout(time, next.run(request)).await.unwrap_or_else(|_| {
+    let answer = async {
+        match rule.access.check_right(request.method(), request.uri(), request.headers()) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => refuse(request, problem).await,
+        }
+    };
+    let Some(time) = rule.time else { return answer.await };
+    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| {
         let detail = format!("the station had no answer after {} s: try again", time.as_secs_f32());
         Problem::new(Code::Timeout, detail).into_response()
     })

@@ -62,7 +62,7 @@ fn a_commit_interrupted_after_any_batch_is_finished_by_the_next_opening() {
         let dir = tempfile::tempdir().unwrap();
         let mut view = View::open(dir.path()).unwrap();
         view.apply(&before, position(100)).unwrap();
-        view.apply_steps(&after, position(200), batches).unwrap();
+        view.apply_batches(&after, position(200), batches).unwrap();
         assert_eq!(view.reader().standing().unwrap().position == position(200), batches == 4);
         drop(view);
         let view = View::open(dir.path()).unwrap();
@@ -78,7 +78,7 @@ fn a_finish_that_is_interrupted_is_finished_by_the_next_opening() {
         let dir = tempfile::tempdir().unwrap();
         let mut view = View::open(dir.path()).unwrap();
         view.apply(&before, position(100)).unwrap();
-        view.apply_steps(&after, position(200), 2).unwrap();
+        view.apply_batches(&after, position(200), 2).unwrap();
         let found = view.redo.begun_at(&view.reader().standing().unwrap()).unwrap();
         for batch in found.expect("it was written").into_iter().take(again) {
             view.reader.shared.tree.apply_batch(batch.batch).unwrap();
@@ -94,7 +94,7 @@ fn a_finish_that_is_interrupted_is_finished_by_the_next_opening() {
 fn interrupted(dir: &Path, batches: usize) {
     let mut view = View::open(dir).unwrap();
     view.apply(&writes(0, 150), position(100)).unwrap();
-    view.apply_steps(&writes(1, 420), position(200), batches).unwrap();
+    view.apply_batches(&writes(1, 420), position(200), batches).unwrap();
 }
 
 #[test]
