@@ -154,7 +154,7 @@ macro_rules! hash {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                write_hex32(&self.0, f)
             }
         }
 
@@ -172,6 +172,16 @@ macro_rules! hash {
             }
         }
     };
+}
+
+/// Writes all digits in one piece: formatting each byte by itself takes many times as long.
+fn write_hex32(bytes: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (digits, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
 fn parse_hex32(text: &str) -> Result<[u8; 32], IdError> {

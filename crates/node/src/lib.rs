@@ -1,5 +1,6 @@
 //! The QFZZ federation node: daemon, store, network, HTTP API and the program `qfzz`.
 
+mod after;
 pub mod api;
 mod checks;
 pub mod cli;

@@ -2,6 +2,7 @@
 //!
 //! hyper serves each connection on its own task, because `axum::serve` has no time limit for request heads.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::auth::Access;
 use super::port::Station;
 use super::routes::{self, App};
+use crate::after;
 
 /// How long to wait before accepting again when the system has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -155,7 +157,10 @@ impl Worker {
         while self.connections.try_join_next().is_some() {}
         let (router, stop, head_time) = (self.router.clone(), self.stop.clone(), self.limits.head_time);
         self.connections.spawn(async move {
-            if let Err(error) = serve(socket, router, head_time, stop).await {
+            let mut served = pin!(serve(socket, router, head_time, stop));
+            // An answer leaves in the turn in which it is made, before what is put off in it.
+            let served = poll_fn(|context| after::run(|| served.as_mut().poll(context)));
+            if let Err(error) = served.await {
                 tracing::debug!(%error, "a connection to the API ended early");
             }
             drop(permit);

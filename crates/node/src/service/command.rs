@@ -10,6 +10,7 @@ use qfzz_sync::session::{Handed, Taken};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::effect::{Checked, Input, Receipt, Reply};
+use super::journaling::Told;
 use super::state::{NotSigning, State};
 use crate::network::{MessageRef, Topic};
 use crate::store::StoreReader;
@@ -34,7 +35,7 @@ pub(super) enum Request {
 pub(super) enum Command {
     Ask {
         request: Request,
-        respond_to: oneshot::Sender<Reply>,
+        respond_to: oneshot::Sender<Told>,
     },
     /// `hand` is let go of when the message was looked at.
     Gossip {
@@ -82,10 +83,15 @@ pub struct ServiceHandle {
 
 impl ServiceHandle {
     async fn ask(&self, request: Request) -> Result<Reply, ServiceError> {
-        let (respond_to, answer) = oneshot::channel();
+        let (respond_to, mut answer) = oneshot::channel();
         let sent = self.commands.send(Command::Ask { request, respond_to }).await;
         sent.map_err(|_| ServiceError::Stopped)?;
-        answer.await.map_err(|_| ServiceError::Stopped)
+        loop {
+            match answer.await.map_err(|_| ServiceError::Stopped)? {
+                Told::Reply(reply) => return Ok(reply),
+                Told::Turn(turn) => answer = turn.take(),
+            }
+        }
     }
 
     /// Signs records, valid by themselves; returns once they are on disk, synced.

@@ -3,7 +3,7 @@
 //! ```text
 //!  commands ──> worker ── Input + now ──> state (pure)
 //!                 │  <──── effects, in order
-//!                 ├─ Persist ──> writer (a thread for the journal, which answers clients; then one for the view)
+//!                 ├─ Persist ──> writer (for the journal a thread, or who asked; then one for the view)
 //!                 ├─ Mine ─────> miner (blocking thread)
 //!                 ├─ orders ───> exchange ──> network
 //!                 └─ replies, events: once what they rest on is on disk
@@ -12,6 +12,7 @@
 mod block_lines;
 mod command;
 pub mod effect;
+mod journaling;
 mod miner;
 mod showing;
 pub mod state;

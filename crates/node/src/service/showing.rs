@@ -1,4 +1,4 @@
-//! What is in the journal and on its way to the view: handed from the journal's thread to the view's.
+//! What is in the journal and on its way to the view: handed from whoever wrote the journal to the view's thread.
 //!
 //! What waits while the view's thread is busy is shown as one: blocks of a catch-up are mostly about the same subjects,
 //! and each is then written once. This station's own batches may wait for each other: nobody reads them from the view

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::block_lines::BlockLines;
 use super::command::{Answer, COMMAND_CAPACITY, Command, Request, ServiceHandle};
 use super::effect::{self, Effect, Input, MessageToken, Reply, Token};
+use super::journaling::Told;
 use super::miner::{FOUND_CAPACITY, Miner};
 use super::state::State;
 use super::writer::{Progress, Writer};
@@ -108,7 +109,7 @@ struct Worker {
     reshaped: u64,
     synced: u64,
     committed: u64,
-    replies: HashMap<Token, oneshot::Sender<Reply>>,
+    replies: HashMap<Token, oneshot::Sender<Told>>,
     messages: HashMap<MessageToken, MessageRef>,
     oldest_message: MessageToken,
     tokens: u64,
@@ -236,7 +237,7 @@ impl Worker {
         }
     }
 
-    async fn on_request(&mut self, request: Request, respond_to: oneshot::Sender<Reply>) {
+    async fn on_request(&mut self, request: Request, respond_to: oneshot::Sender<Told>) {
         let token = self.next_token();
         self.replies.insert(token, respond_to);
         self.input(match request {
@@ -364,7 +365,7 @@ impl Worker {
             Effect::Reply(token, reply) => {
                 if let Some(respond_to) = self.replies.remove(&token) {
                     // Whoever asked may have gone.
-                    let _ = respond_to.send(reply);
+                    let _ = respond_to.send(Told::Reply(reply));
                 }
             }
             Effect::Event(event) => self.publish(event),

@@ -3,19 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
 
 use qfzz_ledger_core::ledger::Transition;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 
-use super::effect::Reply;
-use super::showing::{Showing, Showings, Side};
+use super::journaling::{Answer, Journaling, Waiting};
+use super::showing::{Showings, Side};
 use super::watchdog::{Watchdog, Watched};
 use crate::metrics::Metrics;
-use crate::store::{DiskStore, JournalWriter, StoreError, ViewWriter};
-
-/// Transitions that may wait for the writer; the worker waits when there are more.
-const CAPACITY: usize = 256;
+use crate::store::{DiskStore, StoreError, ViewWriter};
 
 /// Bytes of memory that transitions take which wait for the writer or are with it, about, at most, or one transition
 /// that is larger; the worker waits when there are more.
@@ -23,6 +19,9 @@ const CAPACITY: usize = 256;
 /// A full block of 1 MiB takes some 9 MiB until it is on disk where all its records are about different subjects, and
 /// 2 MiB where they are about a thousand.
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+
+/// What each of them counts for, at least: so many wait at most, however small they are.
+const MIN_SHARE_BYTES: usize = MAX_WAITING_BYTES / 4_096;
 
 /// Bytes of memory that the transitions of one commit take, about, at most, or one that is larger, and those that are
 /// shown as one: the same again for what it writes to the view. Blocks about the same subjects share a commit, for then
@@ -43,20 +42,9 @@ pub(super) struct Progress {
     pub(super) failure: Option<String>,
 }
 
-/// An answer that leaves when the transition before it is on disk, and who waits for it.
-pub(super) type Answer = (oneshot::Sender<Reply>, Reply);
-
-/// A transition on its way to the disk, what leaves at once when it is there, and its share of what may be.
-struct Waiting {
-    transition: Transition,
-    answers: Vec<Answer>,
-    bytes: usize,
-    share: OwnedSemaphorePermit,
-}
-
 /// Hands transitions to the writer.
 pub(super) struct Writer {
-    transitions: Option<mpsc::Sender<Waiting>>,
+    journaling: Arc<Journaling>,
     room: Arc<Semaphore>,
     showings: Arc<Showings>,
     /// The last transition that was handed over.
@@ -68,7 +56,6 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the threads. The receiver tells how far they are.
     pub(super) fn start(store: DiskStore, metrics: Arc<Metrics>) -> std::io::Result<(Self, watch::Receiver<Progress>)> {
-        let (transitions, queue) = mpsc::channel(CAPACITY);
         let (progress, received) = watch::channel(Progress::default());
         let (journal, view) = store.split();
         let showings = Arc::new(Showings::default());
@@ -80,26 +67,25 @@ impl Writer {
             pulse: view.pulse(),
         };
         let watchdog = Watchdog::start(watched, progress.clone())?;
-        let (written, shown, progress_of_view) = (Arc::clone(&showings), Arc::clone(&showings), progress.clone());
-        let write = move || write(journal, queue, &written, &progress);
+        let (shown, progress_of_view) = (Arc::clone(&showings), progress.clone());
+        let journaling = Arc::new(Journaling::new(journal, Arc::clone(&showings), progress));
+        let written = Arc::clone(&journaling);
+        let write = move || written.run();
         let show = move || show(view, &shown, &progress_of_view, &metrics);
         let threads = vec![
             Builder::new().name("qfzz-journal".to_owned()).spawn(write)?,
             Builder::new().name("qfzz-view".to_owned()).spawn(show)?,
         ];
-        Ok((Self { transitions: Some(transitions), room, showings, handed, _watchdog: watchdog, threads }, received))
+        Ok((Self { journaling, room, showings, handed, _watchdog: watchdog, threads }, received))
     }
 
     /// Hands over a transition; waits while too much waits. False if the writer has failed.
     pub(super) async fn push(&self, transition: Transition, answers: Vec<Answer>) -> bool {
         let bytes = size_of_transition(&transition);
-        let share = u32::try_from(bytes.min(MAX_WAITING_BYTES)).expect("at most 16 MiB");
-        let (Some(queue), Ok(share)) = (&self.transitions, Arc::clone(&self.room).acquire_many_owned(share).await)
-        else {
-            return false;
-        };
+        let share = u32::try_from(bytes.clamp(MIN_SHARE_BYTES, MAX_WAITING_BYTES)).expect("at most 16 MiB");
+        let Ok(share) = Arc::clone(&self.room).acquire_many_owned(share).await else { return false };
         self.handed.store(transition.number, Ordering::Release);
-        queue.send(Waiting { transition, answers, bytes, share }).await.is_ok()
+        self.journaling.push(Waiting { transition, answers, bytes, share })
     }
 
     /// Whether the view takes everything at once, while there is room for it, instead of much together.
@@ -109,7 +95,7 @@ impl Writer {
 
     /// Waits until everything that was handed over is on disk, and closes the store; not where it stands still.
     pub(super) fn finish(&mut self) {
-        self.transitions = None;
+        self.journaling.close();
         // The watchdog has found that they stand still.
         if self.room.is_closed() {
             return;
@@ -118,49 +104,6 @@ impl Writer {
             if thread.join().is_err() {
                 tracing::error!("the writer panicked");
             }
-        }
-    }
-}
-
-/// The journal's thread.
-fn write(
-    mut journal: JournalWriter,
-    mut queue: mpsc::Receiver<Waiting>,
-    showings: &Showings,
-    progress: &watch::Sender<Progress>,
-) {
-    let _end = Side(showings);
-    while let Some(first) = queue.blocking_recv() {
-        let (mut bytes, mut answers) = (first.bytes, first.answers);
-        let (mut transitions, mut shares) = (vec![first.transition], vec![first.share]);
-        while bytes < MAX_COMMIT_BYTES
-            && let Ok(next) = queue.try_recv()
-        {
-            bytes += next.bytes;
-            answers.extend(next.answers);
-            transitions.push(next.transition);
-            shares.push(next.share);
-        }
-        let last = transitions.last().map_or(0, |transition| transition.number);
-        let started = Instant::now();
-        let step = match journal.write(&transitions) {
-            Ok(step) => step,
-            Err(error) => return fail(&error, progress),
-        };
-        for (respond_to, reply) in answers {
-            // Whoever asked may have gone.
-            let _ = respond_to.send(reply);
-        }
-        progress.send_modify(|progress| progress.synced = last);
-        // Whoever was woken by that may be waiting for this core.
-        std::thread::yield_now();
-        drop(transitions);
-        if let Err(error) = journal.note() {
-            return fail(&error, progress);
-        }
-        if !showings.push(Showing { step, last, started, bytes, shares }) {
-            // The view has failed, and said so.
-            return;
         }
     }
 }
@@ -185,7 +128,7 @@ fn show(mut view: ViewWriter, showings: &Showings, progress: &watch::Sender<Prog
     }
 }
 
-fn fail(error: &StoreError, progress: &watch::Sender<Progress>) {
+pub(super) fn fail(error: &StoreError, progress: &watch::Sender<Progress>) {
     report(error);
     progress.send_modify(|progress| {
         progress.failure.get_or_insert_with(|| error.to_string());
