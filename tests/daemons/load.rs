@@ -4,14 +4,12 @@
 
 use std::collections::HashSet;
 use std::env;
-use std::fs::File;
-use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qfzz_tests::harness::{Answer, Api, Daemon, Dice, MIB, Recipe, Resident, alone, wait_for};
+use qfzz_tests::harness::{Answer, Api, Appends, Daemon, Dice, MIB, Recipe, Resident, alone, wait_for};
 use serde_json::{Value, json};
 
 /// Seconds of load without `QFZZ_LOAD_SECONDS`.
@@ -25,13 +23,6 @@ const CLIENTS: u64 = 16;
 
 /// From when a record should be posted until it is acknowledged, for 99 of 100, at most.
 const P99_LIMIT: Duration = Duration::from_millis(100);
-
-/// As many times what the disk itself takes at that time count instead, where that is longer: a disk that stands still
-/// holds everybody. On one that does not, three times are below [`P99_LIMIT`].
-const DISK_FACTOR: u32 = 3;
-
-/// Appends a second, each synced, by which the disk itself is measured.
-const DISK_RATE: u64 = 50;
 
 /// How much more a daemon may hold on the mean of the last quarter than on that of the third, in bytes.
 const GROWTH_LIMIT: u64 = 16 * MIB;
@@ -67,9 +58,9 @@ fn id_of(answer: Result<Answer, impl std::fmt::Debug>) -> Result<String, String>
     id.ok_or_else(|| format!("{answer:?}"))
 }
 
-/// Waits until the `number`-th of so many a second is due, and says when that was.
-fn wait_until_due(start: Instant, number: u64, rate: u64) -> Instant {
-    let due = start + Duration::from_micros(number * 1_000_000 / rate);
+/// Waits until the `number`-th record is due, and says when that was.
+fn wait_until_due(start: Instant, number: u64) -> Instant {
+    let due = start + Duration::from_micros(number * 1_000_000 / RATE);
     thread::sleep(due.saturating_duration_since(Instant::now()));
     due
 }
@@ -78,25 +69,11 @@ fn wait_until_due(start: Instant, number: u64, rate: u64) -> Instant {
 /// as one connection can: what is late because of them counts as late.
 fn post(api: &Api, mut dice: Dice, start: Instant, numbers: impl Iterator<Item = u64>) -> Vec<Posted> {
     let posts = numbers.map(|number| {
-        let due = wait_until_due(start, number, RATE);
+        let due = wait_until_due(start, number);
         let id = id_of(api.try_post("/v1/records", &statement(&mut dice)));
         Posted { latency: due.elapsed(), id }
     });
     posts.collect()
-}
-
-/// Appends to a file of its own and syncs it, each time when that is due, as posts are: how long after that each was on
-/// the disk.
-fn append(start: Instant, is_over: &AtomicBool) -> Vec<Duration> {
-    let dir = tempfile::tempdir().expect("a directory on the disk of the stations");
-    let mut file = File::create(dir.path().join("appended")).expect("a file");
-    let numbers = (0..).take_while(|_| !is_over.load(Ordering::Acquire));
-    let appends = numbers.map(|number: u64| {
-        let due = wait_until_due(start, number, DISK_RATE);
-        file.write_all(&[1; 512]).and_then(|()| file.sync_data()).expect("the disk takes it");
-        due.elapsed()
-    });
-    appends.collect()
 }
 
 /// What `per_mille` of 1,000 are at most.
@@ -164,8 +141,8 @@ fn three_stations_take_500_records_a_second_lose_none_answer_in_time_and_stay_as
     let posted = Mutex::new(Vec::new());
     let is_over = AtomicBool::new(false);
     let mut sizes: [Vec<u64>; 3] = [Vec::new(), Vec::new(), Vec::new()];
-    let mut appended = thread::scope(|scope| {
-        let appender = scope.spawn(|| append(start, &is_over));
+    let appends = Appends::start();
+    thread::scope(|scope| {
         let threads: Vec<_> = (0..3 * CLIENTS)
             .map(|client| {
                 let (dice, posted) = (Dice::new(dice.roll()), &posted);
@@ -190,16 +167,14 @@ fn three_stations_take_500_records_a_second_lose_none_answer_in_time_and_stay_as
         }
         is_over.store(true, Ordering::Release);
         sampler.join().expect("sampling does not panic");
-        appender.join().expect("appending does not panic")
     });
+    let disk = appends.p99();
     let posted = posted.into_inner().expect("no client panics while it holds the lock");
     let elapsed = start.elapsed();
 
     let mut latencies: Vec<Duration> = posted.iter().map(|posted| posted.latency).collect();
     latencies.sort_unstable();
     let [p50, p99, slowest] = [500, 990, 1_000].map(|per_mille| part(&latencies, per_mille));
-    appended.sort_unstable();
-    let disk = part(&appended, 990);
     let refused: Vec<_> = posted.iter().filter_map(|posted| posted.id.as_ref().err()).collect();
     println!(
         "{} posts in {elapsed:?}: p50 {p50:?}, p99 {p99:?}, slowest {slowest:?}, {} refused; an append p99 {disk:?}",
@@ -243,6 +218,6 @@ fn three_stations_take_500_records_a_second_lose_none_answer_in_time_and_stay_as
         }
     }
     assert!(grown.is_empty(), "still growing in the second half: {grown:?}");
-    let limit = P99_LIMIT.max(DISK_FACTOR * disk);
+    let limit = P99_LIMIT.max(Appends::FACTOR * disk);
     assert!(p99 < limit, "p99 of a post is {p99:?}, not below {limit:?}; of an append to the disk {disk:?}");
 }

@@ -25,6 +25,11 @@ impl Drop for End {
     }
 }
 
+/// Whether this thread is taking a turn in which something may be put off.
+pub(crate) fn is_turn() -> bool {
+    PUT_OFF.with_borrow(Option::is_some)
+}
+
 /// Drops `what` after the turn that this thread is taking, or at once if it is taking none.
 pub(crate) fn put_off(what: impl Any) {
     let at_once = PUT_OFF.with_borrow_mut(|list| match list {
@@ -55,7 +60,9 @@ mod tests {
     #[test]
     fn what_is_put_off_comes_after_the_outermost_turn_in_its_order() {
         let (tell, told) = channel();
+        assert!(!is_turn());
         run(|| {
+            assert!(is_turn());
             run(|| put_off(Told("first", tell.clone())));
             put_off(Told("second", tell.clone()));
             tell.send("the turn").expect("a listener");

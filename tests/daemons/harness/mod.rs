@@ -2,6 +2,7 @@
 
 mod agreement;
 mod api;
+mod appends;
 mod daemon;
 mod dice;
 mod failing;
@@ -23,6 +24,7 @@ mod witness;
 
 pub use agreement::{found_together, station_seen_by, synced, wait_for_one_head, wait_for_record};
 pub use api::{Answer, Api, Events};
+pub use appends::Appends;
 pub use daemon::{Daemon, Recipe};
 pub use dice::Dice;
 pub use failing::{CallOutcome, Fault};

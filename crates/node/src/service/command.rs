@@ -10,8 +10,9 @@ use qfzz_sync::session::{Handed, Taken};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::effect::{Checked, Input, Receipt, Reply};
-use super::journaling::Told;
+use super::journaling::{Asker, Told};
 use super::state::{NotSigning, State};
+use crate::after;
 use crate::network::{MessageRef, Topic};
 use crate::store::StoreReader;
 
@@ -35,7 +36,7 @@ pub(super) enum Request {
 pub(super) enum Command {
     Ask {
         request: Request,
-        respond_to: oneshot::Sender<Told>,
+        asker: Asker,
     },
     /// `hand` is let go of when the message was looked at.
     Gossip {
@@ -83,8 +84,9 @@ pub struct ServiceHandle {
 
 impl ServiceHandle {
     async fn ask(&self, request: Request) -> Result<Reply, ServiceError> {
-        let (respond_to, mut answer) = oneshot::channel();
-        let sent = self.commands.send(Command::Ask { request, respond_to }).await;
+        // Such a task is sure to be polled, and on a runtime on which a task may wait for the disk.
+        let (asker, mut answer) = Asker::new(after::is_turn());
+        let sent = self.commands.send(Command::Ask { request, asker }).await;
         sent.map_err(|_| ServiceError::Stopped)?;
         loop {
             match answer.await.map_err(|_| ServiceError::Stopped)? {

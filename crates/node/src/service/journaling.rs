@@ -2,8 +2,8 @@
 //!
 //! To wake a thread and to be woken by it takes about half as long as a fast disk takes to sync a record. So what comes
 //! alone is offered to who asked for it, who writes it, answers, and then tells the others ([`after`](crate::after)). It
-//! goes to the thread where nobody takes it, and as soon as something else comes; what comes while somebody writes is
-//! written together.
+//! goes to the thread where nobody takes it, and as soon as something else is to be written; what comes while somebody
+//! writes is written together.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::effect::Reply;
 use super::showing::{Showing, Showings, Side};
-use super::writer::{MAX_COMMIT_BYTES, Progress, fail};
+use super::writer::{MAX_COMMIT_BYTES, Progress, fail, has_ended};
 use crate::after;
 use crate::store::JournalWriter;
 
@@ -25,8 +25,27 @@ pub(super) enum Told {
     Turn(Turn),
 }
 
+/// Who waits for a reply.
+pub(super) struct Asker {
+    respond_to: oneshot::Sender<Told>,
+    may_write: bool,
+}
+
+impl Asker {
+    /// One who may write what is asked for or not, and where the answer comes.
+    pub(super) fn new(may_write: bool) -> (Self, oneshot::Receiver<Told>) {
+        let (respond_to, answer) = oneshot::channel();
+        (Self { respond_to, may_write }, answer)
+    }
+
+    /// Replies. Whoever asked may have gone.
+    pub(super) fn answer(self, reply: Reply) {
+        let _ = self.respond_to.send(Told::Reply(reply));
+    }
+}
+
 /// An answer that leaves when the transition before it is on disk, and who waits for it.
-pub(super) type Answer = (oneshot::Sender<Told>, Reply);
+pub(super) type Answer = (Asker, Reply);
 
 /// A transition on its way to the disk, what leaves at once when it is there, and its share of what may be.
 pub(super) struct Waiting {
@@ -67,21 +86,25 @@ impl Journaling {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands over a transition; false if nothing is taken any more.
-    pub(super) fn push(self: &Arc<Self>, mut waiting: Waiting) -> bool {
+    /// Hands over a transition; false if nothing is taken any more. `is_alone` says that nobody else asks for anything: it
+    /// would be looked at before whoever asked for this can write it.
+    pub(super) fn push(self: &Arc<Self>, mut waiting: Waiting, is_alone: bool) -> bool {
         let mut desk = self.lock();
         if desk.is_closed || desk.has_failed {
             return false;
         }
-        let is_alone = desk.waiting.is_empty() && desk.journal.is_some();
-        if is_alone && let [(respond_to, _)] = &mut waiting.answers[..] {
-            let (own, answer) = oneshot::channel();
-            let asker = std::mem::replace(respond_to, own);
+        let is_alone = is_alone && desk.waiting.is_empty() && desk.journal.is_some();
+        if is_alone
+            && let [(asker, _)] = &mut waiting.answers[..]
+            && asker.may_write
+        {
+            let (own, answer) = Asker::new(true);
+            let Asker { respond_to, .. } = std::mem::replace(asker, own);
             desk.is_offered = true;
             desk.waiting.push_back(waiting);
             drop(desk);
             // Whoever asked may have gone: then the turn is dropped here, and the thread takes it.
-            let _ = asker.send(Told::Turn(Turn { offer: Offer(Some(Arc::clone(self))), answer }));
+            let _ = respond_to.send(Told::Turn(Turn { offer: Offer(Some(Arc::clone(self))), answer }));
             return true;
         }
         desk.is_offered = false;
@@ -105,12 +128,10 @@ impl Journaling {
 
     /// The journal's thread. When it ends, the journal is closed.
     pub(super) fn run(self: &Arc<Self>) {
-        let _end = Side(&self.showings);
+        let _end = (End(self), Side(&self.showings));
         let mut desk = self.lock();
         loop {
             if desk.has_failed {
-                // Whoever waits hears that the station is stopping.
-                desk.waiting.clear();
                 break;
             }
             if !desk.is_offered
@@ -128,9 +149,6 @@ impl Journaling {
                 desk = self.changed.wait(desk).unwrap_or_else(PoisonError::into_inner);
             }
         }
-        let journal = desk.journal.take();
-        drop(desk);
-        drop(journal);
     }
 
     /// Writes what is offered, if anything is.
@@ -164,6 +182,20 @@ impl Journaling {
     }
 }
 
+/// The end of the journal's thread, also where it panics: closes the journal, and whoever waits still hears that the
+/// station is stopping.
+struct End<'a>(&'a Journaling);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let mut desk = self.0.lock();
+        desk.is_closed = true;
+        let left = (std::mem::take(&mut desk.waiting), desk.journal.take());
+        drop(desk);
+        drop(left);
+    }
+}
+
 /// The journal while it is written. When this is dropped, others are told how far it is, and may write it; where it did
 /// not end well, nobody does any more.
 struct Writing {
@@ -191,9 +223,8 @@ impl Writing {
             Ok(step) => self.written = Some(Showing { step, last, started, bytes, shares }),
             Err(error) => return fail(&error, &self.journaling.progress),
         }
-        for (respond_to, reply) in answers {
-            // Whoever asked may have gone.
-            let _ = respond_to.send(Told::Reply(reply));
+        for (asker, reply) in answers {
+            asker.answer(reply);
         }
     }
 
@@ -223,9 +254,7 @@ impl Drop for Writing {
             self.journaling.changed.notify_one();
         }
         if !is_well {
-            self.journaling.progress.send_modify(|progress| {
-                progress.failure.get_or_insert_with(|| "the writer has ended".to_owned());
-            });
+            self.journaling.progress.send_modify(has_ended);
         }
     }
 }
@@ -240,9 +269,10 @@ impl Turn {
     /// Writes what was offered, where that has not been done yet, and says where the answer will come. It holds up the
     /// thread as long as the disk does; tokio lets another one go on with the other tasks.
     pub(super) fn take(mut self) -> oneshot::Receiver<Told> {
-        if let Some(journaling) = self.offer.0.take() {
+        if let Some(journaling) = &self.offer.0 {
             tokio::task::block_in_place(|| journaling.write_offered());
         }
+        self.offer.0 = None;
         self.answer
     }
 }

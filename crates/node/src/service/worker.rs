@@ -12,13 +12,13 @@ use qfzz_ledger_core::block::VerifiedBlock;
 use qfzz_ledger_core::header::BlockHeader;
 use qfzz_ledger_core::ids::{BatchId, BlockHash, Sequence, StationId};
 use qfzz_ledger_core::time::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::block_lines::BlockLines;
 use super::command::{Answer, COMMAND_CAPACITY, Command, Request, ServiceHandle};
 use super::effect::{self, Effect, Input, MessageToken, Reply, Token};
-use super::journaling::Told;
+use super::journaling::Asker;
 use super::miner::{FOUND_CAPACITY, Miner};
 use super::state::State;
 use super::writer::{Progress, Writer};
@@ -109,7 +109,7 @@ struct Worker {
     reshaped: u64,
     synced: u64,
     committed: u64,
-    replies: HashMap<Token, oneshot::Sender<Told>>,
+    replies: HashMap<Token, Asker>,
     messages: HashMap<MessageToken, MessageRef>,
     oldest_message: MessageToken,
     tokens: u64,
@@ -218,7 +218,7 @@ impl Worker {
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Ask { request, respond_to } => self.on_request(request, respond_to).await,
+            Command::Ask { request, asker } => self.on_request(request, asker).await,
             Command::Gossip { message, source, topic, data, hand } => {
                 let message = self.remember(message);
                 self.input(match topic {
@@ -237,9 +237,9 @@ impl Worker {
         }
     }
 
-    async fn on_request(&mut self, request: Request, respond_to: oneshot::Sender<Told>) {
+    async fn on_request(&mut self, request: Request, asker: Asker) {
         let token = self.next_token();
-        self.replies.insert(token, respond_to);
+        self.replies.insert(token, asker);
         self.input(match request {
             Request::Submit(records) => Input::Submit { token, records },
             Request::Mine => Input::Mine { token },
@@ -325,14 +325,14 @@ impl Worker {
                     while transition.is_own_only()
                         && let Some(Effect::Reply(token, reply)) = effects.next_if(Effect::is_reply)
                     {
-                        answers.extend(self.replies.remove(&token).map(|respond_to| (respond_to, reply)));
+                        answers.extend(self.replies.remove(&token).map(|asker| (asker, reply)));
                     }
                     self.persisted = transition.number;
                     if !transition.is_own_only() {
                         self.reshaped = transition.number;
                     }
                     // Waits in place while too much is on its way to the disk: nothing else may be decided then.
-                    if !self.writer.push(*transition, answers).await {
+                    if !self.writer.push(*transition, answers, self.commands.is_empty()).await {
                         let reason = self.progress.borrow().failure.clone();
                         return self.fail(reason.unwrap_or_else(|| "the store has stopped".to_owned()));
                     }
@@ -363,9 +363,8 @@ impl Worker {
         };
         match effect {
             Effect::Reply(token, reply) => {
-                if let Some(respond_to) = self.replies.remove(&token) {
-                    // Whoever asked may have gone.
-                    let _ = respond_to.send(Told::Reply(reply));
+                if let Some(asker) = self.replies.remove(&token) {
+                    asker.answer(reply);
                 }
             }
             Effect::Event(event) => self.publish(event),

@@ -1,4 +1,5 @@
-//! The threads that write: one the journal, where transitions that wait share one sync of the disk, one the view.
+//! What is written: transitions to the journal, where those that wait share one sync of the disk, and by a thread of its own to
+//! the view.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,20 +73,20 @@ impl Writer {
         let written = Arc::clone(&journaling);
         let write = move || written.run();
         let show = move || show(view, &shown, &progress_of_view, &metrics);
-        let threads = vec![
-            Builder::new().name("qfzz-journal".to_owned()).spawn(write)?,
-            Builder::new().name("qfzz-view".to_owned()).spawn(show)?,
-        ];
-        Ok((Self { journaling, room, showings, handed, _watchdog: watchdog, threads }, received))
+        let mut writer = Self { journaling, room, showings, handed, _watchdog: watchdog, threads: Vec::new() };
+        writer.threads.push(Builder::new().name("qfzz-journal".to_owned()).spawn(write)?);
+        writer.threads.push(Builder::new().name("qfzz-view".to_owned()).spawn(show)?);
+        Ok((writer, received))
     }
 
-    /// Hands over a transition; waits while too much waits. False if the writer has failed.
-    pub(super) async fn push(&self, transition: Transition, answers: Vec<Answer>) -> bool {
+    /// Hands over a transition; waits while too much waits. `is_alone` says that nobody else asks for anything. False if
+    /// the writer has failed.
+    pub(super) async fn push(&self, transition: Transition, answers: Vec<Answer>, is_alone: bool) -> bool {
         let bytes = size_of_transition(&transition);
         let share = u32::try_from(bytes.clamp(MIN_SHARE_BYTES, MAX_WAITING_BYTES)).expect("at most 16 MiB");
         let Ok(share) = Arc::clone(&self.room).acquire_many_owned(share).await else { return false };
         self.handed.store(transition.number, Ordering::Release);
-        self.journaling.push(Waiting { transition, answers, bytes, share })
+        self.journaling.push(Waiting { transition, answers, bytes, share }, is_alone)
     }
 
     /// Whether the view takes everything at once, while there is room for it, instead of much together.
@@ -108,9 +109,15 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.journaling.close();
+    }
+}
+
 /// The view's thread. Each write to sled keeps its threads and the disk busy: what may wait is written together.
 fn show(mut view: ViewWriter, showings: &Showings, progress: &watch::Sender<Progress>, metrics: &Metrics) {
-    let _end = Side(showings);
+    let _end = (Side(showings), Panic(progress));
     while let Some(together) = showings.next() {
         let last = together.last().map_or(0, |showing| showing.last);
         let times: Vec<_> = together.iter().map(|showing| (showing.started, showing.step.sync)).collect();
@@ -126,6 +133,22 @@ fn show(mut view: ViewWriter, showings: &Showings, progress: &watch::Sender<Prog
         drop(shares);
         progress.send_modify(|progress| progress.committed = last);
     }
+}
+
+/// Says so if the thread panics.
+struct Panic<'a>(&'a watch::Sender<Progress>);
+
+impl Drop for Panic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.send_modify(has_ended);
+        }
+    }
+}
+
+/// Notes that the writer has ended, if there is no other reason.
+pub(super) fn has_ended(progress: &mut Progress) {
+    progress.failure.get_or_insert_with(|| "the writer has ended".to_owned());
 }
 
 pub(super) fn fail(error: &StoreError, progress: &watch::Sender<Progress>) {

@@ -28,14 +28,18 @@ impl Fixture {
         Self { journaling, progress, ledger: ledger(&rules(), 1).0, room, _view: view, _dir: dir }
     }
 
-    /// Hands over a record for somebody who waits for it.
+    /// Hands over a record for somebody who waits for it, may write it, and is alone.
     fn push(&mut self) -> oneshot::Receiver<Told> {
+        self.push_as(true, true)
+    }
+
+    fn push_as(&mut self, may_write: bool, is_alone: bool) -> oneshot::Receiver<Told> {
         let signed = self.ledger.sign(vec![interaction("u")], at(1)).expect("a store");
         let transition = signed.expect("a record");
-        let (respond_to, answer) = oneshot::channel();
+        let (asker, answer) = Asker::new(may_write);
         let share = Arc::clone(&self.room).try_acquire_owned().expect("room");
-        let answers = vec![(respond_to, Reply::Submitted(Vec::new()))];
-        assert!(self.journaling.push(Waiting { transition, answers, bytes: 1, share }));
+        let answers = vec![(asker, Reply::Submitted(Vec::new()))];
+        assert!(self.journaling.push(Waiting { transition, answers, bytes: 1, share }, is_alone));
         answer
     }
 
@@ -80,6 +84,16 @@ async fn who_asked_writes_what_comes_alone_and_the_others_hear_of_it_after_the_t
     }
     // There was no thread in this test.
     assert!(fixture.journaling.lock().journal.is_some());
+}
+
+#[tokio::test]
+async fn who_may_not_write_or_is_not_alone_leaves_it_to_the_thread() {
+    let mut fixture = Fixture::new();
+    let thread = fixture.start();
+    assert!(is_submitted(fixture.push_as(false, true).await));
+    assert!(is_submitted(fixture.push_as(true, false).await));
+    fixture.finish(thread);
+    assert_eq!(fixture.synced(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -134,7 +148,7 @@ async fn at_the_end_the_thread_writes_what_is_offered_and_nothing_more_is_taken(
     let share = Arc::clone(&fixture.room).try_acquire_owned().expect("room");
     let signed = fixture.ledger.sign(vec![interaction("u")], at(1)).expect("a store");
     let transition = signed.expect("a record");
-    assert!(!fixture.journaling.push(Waiting { transition, answers: Vec::new(), bytes: 1, share }));
+    assert!(!fixture.journaling.push(Waiting { transition, answers: Vec::new(), bytes: 1, share }, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -149,5 +163,6 @@ async fn where_writing_ends_badly_nothing_is_written_any_more_and_all_are_told()
     assert!(waits.await.is_err(), "not acknowledged");
     thread.join().expect("it ends");
     assert_eq!(fixture.progress.borrow().failure.as_deref(), Some("the writer has ended"));
+    assert!(fixture.journaling.lock().journal.is_none(), "closed");
     assert_eq!(fixture.synced(), 0);
 }
