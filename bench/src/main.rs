@@ -64,7 +64,7 @@ impl Amount {
             chain: 200_000,
             singles: 20_000,
             visible: 1_000,
-            ingest: ingest::Load { rounds: 10, of_one: 200, of_each: 30, bulk: 200_000 },
+            ingest: ingest::Load { rounds: 30, of_one: 200, of_each: 30, bulk: 200_000 },
             large: Sizes { small: 10_000, large: 1_000_000, queries: 10_000, opening: Duration::from_secs(4) },
             trust: trust::Sizes { small: 10_000, large: 1_000_000, questions: 10_000, blocks: 40 },
         }

@@ -196,6 +196,8 @@ fn drawn_records_are_answered_by_a_file_a_program_and_a_person_and_nothing_else_
         path = link.map(|link| link.trim_start_matches('<').split('>').next().expect("a part").to_owned());
     }
     assert_eq!(&parts, whole);
+    let none = it.person.qfzz(&["duties", "--limit", "0"]).exits(2);
+    assert!(none.stderr.contains("--limit"), "{none:?}");
     let some = it.person.qfzz(&["--json", "duties", "--limit", "3"]).exits(0);
     assert_eq!(some.json().as_array().expect("an array")[..], whole[..3]);
     assert!(some.stderr.contains("--limit"), "{some:?}");

@@ -63,8 +63,11 @@ impl Answer {
 impl Api {
     /// The API at `address` (`HOST:PORT`), reached from inside `namespace` where one is given.
     pub(crate) fn new(address: &str, token: String, namespace: Option<&Namespace>) -> Self {
-        let connect =
-            || Client::builder().no_proxy().timeout(TIMEOUT).build().expect("a client of plain HTTP can be built");
+        let connect = || {
+            // The daemon closes connections on which nothing comes for 10 s: a client must not take one up at that moment.
+            let builder = Client::builder().no_proxy().timeout(TIMEOUT).pool_idle_timeout(Duration::from_secs(5));
+            builder.build().expect("a client of plain HTTP can be built")
+        };
         // The client's own thread opens the sockets, and starts in the namespace of the one that builds it.
         let http = match namespace {
             Some(namespace) => namespace.enter(connect),

@@ -1,6 +1,7 @@
 //! `qfzz dataset`: files of music that anybody can check, registered with licence and quality.
 
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -116,8 +117,8 @@ pub(super) struct ListArgs {
     #[arg(long)]
     verified: bool,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(1_000).unwrap())]
+    limit: NonZeroUsize,
 }
 
 pub(super) async fn dataset(client: &Client, command: &DatasetCommand, out: &mut Output) -> Result<(), Failure> {
@@ -217,7 +218,7 @@ async fn list(client: &Client, args: &ListArgs, out: &mut Output) -> Result<(), 
         ("verified", args.verified.then(|| "true".to_owned())),
     ];
     let query: Vec<(&str, &str)> = asked.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
-    let found = client.get_list(&["v1", "datasets"], &query, (args.limit, PAGE), out.is_quiet()).await?;
+    let found = client.get_list(&["v1", "datasets"], &query, (args.limit.get(), PAGE), out.is_quiet()).await?;
     out.result(&Value::Array(found.clone()), |out| {
         if found.is_empty() {
             return out.line("no dataset is registered that was asked for");

@@ -1,5 +1,7 @@
 //! `qfzz duties` and `qfzz testify`: checking other stations' records.
 
+use std::num::NonZeroUsize;
+
 use clap::Args;
 use qfzz_ledger_core::ids::RecordId;
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use super::failure::Failure;
 use super::output::{Output, count, items, notice, show};
 
 /// Duties of one page.
-const PAGE: usize = 1_000;
+const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 #[derive(Debug, Args)]
 pub(super) struct DutiesArgs {
@@ -18,7 +20,7 @@ pub(super) struct DutiesArgs {
     explain: Option<RecordId>,
     /// At most so many, the first to end first
     #[arg(long, value_name = "N", default_value_t = PAGE, conflicts_with = "explain")]
-    limit: usize,
+    limit: NonZeroUsize,
 }
 
 #[derive(Debug, Args)]
@@ -38,8 +40,8 @@ pub(super) async fn duties(client: &Client, args: &DutiesArgs, out: &mut Output)
     }
 }
 
-async fn list(client: &Client, limit: usize, out: &mut Output) -> Result<(), Failure> {
-    let duties = client.get_list(&["v1", "duties"], &[], (limit, PAGE), out.is_quiet()).await?;
+async fn list(client: &Client, limit: NonZeroUsize, out: &mut Output) -> Result<(), Failure> {
+    let duties = client.get_list(&["v1", "duties"], &[], (limit.get(), PAGE.get()), out.is_quiet()).await?;
     out.result(&Value::Array(duties.clone()), |out| {
         if duties.is_empty() {
             return out.line("nothing: this station was not drawn to check a record in the last 1,024 blocks");
