@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::effect::Reply;
 use super::showing::{Showing, Showings, Side};
-use super::writer::{MAX_COMMIT_BYTES, Progress, fail, has_ended};
+use super::writer::{Progress, fail, fit_a_commit, has_ended};
 use crate::after;
 use crate::store::JournalWriter;
 
@@ -171,12 +171,7 @@ impl Journaling {
         }
         let journal = Some(desk.journal.take()?);
         desk.is_offered = false;
-        let mut bytes = 0;
-        let fits = |waiting: &&Waiting| {
-            bytes += waiting.bytes;
-            bytes <= MAX_COMMIT_BYTES
-        };
-        let together = desk.waiting.iter().take_while(fits).count().max(1);
+        let together = fit_a_commit(desk.waiting.iter().map(|waiting| waiting.bytes));
         let writing = Writing { journaling: Arc::clone(self), journal, written: None };
         Some((writing, desk.waiting.drain(..together).collect()))
     }

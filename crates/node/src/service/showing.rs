@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::writer::MAX_COMMIT_BYTES;
+use super::writer::fit_a_commit;
 use crate::store::Step;
 
 /// How long own batches may wait for the view.
@@ -97,13 +97,8 @@ impl Showings {
                 queue = self.changed.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
-            let mut bytes = 0;
-            let fits = |showing: &&Showing| {
-                bytes += showing.bytes;
-                bytes <= MAX_COMMIT_BYTES
-            };
-            let together = queue.waiting.iter().take(MAX_TOGETHER).take_while(fits).count();
-            return Some(queue.waiting.drain(..together.max(1)).collect());
+            let together = fit_a_commit(queue.waiting.iter().take(MAX_TOGETHER).map(|showing| showing.bytes));
+            return Some(queue.waiting.drain(..together).collect());
         }
     }
 }

@@ -27,7 +27,7 @@ const MIN_SHARE_BYTES: usize = MAX_WAITING_BYTES / 4_096;
 /// Bytes of memory that the transitions of one commit take, about, at most, or one that is larger, and those that are
 /// shown as one: the same again for what it writes to the view. Blocks about the same subjects share a commit, for then
 /// each subject is written once.
-pub(super) const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
+const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a key of the trust state that a transition changes takes, in bytes, about: in the transition and its undo data.
 const KEY_BYTES: usize = 256;
@@ -161,6 +161,16 @@ pub(super) fn fail(error: &StoreError, progress: &watch::Sender<Progress>) {
 fn report(error: &StoreError) {
     let remedy = if error.is_full() { "free some space, and start again" } else { "look at the disk" };
     tracing::error!(%error, "the store cannot be written: the node stops, and a restart reads the disk; {remedy}");
+}
+
+/// How many of those that wait, of so many bytes each, one commit takes: one at least.
+pub(super) fn fit_a_commit(waiting: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0;
+    let fits = |next: &usize| {
+        bytes += next;
+        bytes <= MAX_COMMIT_BYTES
+    };
+    waiting.take_while(fits).count().max(1)
 }
 
 fn size_of_transition(transition: &Transition) -> usize {

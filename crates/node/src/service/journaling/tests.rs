@@ -34,13 +34,16 @@ impl Fixture {
     }
 
     fn push_as(&mut self, may_write: bool, is_alone: bool) -> oneshot::Receiver<Told> {
-        let signed = self.ledger.sign(vec![interaction("u")], at(1)).expect("a store");
-        let transition = signed.expect("a record");
         let (asker, answer) = Asker::new(may_write);
-        let share = Arc::clone(&self.room).try_acquire_owned().expect("room");
-        let answers = vec![(asker, Reply::Submitted(Vec::new()))];
-        assert!(self.journaling.push(Waiting { transition, answers, bytes: 1, share }, is_alone));
+        let waiting = self.waiting(vec![(asker, Reply::Submitted(Vec::new()))]);
+        assert!(self.journaling.push(waiting, is_alone));
         answer
+    }
+
+    fn waiting(&mut self, answers: Vec<Answer>) -> Waiting {
+        let signed = self.ledger.sign(vec![interaction("u")], at(1)).expect("a store");
+        let share = Arc::clone(&self.room).try_acquire_owned().expect("room");
+        Waiting { transition: signed.expect("a record"), answers, bytes: 1, share }
     }
 
     fn synced(&self) -> u64 {
@@ -145,10 +148,8 @@ async fn at_the_end_the_thread_writes_what_is_offered_and_nothing_more_is_taken(
     assert_eq!(fixture.synced(), 1);
     assert!(fixture.journaling.lock().journal.is_none(), "closed");
     assert!(is_submitted(offered.take().await));
-    let share = Arc::clone(&fixture.room).try_acquire_owned().expect("room");
-    let signed = fixture.ledger.sign(vec![interaction("u")], at(1)).expect("a store");
-    let transition = signed.expect("a record");
-    assert!(!fixture.journaling.push(Waiting { transition, answers: Vec::new(), bytes: 1, share }, true));
+    let more = fixture.waiting(Vec::new());
+    assert!(!fixture.journaling.push(more, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
