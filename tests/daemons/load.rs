@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qfzz_tests::harness::{Answer, Api, Appends, Daemon, Dice, MIB, Recipe, Resident, alone, wait_for};
+use qfzz_tests::harness::{
+    Answer, Api, Appends, Daemon, Dice, MIB, Recipe, Resident, alone, share_of, wait_for, wait_until_due,
+};
 use serde_json::{Value, json};
 
 /// Seconds of load without `QFZZ_LOAD_SECONDS`.
@@ -58,27 +60,15 @@ fn id_of(answer: Result<Answer, impl std::fmt::Debug>) -> Result<String, String>
     id.ok_or_else(|| format!("{answer:?}"))
 }
 
-/// Waits until the `number`-th record is due, and says when that was.
-fn wait_until_due(start: Instant, number: u64) -> Instant {
-    let due = start + Duration::from_micros(number * 1_000_000 / RATE);
-    thread::sleep(due.saturating_duration_since(Instant::now()));
-    due
-}
-
 /// Posts every `step`-th record from the `first` on, each at its time whether those before were answered or not, as far
 /// as one connection can: what is late because of them counts as late.
 fn post(api: &Api, mut dice: Dice, start: Instant, numbers: impl Iterator<Item = u64>) -> Vec<Posted> {
     let posts = numbers.map(|number| {
-        let due = wait_until_due(start, number);
+        let due = wait_until_due(start, number, RATE);
         let id = id_of(api.try_post("/v1/records", &statement(&mut dice)));
         Posted { latency: due.elapsed(), id }
     });
     posts.collect()
-}
-
-/// What `per_mille` of 1,000 are at most.
-fn part(sorted: &[Duration], per_mille: usize) -> Duration {
-    sorted[(sorted.len() * per_mille / 1_000).min(sorted.len() - 1)]
 }
 
 /// The mean of `values`.
@@ -174,7 +164,7 @@ fn three_stations_take_500_records_a_second_lose_none_answer_in_time_and_stay_as
 
     let mut latencies: Vec<Duration> = posted.iter().map(|posted| posted.latency).collect();
     latencies.sort_unstable();
-    let [p50, p99, slowest] = [500, 990, 1_000].map(|per_mille| part(&latencies, per_mille));
+    let [p50, p99, slowest] = [50, 99, 100].map(|of_100| share_of(&latencies, of_100));
     let refused: Vec<_> = posted.iter().filter_map(|posted| posted.id.as_ref().err()).collect();
     println!(
         "{} posts in {elapsed:?}: p50 {p50:?}, p99 {p99:?}, slowest {slowest:?}, {} refused; an append p99 {disk:?}",

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::pace::{share_of, wait_until_due};
+
 /// Appends a second.
 const RATE: u64 = 50;
 
@@ -32,7 +34,7 @@ impl Appends {
         self.is_over.store(true, Ordering::Release);
         let mut took = self.thread.join().expect("appending does not panic");
         took.sort_unstable();
-        took[took.len() * 99 / 100]
+        share_of(&took, 99)
     }
 }
 
@@ -42,8 +44,7 @@ fn append(is_over: &AtomicBool) -> Vec<Duration> {
     let start = Instant::now();
     let mut took = Vec::new();
     while took.is_empty() || !is_over.load(Ordering::Acquire) {
-        let due = start + Duration::from_micros(took.len() as u64 * 1_000_000 / RATE);
-        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let due = wait_until_due(start, took.len() as u64, RATE);
         file.write_all(&[1; 512]).and_then(|()| file.sync_data()).expect("the disk takes it");
         took.push(due.elapsed());
     }
