@@ -1,5 +1,6 @@
 //! What things are called: stations, records, batches, blocks, federations, and the text ids of users and content.
 
+use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -242,14 +243,29 @@ impl StationId {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    fn to_base58(self) -> String {
+        let mut peer_id = [0; 38];
+        peer_id[..6].copy_from_slice(&PEER_ID_PREFIX);
+        peer_id[6..].copy_from_slice(&self.0);
+        bs58::encode(peer_id).into_string()
+    }
+}
+
+thread_local! {
+    /// The station that this thread showed last, and its text: what is shown together is mostly of one station, and
+    /// base58 takes longer than all the rest of a record's line.
+    static SHOWN: Cell<Option<(StationId, String)>> = const { Cell::new(None) };
 }
 
 impl fmt::Display for StationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut peer_id = [0; 38];
-        peer_id[..6].copy_from_slice(&PEER_ID_PREFIX);
-        peer_id[6..].copy_from_slice(&self.0);
-        f.write_str(&bs58::encode(peer_id).into_string())
+        // A thread that is ending remembers nothing any more.
+        let shown = SHOWN.try_with(Cell::take).ok().flatten().filter(|(station, _)| station == self);
+        let text = shown.map_or_else(|| self.to_base58(), |(_, text)| text);
+        let written = f.write_str(&text);
+        let _ = SHOWN.try_with(|shown| shown.set(Some((*self, text))));
+        written
     }
 }
 
@@ -386,6 +402,9 @@ mod tests {
         let shown = station.to_string();
         assert!(shown.starts_with("12D3KooW"), "{shown}");
         assert_eq!(shown.parse(), Ok(station));
+        let other = StationId::from_bytes([8; 32]);
+        assert_eq!(other.to_string().parse(), Ok(other), "whatever was shown before it");
+        assert_eq!((station.to_string(), station.to_string()), (shown.clone(), shown));
         assert_eq!("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N".parse::<StationId>(), Err(IdError::NotAStation));
     }
 
