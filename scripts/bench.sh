@@ -5,13 +5,17 @@
 #
 # --quick: small numbers, under a minute; --check: exit 1 and name each promise that is missed; --only: these cases,
 # of proof_of_work check_full check_single catch_up visible ingest ingest_delayed large trust.
-# Builds the release first. Needs strace (for the delayed syncs), and some 2 GiB in TMPDIR.
+# Builds the release first. Needs strace (for the delayed syncs) and chrt, and some 2 GiB in TMPDIR.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")
 
 if ! command -v strace >/dev/null; then
     echo "bench.sh: strace is missing: apt-get install strace" >&2
+    exit 2
+fi
+if ! command -v chrt >/dev/null; then
+    echo "bench.sh: chrt is missing: apt-get install util-linux" >&2
     exit 2
 fi
 (

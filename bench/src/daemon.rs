@@ -82,12 +82,13 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// A station that joins by `other`'s address, and runs; returns before it has caught up.
+    /// A station that joins by `other`'s address, and runs, started under what that was; returns before it has caught up.
     ///
     /// # Errors
     /// Where it cannot be started.
     pub fn join(parent: &Path, other: &mut Self) -> Result<Self> {
-        let mut daemon = Self::prepare(parent, &[])?;
+        let under: Vec<&str> = other.under.iter().map(String::as_str).collect();
+        let mut daemon = Self::prepare(parent, &under)?;
         let address = other.address()?;
         daemon.qfzz(&["init", "--name", "bench", "--join", &address, "--yes"])?;
         daemon.start()?;
