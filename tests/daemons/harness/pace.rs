@@ -1,3 +1,5 @@
+//! What happens at a rate: when each is due, and by rank how long they took.
+
 use std::thread;
 use std::time::{Duration, Instant};
 
