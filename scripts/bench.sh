@@ -10,14 +10,14 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")
 
-if ! command -v strace >/dev/null; then
-    echo "bench.sh: strace is missing: apt-get install strace" >&2
-    exit 2
-fi
-if ! command -v chrt >/dev/null; then
-    echo "bench.sh: chrt is missing: apt-get install util-linux" >&2
-    exit 2
-fi
+needs() {
+    if ! command -v "$1" >/dev/null; then
+        echo "bench.sh: $1 is missing: apt-get install $2" >&2
+        exit 2
+    fi
+}
+needs strace strace
+needs chrt util-linux
 (
     cd "$root"
     cargo build --release --locked --quiet --package qfzz-node --bin qfzz --package qfzz-bench --bin qfzz-bench

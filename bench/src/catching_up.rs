@@ -16,7 +16,7 @@ use crate::timing::best_rates;
 const MINED_SINGLES: usize = 4_000;
 
 /// How often each is repeated; the best counts.
-const REPEATS: usize = 5;
+const REPEATS: usize = 3;
 
 /// Under which the daemons run. Before all other programs they would keep both cores from the kernel's own threads, and so
 /// hold up what they write to the disk.

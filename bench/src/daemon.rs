@@ -76,7 +76,7 @@ impl Daemon {
     /// # Errors
     /// Where it cannot be started.
     pub fn found_under(parent: &Path, under: &[&str]) -> Result<Self> {
-        let mut daemon = Self::prepare(parent, under)?;
+        let mut daemon = Self::prepare(parent, under.iter().map(|part| (*part).to_owned()).collect())?;
         daemon.qfzz(&["init", "--name", "bench", "--new-federation", "benchmark", "--difficulty", "1", "--yes"])?;
         daemon.start()?;
         Ok(daemon)
@@ -87,17 +87,15 @@ impl Daemon {
     /// # Errors
     /// Where it cannot be started.
     pub fn join(parent: &Path, other: &mut Self) -> Result<Self> {
-        let under: Vec<&str> = other.under.iter().map(String::as_str).collect();
-        let mut daemon = Self::prepare(parent, &under)?;
+        let mut daemon = Self::prepare(parent, other.under.clone())?;
         let address = other.address()?;
         daemon.qfzz(&["init", "--name", "bench", "--join", &address, "--yes"])?;
         daemon.start()?;
         Ok(daemon)
     }
 
-    fn prepare(parent: &Path, under: &[&str]) -> Result<Self> {
+    fn prepare(parent: &Path, under: Vec<String>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("station-").tempdir_in(parent)?;
-        let under = under.iter().map(|part| (*part).to_owned()).collect();
         Ok(Self { dir, under, process: None, http: None, listen: "/ip4/127.0.0.1/tcp/0".to_owned() })
     }
 
