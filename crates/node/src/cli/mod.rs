@@ -1,6 +1,5 @@
 //! The program `qfzz`: what it is asked on the command line, and what it answers.
 
-mod allocator;
 mod bulk;
 mod chain;
 mod client;
@@ -196,10 +195,7 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     match command {
         Command::Init(args) => init::init(global, args, out),
-        Command::Run(args) => {
-            allocator::settle();
-            run::run(global, args, out)
-        }
+        Command::Run(args) => run::run(global, args, out),
         Command::Demo(args) => demo::demo(args, global.data_dir.as_ref(), out),
         Command::Config(command) => configuration::configuration(global, command, out),
         Command::Completions(args) => manual::completions(args, out),

@@ -84,7 +84,12 @@ impl Exchange {
         let exchange = self.clone();
         // It goes on when nobody waits for it any more, and counts as under way as long as its stream stands.
         self.spawn(async move {
-            let session = Session::new(exchange.network.clone(), station, Arc::clone(&exchange.heads));
+            let session = Session::new(
+                exchange.network.clone(),
+                station,
+                Arc::clone(&exchange.heads),
+                Arc::clone(&exchange.verifiers),
+            );
             let answer = session.request(Request::Opinion(question)).await;
             locked(&exchange.neighbours).asked(&station);
             drop(permit);

@@ -52,7 +52,10 @@ pub(super) async fn check(
 }
 
 /// What `work` comes to, done by the pool; `None` if it panicked.
-async fn on_pool<T: Send + 'static>(pool: &rayon::ThreadPool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(super) async fn on_pool<T: Send + 'static>(
+    pool: &rayon::ThreadPool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     let (respond_to, done) = oneshot::channel();
     // Whoever asked may have gone.
     pool.spawn(move || drop(respond_to.send(work())));

@@ -1,5 +1,6 @@
 //! A connected peer as `sync_with` sees it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use qfzz_ledger_core::codec::encode;
@@ -7,15 +8,21 @@ use qfzz_ledger_core::ids::StationId;
 use qfzz_sync::message::{MAX_RESPONSE_BYTES, Request, Response};
 use qfzz_sync::peer::{PeerSession, SessionError, Traffic};
 
+use super::local::on_pool;
 use super::{Heads, MAX_HEADS, locked};
 use crate::network::{FrameError, NetworkHandle, RequestError};
 use crate::store::StoreReader;
+
+/// From how many bytes on an answer is decoded by the pool: that is a fifth of a millisecond.
+const LONG_BYTES: usize = 64 * 1024;
 
 /// Requests to one peer, counted.
 pub(super) struct Session {
     network: NetworkHandle,
     peer: StationId,
     heads: Heads,
+    /// What long answers are decoded on.
+    decoders: Arc<rayon::ThreadPool>,
     /// Where whole blocks may lie that need not be asked for.
     local: Option<StoreReader>,
     bytes_in: AtomicU64,
@@ -23,13 +30,22 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(network: NetworkHandle, peer: StationId, heads: Heads) -> Self {
-        Self { network, peer, heads, local: None, bytes_in: AtomicU64::new(0), bytes_out: AtomicU64::new(0) }
+    pub(super) fn new(network: NetworkHandle, peer: StationId, heads: Heads, decoders: Arc<rayon::ThreadPool>) -> Self {
+        Self { network, peer, heads, decoders, local: None, bytes_in: AtomicU64::new(0), bytes_out: AtomicU64::new(0) }
     }
 
     /// Takes blocks that a repair found whole from there, and asks the peer only for others.
     pub(super) fn with_local(self, local: StoreReader) -> Self {
         Self { local: Some(local), ..self }
+    }
+
+    /// Decodes an answer; a long one beside what this task has yet to hand over, and beside other long ones.
+    async fn decode(&self, answer: Vec<u8>) -> Result<Response, SessionError> {
+        if answer.len() < LONG_BYTES {
+            return Ok(Response::decode(&answer)?);
+        }
+        let decoded = on_pool(&self.decoders, move || Response::decode(&answer)).await;
+        Ok(decoded.ok_or(SessionError::Disconnected)??)
     }
 
     /// The first of the blocks asked for, if they are here already.
@@ -70,7 +86,7 @@ impl PeerSession for Session {
             | RequestError::Stopped => SessionError::Disconnected,
         })?;
         self.bytes_in.fetch_add(answer.len() as u64, Ordering::Relaxed);
-        let response = Response::decode(&answer)?;
+        let response = self.decode(answer).await?;
         if let Response::Status(status) = &response {
             let mut heads = locked(&self.heads);
             // An answer may come in after its peer has gone.
