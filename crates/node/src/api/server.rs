@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::Access;
 use super::port::Station;
-use super::routes::{self, App};
+use super::routes::{self, Shared};
 use crate::after;
 
 /// How long to wait before accepting again when the system has no file descriptor left.
@@ -85,7 +85,7 @@ pub struct Handle {
 pub fn start<S: Station>(listener: TcpListener, station: S, access: Access, limits: Limits) -> io::Result<Handle> {
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
-    let app = App::new(station, access, limits, stop.clone());
+    let app = Shared::new(station, access, limits, stop.clone());
     let worker = Worker {
         router: routes::router(app),
         permits: Arc::new(Semaphore::new(limits.connections)),

@@ -55,7 +55,7 @@ pub(super) async fn stream<S: Station>(State(app): State<App<S>>, headers: Heade
         Some(last) => events.resume(last),
         None => Resumed { gap: Gap::None, missed: VecDeque::new(), listener: events.subscribe() },
     };
-    let listener = Listener { resumed, stop: app.stop, _permit: permit };
+    let listener = Listener { resumed, stop: app.stop.clone(), _permit: permit };
     let opening = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(OPENING)) });
     let events = stream::unfold(listener, |mut listener| async {
         let chunk = listener.next().await?;

@@ -46,9 +46,11 @@ const BODY_BYTES: usize = 256 * 1024;
 /// What a body in JSON may call itself.
 const JSON: &[&str] = &["application/json"];
 
-/// What every handler has at hand.
-#[derive(Clone)]
-pub(super) struct App<S> {
+/// What every handler has at hand: a request takes it several times, so it is one pointer.
+pub(super) type App<S> = Arc<Shared<S>>;
+
+/// What all handlers share.
+pub(super) struct Shared<S> {
     station: S,
     access: Arc<Access>,
     limits: Limits,
@@ -58,12 +60,12 @@ pub(super) struct App<S> {
     verify: Arc<Semaphore>,
     draws: Arc<Semaphore>,
     /// The description of the API, once the routes are made.
-    document: Arc<OnceLock<Bytes>>,
+    document: OnceLock<Bytes>,
 }
 
-impl<S: Station> App<S> {
-    pub(super) fn new(station: S, access: Access, limits: Limits, stop: CancellationToken) -> Self {
-        Self {
+impl<S: Station> Shared<S> {
+    pub(super) fn new(station: S, access: Access, limits: Limits, stop: CancellationToken) -> App<S> {
+        Arc::new(Self {
             station,
             access: Arc::new(access),
             limits,
@@ -74,8 +76,8 @@ impl<S: Station> App<S> {
             verify: Arc::new(Semaphore::new(1)),
             // It may read the changes of a thousand blocks.
             draws: Arc::new(Semaphore::new(1)),
-            document: Arc::default(),
-        }
+            document: OnceLock::new(),
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::api::problem::Code;
 use crate::api::record::kinds;
-use crate::api::routes::{self, App};
+use crate::api::routes::{self, Shared};
 
 async fn document(api: &Api) -> Value {
     let answer = api.get("/openapi.json").await;
@@ -35,7 +35,7 @@ async fn every_route_is_described_and_nothing_else_is() {
     // The router lists its paths where it is shown for debugging, also those that came to it some other way.
     let token = ApiToken::from_hex(TOKEN.as_bytes()).expect("64 hex digits");
     let access = Access::new(token, api.address(), &[]).expect("no hosts");
-    let app = App::new(Fake::new(), access, Limits::default(), tokio_util::sync::CancellationToken::new());
+    let app = Shared::new(Fake::new(), access, Limits::default(), tokio_util::sync::CancellationToken::new());
     let shown = format!("{:?}", routes::described(&app).0);
     // These two are axum's own, for what has no route.
     let is_fallback = |path: &str| path == "/" || path.contains("__private__axum_fallback");
