@@ -33,6 +33,7 @@ step_tools() {
         needs "cargo clippy" "rustup component add clippy" &&
         needs python3 "install Python 3.11 or newer" &&
         needs cc "install a C compiler (Debian: apt-get install build-essential)" &&
+        needs make "install make (Debian: apt-get install build-essential)" &&
         strace_for_the_tests
 }
 

@@ -204,6 +204,8 @@ impl Exchange {
             .with_local(self.reader.clone());
         let local = Local::new(self.service.clone(), Arc::clone(&self.rules), Arc::clone(&self.verifiers));
         let report = sync_with(&session, &local, &local).await;
+        // Whoever hears of it may look in the store. An error means that the service is stopping.
+        let _ = self.service.query(|_| ()).await;
         self.service.tell(Input::SyncEnded(Box::new(report.clone()))).await;
         report
     }

@@ -94,7 +94,7 @@ pub struct SyncReport {
     pub round_trips: u64,
     /// Blocks that left the best chain, at most in one reorganisation.
     pub reorg_depth: u64,
-    /// How long it took, in milliseconds.
+    /// How long it took until all that was taken over was on disk, in milliseconds.
     pub elapsed_ms: u64,
     /// Where this station's own log ends, as the peer knows it; none if it did not tell.
     pub your_log: Option<LogEnd>,

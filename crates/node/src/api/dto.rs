@@ -456,7 +456,7 @@ pub(super) struct ShownReport {
     round_trips: u64,
     /// Blocks that left the best chain.
     reorg_depth: u64,
-    /// How long it took, in milliseconds.
+    /// How long it took until all that was taken over was on disk, in milliseconds.
     elapsed_ms: u64,
     /// Time that the processor spent on it here, in milliseconds.
     cpu_ms: u64,

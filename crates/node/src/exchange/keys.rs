@@ -65,7 +65,7 @@ impl KeySource {
 
     async fn of(&self, service: &ServiceHandle, stations: BTreeSet<StationId>) -> Keys {
         let asked: Vec<StationId> = stations.iter().take(MAX_KEYS).copied().collect();
-        let known = service.query(move |state| {
+        let known = service.look(move |state| {
             let key = |station: StationId| Some((station, state.ledger().log_key(&station).ok()??));
             asked.into_iter().filter_map(key).collect::<Keys>()
         });

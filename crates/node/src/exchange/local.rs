@@ -80,32 +80,32 @@ impl SyncView for Local {
     }
 
     async fn must_give_way(&self) -> Result<bool, Stopped> {
-        self.service.query(|state| state.must_give_way(clock::now())).await.map_err(|_| Stopped)
+        self.service.look(|state| state.must_give_way(clock::now())).await.map_err(|_| Stopped)
     }
 
     async fn alive(&self) -> Result<Option<Statement>, Stopped> {
-        self.service.query(|state| state.alive(clock::now())).await.map_err(|_| Stopped)
+        self.service.look(|state| state.alive(clock::now())).await.map_err(|_| Stopped)
     }
 
     async fn here(&self) -> Result<Here, Stopped> {
-        self.service.query(|state| state.here()).await.map_err(|_| Stopped)?.map_err(|_| Stopped)
+        self.service.look(|state| state.here()).await.map_err(|_| Stopped)?.map_err(|_| Stopped)
     }
 
     async fn anchor(&self, hash: BlockHash) -> Result<Option<Anchor>, Stopped> {
-        self.service.query(move |state| state.anchor(&hash)).await.map_err(|_| Stopped)
+        self.service.look(move |state| state.anchor(&hash)).await.map_err(|_| Stopped)
     }
 
     async fn unknown(&self, hashes: Vec<BlockHash>) -> Result<Vec<BlockHash>, Stopped> {
-        self.service.query(move |state| state.unknown(hashes)).await.map_err(|_| Stopped)
+        self.service.look(move |state| state.unknown(hashes)).await.map_err(|_| Stopped)
     }
 
     async fn log_ends(&self, stations: Vec<StationId>) -> Result<Vec<Option<LogEnd>>, Stopped> {
-        let found = self.service.query(move |state| state.log_ends(&stations)).await;
+        let found = self.service.look(move |state| state.log_ends(&stations)).await;
         found.map_err(|_| Stopped)?.map_err(|_| Stopped)
     }
 
     async fn may_produce(&self, parent: BlockHash, producer: StationId) -> Result<bool, Stopped> {
-        let found = self.service.query(move |state| state.may_produce(&parent, &producer)).await;
+        let found = self.service.look(move |state| state.may_produce(&parent, &producer)).await;
         found.map_err(|_| Stopped)?.map_err(|_| Stopped)
     }
 }

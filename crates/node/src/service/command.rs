@@ -47,7 +47,10 @@ pub(super) enum Command {
         hand: OwnedSemaphorePermit,
     },
     Tell(Input),
+    /// Answered once every reader of the store sees what the answer rests on.
     Query(Question),
+    /// Answered once what the answer rests on is on disk.
+    Look(Question),
     Stop {
         respond_to: oneshot::Sender<()>,
     },
@@ -140,22 +143,43 @@ impl ServiceHandle {
         }
     }
 
-    /// Takes in what a sync fetched; what ended it early is the peer's fault, or this station is stopping.
+    /// Takes in what a sync fetched; returns once that is on disk. What ended it early is the peer's fault, or this station is stopping.
     pub async fn take_blocks(&self, blocks: Vec<VerifiedBlock>) -> Handed {
         self.take(Request::Blocks(blocks)).await
     }
 
-    /// Takes in what a sync with `peer` fetched; what ended it early is the peer's fault, or this station is stopping.
+    /// Takes in what a sync with `peer` fetched; returns once that is on disk. What ended it early is the peer's fault, or this station is stopping.
     pub async fn take_batches(&self, peer: StationId, checked: Checked) -> Handed {
         self.take(Request::Batches(peer, checked)).await
     }
 
-    /// Asks the state in the worker's turn; returns once everything that the answer rests on is on disk.
+    /// Asks the state in the worker's turn; returns once everything that the answer rests on is on disk, and every
+    /// reader of the store sees it.
     ///
     /// # Errors
     /// [`ServiceError::Stopped`].
     pub async fn query<T: Send + 'static>(
         &self,
+        question: impl FnOnce(&State<StoreReader>) -> T + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        self.question(Command::Query, question).await
+    }
+
+    /// As [`query`](Self::query), but not until every reader sees it: for who reads nothing in the store because of the
+    /// answer.
+    ///
+    /// # Errors
+    /// [`ServiceError::Stopped`].
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&State<StoreReader>) -> T + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        self.question(Command::Look, question).await
+    }
+
+    async fn question<T: Send + 'static>(
+        &self,
+        command: fn(Question) -> Command,
         question: impl FnOnce(&State<StoreReader>) -> T + Send + 'static,
     ) -> Result<T, ServiceError> {
         let (respond_to, answer) = oneshot::channel();
@@ -164,7 +188,7 @@ impl ServiceHandle {
             // Whoever asked may have gone.
             Box::new(move || drop(respond_to.send(found)))
         });
-        self.commands.send(Command::Query(question)).await.map_err(|_| ServiceError::Stopped)?;
+        self.commands.send(command(question)).await.map_err(|_| ServiceError::Stopped)?;
         answer.await.map_err(|_| ServiceError::Stopped)
     }
 

@@ -61,22 +61,29 @@ pub(crate) enum Order {
 enum Outgoing {
     Effect(Effect),
     Answer(Answer),
+    /// An answer to somebody who reads nothing up.
+    Word(Answer),
 }
 
 impl Outgoing {
     /// Whether whoever gets it may look in the store for what it speaks of. What this station signed is read from the
-    /// pool, too.
+    /// pool, too, and a sync reads nothing but the state.
     const fn is_read_up_on(&self) -> bool {
         !matches!(
             self,
-            Self::Effect(
-                Effect::PublishBatch(_)
-                    | Effect::Event(effect::Event::Record(_))
-                    | Effect::Reply(
-                        _,
-                        Reply::Submitted(_) | Reply::Overloaded | Reply::DiskFull | Reply::NotSigning(_)
-                    )
-            )
+            Self::Word(_)
+                | Self::Effect(
+                    Effect::PublishBatch(_)
+                        | Effect::Event(effect::Event::Record(_))
+                        | Effect::Reply(
+                            _,
+                            Reply::Submitted(_)
+                                | Reply::Taken(..)
+                                | Reply::Overloaded
+                                | Reply::DiskFull
+                                | Reply::NotSigning(_)
+                        )
+                )
         )
     }
 }
@@ -233,6 +240,10 @@ impl Worker {
                 let answer = question(&self.state);
                 self.leave(Outgoing::Answer(answer)).await;
             }
+            Command::Look(question) => {
+                let answer = question(&self.state);
+                self.leave(Outgoing::Word(answer)).await;
+            }
             Command::Stop { respond_to } => drop(respond_to),
         }
     }
@@ -358,7 +369,7 @@ impl Worker {
 
     async fn carry_out(&mut self, outgoing: Outgoing) {
         let effect = match outgoing {
-            Outgoing::Answer(answer) => return answer(),
+            Outgoing::Answer(answer) | Outgoing::Word(answer) => return answer(),
             Outgoing::Effect(effect) => effect,
         };
         match effect {
