@@ -144,11 +144,23 @@ pub(crate) fn start(
     disk: Watch,
     qrng: Option<QuantumRandomNumberGenerator>,
 ) -> std::io::Result<Service> {
+    let writing = Writer::start(store, Arc::clone(&observers.metrics))?;
+    Ok(start_on(writing, state, observers, on_log_known, disk, qrng))
+}
+
+/// Starts the service on a writer, and what tells how far that is.
+fn start_on(
+    (writer, progress): (Writer, watch::Receiver<Progress>),
+    state: State<StoreReader>,
+    observers: Observers,
+    on_log_known: OnLogKnown,
+    disk: Watch,
+    qrng: Option<QuantumRandomNumberGenerator>,
+) -> Service {
     let (commands, queue) = mpsc::channel(COMMAND_CAPACITY);
     let (orders, ordered) = mpsc::channel(ORDER_CAPACITY);
     let (found_sender, found) = mpsc::channel(FOUND_CAPACITY);
     let (failure, failed) = watch::channel(None);
-    let (writer, progress) = Writer::start(store, Arc::clone(&observers.metrics))?;
     let miner = Miner::new(state.ledger().rules().federation(), found_sender, qrng);
     let worker = Worker {
         state,
@@ -177,7 +189,7 @@ pub(crate) fn start(
         disk,
     };
     tokio::spawn(worker.run());
-    Ok(Service { handle: ServiceHandle { commands }, orders: ordered, failure: failed })
+    Service { handle: ServiceHandle { commands }, orders: ordered, failure: failed }
 }
 
 impl Worker {
@@ -511,3 +523,6 @@ const fn verdict_of(verdict: effect::Verdict) -> Verdict {
         effect::Verdict::Reject => Verdict::Reject,
     }
 }
+
+#[cfg(test)]
+mod tests;
