@@ -188,11 +188,15 @@ impl Exchange {
         tasks.spawn(task);
     }
 
+    /// Requests to a connected peer.
+    fn session(&self, peer: StationId) -> Session {
+        Session::new(self.network.clone(), peer, Arc::clone(&self.heads), Arc::clone(&self.verifiers))
+    }
+
     /// Asks connected peers where they are; what they told before stands for those that don't answer at once.
     pub(crate) async fn ask_heads(&self, peers: &[StationId]) {
         let ask = |peer: &StationId| {
-            let session =
-                Session::new(self.network.clone(), *peer, Arc::clone(&self.heads), Arc::clone(&self.verifiers));
+            let session = self.session(*peer);
             async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status { alive: None })).await }
         };
         futures::future::join_all(peers.iter().map(ask)).await;
@@ -200,8 +204,7 @@ impl Exchange {
 
     /// Syncs with a connected peer, now.
     pub(crate) async fn sync(&self, peer: StationId) -> SyncReport {
-        let session = Session::new(self.network.clone(), peer, Arc::clone(&self.heads), Arc::clone(&self.verifiers))
-            .with_local(self.reader.clone());
+        let session = self.session(peer).with_local(self.reader.clone());
         let local = Local::new(self.service.clone(), Arc::clone(&self.rules), Arc::clone(&self.verifiers));
         let report = sync_with(&session, &local, &local).await;
         // Whoever hears of it may look in the store. An error means that the service is stopping.
@@ -433,7 +436,7 @@ impl Exchange {
     /// Asks a connected peer for batches, and takes note of how it answers.
     async fn ask_for_batches(&self, peer: StationId, request: Request) -> Vec<SignedBatch> {
         let is_for_log = matches!(request, Request::Logs { .. });
-        let session = Session::new(self.network.clone(), peer, Arc::clone(&self.heads), Arc::clone(&self.verifiers));
+        let session = self.session(peer);
         let answer = tokio::time::timeout(FETCH_FOR, session.request(request)).await;
         let (batches, gave) = match answer {
             Ok(Ok(Response::Batches(batches))) => {

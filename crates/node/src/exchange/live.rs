@@ -13,7 +13,6 @@ use qfzz_sync::peer::{PeerSession, SessionError};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use super::session::Session;
 use super::{Exchange, locked};
 use crate::clock;
 use crate::service::state::State;
@@ -84,12 +83,7 @@ impl Exchange {
         let exchange = self.clone();
         // It goes on when nobody waits for it any more, and counts as under way as long as its stream stands.
         self.spawn(async move {
-            let session = Session::new(
-                exchange.network.clone(),
-                station,
-                Arc::clone(&exchange.heads),
-                Arc::clone(&exchange.verifiers),
-            );
+            let session = exchange.session(station);
             let answer = session.request(Request::Opinion(question)).await;
             locked(&exchange.neighbours).asked(&station);
             drop(permit);

@@ -143,12 +143,14 @@ impl ServiceHandle {
         }
     }
 
-    /// Takes in what a sync fetched; returns once that is on disk. What ended it early is the peer's fault, or this station is stopping.
+    /// Takes in what a sync fetched; returns once that is on disk. What ended it early is the peer's fault, or this
+    /// station is stopping.
     pub async fn take_blocks(&self, blocks: Vec<VerifiedBlock>) -> Handed {
         self.take(Request::Blocks(blocks)).await
     }
 
-    /// Takes in what a sync with `peer` fetched; returns once that is on disk. What ended it early is the peer's fault, or this station is stopping.
+    /// Takes in what a sync with `peer` fetched; returns once that is on disk. What ended it early is the peer's fault,
+    /// or this station is stopping.
     pub async fn take_batches(&self, peer: StationId, checked: Checked) -> Handed {
         self.take(Request::Batches(peer, checked)).await
     }

@@ -14,8 +14,8 @@ use crate::store::LedgerStore;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// The service of test station 1, which has nothing, on a store in `dir`. It hears how far its writer is from the second
-/// value alone.
+/// The service of test station 1, which has nothing, on a store in `dir`. It hears from the second value alone how far
+/// its writer is.
 fn service(dir: &std::path::Path) -> (Service, watch::Sender<Progress>) {
     let rules = rules();
     let (store, _) = DiskStore::open(dir, Arc::clone(&rules), station(1)).expect("a new store");
