@@ -47,10 +47,11 @@ pub(super) enum Command {
         hand: OwnedSemaphorePermit,
     },
     Tell(Input),
-    /// Answered once every reader of the store sees what the answer rests on.
-    Query(Question),
-    /// Answered once what the answer rests on is on disk.
-    Look(Question),
+    /// Answered once what the answer rests on is on disk and, where it is read up on, every reader of the store sees it.
+    Query {
+        question: Question,
+        is_read_up_on: bool,
+    },
     Stop {
         respond_to: oneshot::Sender<()>,
     },
@@ -164,7 +165,7 @@ impl ServiceHandle {
         &self,
         question: impl FnOnce(&State<StoreReader>) -> T + Send + 'static,
     ) -> Result<T, ServiceError> {
-        self.question(Command::Query, question).await
+        self.question(question, true).await
     }
 
     /// As [`query`](Self::query), but not until every reader sees it: for who reads nothing in the store because of the
@@ -176,13 +177,13 @@ impl ServiceHandle {
         &self,
         question: impl FnOnce(&State<StoreReader>) -> T + Send + 'static,
     ) -> Result<T, ServiceError> {
-        self.question(Command::Look, question).await
+        self.question(question, false).await
     }
 
     async fn question<T: Send + 'static>(
         &self,
-        command: fn(Question) -> Command,
         question: impl FnOnce(&State<StoreReader>) -> T + Send + 'static,
+        is_read_up_on: bool,
     ) -> Result<T, ServiceError> {
         let (respond_to, answer) = oneshot::channel();
         let question: Question = Box::new(move |state| {
@@ -190,7 +191,7 @@ impl ServiceHandle {
             // Whoever asked may have gone.
             Box::new(move || drop(respond_to.send(found)))
         });
-        self.commands.send(command(question)).await.map_err(|_| ServiceError::Stopped)?;
+        self.commands.send(Command::Query { question, is_read_up_on }).await.map_err(|_| ServiceError::Stopped)?;
         answer.await.map_err(|_| ServiceError::Stopped)
     }
 

@@ -60,31 +60,29 @@ pub(crate) enum Order {
 /// Something that leaves when what is before it is on disk.
 enum Outgoing {
     Effect(Effect),
-    Answer(Answer),
-    /// An answer to somebody who reads nothing up.
-    Word(Answer),
+    Answer { answer: Answer, is_read_up_on: bool },
 }
 
 impl Outgoing {
     /// Whether whoever gets it may look in the store for what it speaks of. What this station signed is read from the
     /// pool, too, and a sync reads nothing but the state.
     const fn is_read_up_on(&self) -> bool {
-        !matches!(
-            self,
-            Self::Word(_)
-                | Self::Effect(
-                    Effect::PublishBatch(_)
-                        | Effect::Event(effect::Event::Record(_))
-                        | Effect::Reply(
-                            _,
-                            Reply::Submitted(_)
-                                | Reply::Taken(..)
-                                | Reply::Overloaded
-                                | Reply::DiskFull
-                                | Reply::NotSigning(_)
-                        )
-                )
-        )
+        match self {
+            Self::Answer { is_read_up_on, .. } => *is_read_up_on,
+            Self::Effect(effect) => !matches!(
+                effect,
+                Effect::PublishBatch(_)
+                    | Effect::Event(effect::Event::Record(_))
+                    | Effect::Reply(
+                        _,
+                        Reply::Submitted(_)
+                            | Reply::Taken(..)
+                            | Reply::Overloaded
+                            | Reply::DiskFull
+                            | Reply::NotSigning(_)
+                    )
+            ),
+        }
     }
 }
 
@@ -248,13 +246,9 @@ impl Worker {
                 drop(hand);
             }
             Command::Tell(input) => self.input(input).await,
-            Command::Query(question) => {
+            Command::Query { question, is_read_up_on } => {
                 let answer = question(&self.state);
-                self.leave(Outgoing::Answer(answer)).await;
-            }
-            Command::Look(question) => {
-                let answer = question(&self.state);
-                self.leave(Outgoing::Word(answer)).await;
+                self.leave(Outgoing::Answer { answer, is_read_up_on }).await;
             }
             Command::Stop { respond_to } => drop(respond_to),
         }
@@ -381,7 +375,7 @@ impl Worker {
 
     async fn carry_out(&mut self, outgoing: Outgoing) {
         let effect = match outgoing {
-            Outgoing::Answer(answer) | Outgoing::Word(answer) => return answer(),
+            Outgoing::Answer { answer, .. } => return answer(),
             Outgoing::Effect(effect) => effect,
         };
         match effect {
