@@ -4,7 +4,7 @@
 #   scripts/bench.sh [--quick] [--check] [--only NAME...] [--out FILE]
 #
 # --quick: small numbers, under a minute; --check: exit 1 and name each promise that is missed; --only: these cases,
-# of proof_of_work check_full check_single catch_up visible ingest ingest_delayed large trust.
+# of proof_of_work check_full check_single signatures catch_up visible ingest ingest_delayed large trust.
 # Builds the release first. Needs strace (for the delayed syncs) and chrt, and some 2 GiB in TMPDIR.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -21,7 +21,7 @@ use super::effect::{self, Effect, Input, MessageToken, Reply, Token};
 use super::journaling::Asker;
 use super::miner::{FOUND_CAPACITY, Miner};
 use super::state::State;
-use super::writer::{Progress, Writer};
+use super::writer::{HAS_ENDED, Progress, Writer};
 use crate::clock;
 use crate::disk_space::Watch;
 use crate::events::{Event, Observers};
@@ -198,7 +198,7 @@ impl Worker {
                 biased;
                 changed = self.progress.changed() => match changed {
                     Ok(()) => self.on_progress().await,
-                    Err(_) => self.fail("the writer has ended".to_owned()),
+                    Err(_) => self.fail(HAS_ENDED.to_owned()),
                 },
                 Some(header) = self.found.recv() => self.input(Input::Mined(header)).await,
                 // Before the commands: however many there are, ticks come.

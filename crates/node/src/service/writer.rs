@@ -146,9 +146,12 @@ impl Drop for Panic<'_> {
     }
 }
 
+/// Why the node stops where the writer is gone and has not said why.
+pub(super) const HAS_ENDED: &str = "the writer has ended";
+
 /// Notes that the writer has ended, if there is no other reason.
 pub(super) fn has_ended(progress: &mut Progress) {
-    progress.failure.get_or_insert_with(|| "the writer has ended".to_owned());
+    progress.failure.get_or_insert_with(|| HAS_ENDED.to_owned());
 }
 
 pub(super) fn fail(error: &StoreError, progress: &watch::Sender<Progress>) {
