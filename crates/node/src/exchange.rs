@@ -256,6 +256,7 @@ impl Exchange {
                 self.service.tell(Input::Connected(peer)).await;
                 self.observers.events.publish(Event::Peer { station: peer, connected: true, reason: None });
             }
+            NetworkEvent::Familiar { peer } => self.service.tell(Input::Familiar(peer)).await,
             NetworkEvent::Subscribed { peer } => self.service.tell(Input::Subscribed(peer)).await,
             NetworkEvent::Disconnected { peer } => {
                 tracing::debug!(%peer, "peer disconnected");

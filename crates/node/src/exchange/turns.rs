@@ -41,6 +41,7 @@ fn about(event: &NetworkEvent) -> About {
         NetworkEvent::Listening(_) => None,
         NetworkEvent::Gossip { source: peer, .. }
         | NetworkEvent::Connected { peer, .. }
+        | NetworkEvent::Familiar { peer }
         | NetworkEvent::Subscribed { peer }
         | NetworkEvent::Disconnected { peer }
         | NetworkEvent::Request { peer, .. }

@@ -185,6 +185,12 @@ pub enum NetworkEvent {
         /// Where its first connection leads, without peer id. Of a peer that dialled us this is no address to dial.
         address: Multiaddr,
     },
+    /// This station knew it before its start, or found it where the operator said: no stranger becomes so by calling us.
+    /// At least once after `Connected`, where it is so.
+    Familiar {
+        /// Who.
+        peer: StationId,
+    },
     /// Its last connection is closed.
     Disconnected {
         /// Who.
@@ -246,7 +252,7 @@ pub enum NetworkEvent {
 impl NetworkEvent {
     /// Whether this event only says that `station` is here.
     fn is_presence_of(&self, station: StationId) -> bool {
-        matches!(self, Self::Connected { peer, .. } | Self::Subscribed { peer } if *peer == station)
+        matches!(self, Self::Connected { peer, .. } | Self::Familiar { peer } | Self::Subscribed { peer } if *peer == station)
     }
 }
 

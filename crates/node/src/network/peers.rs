@@ -128,6 +128,8 @@ pub(super) struct Peers {
     known: HashMap<StationId, Known>,
     join: Vec<Join>,
     connected: HashSet<StationId>,
+    /// Those that this station knew before its start, and those that were found where the operator said.
+    familiar: HashSet<StationId>,
     blocked: VecDeque<StationId>,
     foreign: VecDeque<(StationId, Federation)>,
     changed: bool,
@@ -135,6 +137,7 @@ pub(super) struct Peers {
 
 impl Peers {
     pub(super) fn new(own: StationId, book: Vec<Entry>, join: Vec<Multiaddr>, now: Instant) -> Self {
+        let familiar = book.iter().map(|entry| entry.station).collect();
         let known = book
             .into_iter()
             .filter(|entry| entry.station != own)
@@ -157,6 +160,7 @@ impl Peers {
             known,
             join,
             connected: HashSet::new(),
+            familiar,
             blocked: VecDeque::new(),
             foreign: VecDeque::new(),
             changed: false,
@@ -207,10 +211,22 @@ impl Peers {
         {
             join.station = Some(station);
             join.trouble = None;
+            self.familiar.insert(station);
         }
         if self.connected.contains(&station) {
             self.attempts_of(station).for_each(|attempts| attempts.dialling = false);
         }
+    }
+
+    /// `station` was found at an address that the operator asked for.
+    pub(super) fn asked_for(&mut self, station: StationId) {
+        self.familiar.insert(station);
+    }
+
+    /// Whether this station knew `station` before its start, or found it where the operator said: no stranger becomes so
+    /// by calling us.
+    pub(super) fn is_familiar(&self, station: StationId) -> bool {
+        self.familiar.contains(&station)
     }
 
     /// All ways in which `station` is dialled.

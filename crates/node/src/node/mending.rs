@@ -152,13 +152,18 @@ async fn reach(member: &Member, goal: Reach, patience: Duration) -> Result<(), N
     }
 }
 
-/// Whether this station has all of its own log that whoever is connected knows; it may be more than was noted here.
+/// Whether this station has all of its own log that whoever is connected knows, one at least on whose word it may sign; it
+/// may be more than was noted here.
 async fn knows_own_log(member: &Member) -> bool {
-    let told = sync_with_all(member).await.into_iter().filter(|report| report.fault.is_none());
-    let Some(told) = told.filter_map(|report| report.your_log).map(|end| end.next).max() else { return false };
+    let reports = sync_with_all(member).await.into_iter().filter(|report| report.fault.is_none());
+    let told: Vec<_> = reports.filter_map(|report| Some((report.peer, report.your_log?.next))).collect();
     let station = member.network.station();
-    let own = member.service.query(move |state: &State<StoreReader>| state.ledger().log_end(&station)).await;
-    matches!(own, Ok(Ok(end)) if told <= end.next)
+    let look = move |state: &State<StoreReader>| -> Result<bool, ReadError> {
+        let own = state.ledger().log_end(&station)?.next;
+        let is_known = told.iter().all(|(_, next)| *next <= own);
+        Ok(is_known && told.iter().map(|(peer, _)| state.may_tell_own_log(peer)).any(|may| matches!(may, Ok(true))))
+    };
+    matches!(member.service.query(look).await, Ok(Ok(true)))
 }
 
 /// Syncs with each connected peer in turn.

@@ -63,6 +63,8 @@ pub enum Input {
     },
     /// A peer of this federation is connected.
     Connected(StationId),
+    /// It is known from before the start, or was found where the operator said.
+    Familiar(StationId),
     /// It subscribed to the topics.
     Subscribed(StationId),
     /// Its last connection closed.

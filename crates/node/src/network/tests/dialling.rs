@@ -32,6 +32,23 @@ async fn an_address_without_peer_id_is_enough_and_dialling_again_changes_nothing
 }
 
 #[tokio::test]
+async fn who_calls_us_is_no_familiar_station_until_we_find_it_where_the_operator_said_or_know_it_from_before() {
+    let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
+    let is_familiar = |event: &NetworkEvent| matches!(event, NetworkEvent::Familiar { .. });
+    b.handle.dial(a.listening.clone()).await.expect("reachable");
+    b.expect("a, which was asked for", is_familiar).await;
+    a.subscribed(b.id()).await;
+    assert!(!a.has(is_familiar));
+    let (id, full_address) = (b.id(), b.full_address());
+    let left = a.stop().await;
+    let mut joins = Node::start_with(3, |config| config.join = vec![full_address]).await;
+    joins.expect("b, which is to be joined", is_familiar).await;
+    let mut a = Node::start_in(left, 1, |_| {}).await;
+    let known = a.expect("b, from the address book", is_familiar).await;
+    assert!(matches!(known, NetworkEvent::Familiar { peer } if peer == id));
+}
+
+#[tokio::test]
 async fn stations_connect_over_quic() {
     let quic = |config: &mut NetworkConfig| config.listen = vec![address("/ip4/127.0.0.1/udp/0/quic-v1")];
     let (mut a, b) = (Node::start_with(1, quic).await, Node::start_with(2, quic).await);

@@ -111,8 +111,15 @@ impl Worker {
         }
         match dial {
             Some(Dial::Planned(dialled)) => self.peers.answered(dialled, station),
-            Some(Dial::Asked { respond_to, .. }) => self.wait_for(station, respond_to),
-            None => {}
+            Some(Dial::Asked { respond_to, .. }) => {
+                self.peers.asked_for(station);
+                self.wait_for(station, respond_to);
+            }
+            None => return,
+        }
+        // It may have called us before we found it.
+        if self.links.is_confirmed(station) {
+            self.tell_if_familiar(station);
         }
     }
 
@@ -190,6 +197,12 @@ impl Worker {
         }
     }
 
+    fn tell_if_familiar(&mut self, station: StationId) {
+        if self.peers.is_familiar(station) {
+            self.outbox.push(NetworkEvent::Familiar { peer: station });
+        }
+    }
+
     /// `station` has shown that it is of our federation, by its introduction or by speaking our protocols. Returns
     /// whether that is so, and it is still here.
     pub(super) fn confirm(&mut self, station: StationId) -> bool {
@@ -205,6 +218,7 @@ impl Worker {
         }
         self.peers.confirmed(station, now, wall);
         self.outbox.push(NetworkEvent::Connected { peer: station, address });
+        self.tell_if_familiar(station);
         if subscribed {
             self.outbox.push(NetworkEvent::Subscribed { peer: station });
         }

@@ -45,6 +45,7 @@ impl<R: LedgerRead> State<R> {
             }
             Input::Tick | Input::FetchedBatches { .. } | Input::FetchedLog { .. } | Input::Mined(_) => None,
             Input::Connected(_)
+            | Input::Familiar(_)
             | Input::Subscribed(_)
             | Input::Disconnected(_)
             | Input::SyncEnded(_)

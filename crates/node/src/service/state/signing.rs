@@ -10,6 +10,10 @@ use qfzz_sync::alive::{OtherRun, REMEMBERED_MS, Run};
 /// After the first answer about the own log, how long others are waited for, in milliseconds.
 const OTHERS_MS: i64 = 5_000;
 
+/// How long a station whose store was lost waits for somebody it knows after only a stranger has answered, in
+/// milliseconds: those it knows come back within a minute.
+const STRANGERS_MS: i64 = 60_000;
+
 /// How long another daemon may be suspected, without a word of it, before it is taken for granted, in milliseconds.
 const SUSPECTED_MS: i64 = 30_000;
 
@@ -93,6 +97,8 @@ pub(super) struct Signing {
     hold: Hold,
     /// When the own log had first reached all that a peer told of it.
     answered: Option<Timestamp>,
+    /// The same, of a stranger.
+    answered_by_stranger: Option<Timestamp>,
     another: Another,
     /// Whether another daemon was heard of that started later.
     is_followed: bool,
@@ -100,7 +106,14 @@ pub(super) struct Signing {
 
 impl Signing {
     pub(super) const fn new(run: Run, hold: Hold) -> Self {
-        Self { run, hold, answered: None, another: Another::Nowhere, is_followed: false }
+        Self {
+            run,
+            hold,
+            answered: None,
+            answered_by_stranger: None,
+            another: Another::Nowhere,
+            is_followed: false,
+        }
     }
 
     pub(super) const fn run(&self) -> Run {
@@ -133,14 +146,22 @@ impl Signing {
         self.answered.get_or_insert(now);
     }
 
-    /// Goes on where what was waited for has come, or its time is over. `is_asking`: a sync is under way or due, and
-    /// may be bringing this station's own log.
+    /// A stranger told of no more than the own log has: somebody better may come.
+    pub(super) fn answered_by_stranger(&mut self, now: Timestamp) {
+        self.answered_by_stranger.get_or_insert(now);
+    }
+
+    /// Goes on where what was waited for has come, or its time is over. `is_asking`: a sync is under way or due with
+    /// somebody who may be bringing this station's own log.
     pub(super) fn tick(&mut self, is_asking: bool, now: Timestamp) -> Option<Change> {
         let others_had_time = self.answered.is_some_and(|at| !is_asking || now.since(at) >= OTHERS_MS);
         let is_over = match self.hold {
             Hold::No | Hold::Throughout => false,
             Hold::Until(until) => others_had_time || (now >= until && !is_asking),
-            Hold::UntilAnswered => others_had_time,
+            Hold::UntilAnswered => {
+                let nobody_else = self.answered_by_stranger.is_some_and(|at| now.since(at) >= STRANGERS_MS);
+                others_had_time || (nobody_else && !is_asking)
+            }
         };
         if is_over {
             let was = std::mem::replace(&mut self.hold, Hold::No);
@@ -164,7 +185,11 @@ impl Signing {
     /// When [`tick`](Self::tick) changes something by itself.
     pub(super) fn wake_at(&self, is_asking: bool) -> Option<Timestamp> {
         let hold = match (self.hold, self.answered) {
-            (Hold::No | Hold::Throughout, _) | (Hold::UntilAnswered, None) => None,
+            (Hold::No | Hold::Throughout, _) => None,
+            (Hold::UntilAnswered, None) => {
+                let at = self.answered_by_stranger.filter(|_| !is_asking);
+                at.map(|at| at.saturating_add(STRANGERS_MS))
+            }
             (Hold::Until(_) | Hold::UntilAnswered, Some(at)) => Some(at.saturating_add(OTHERS_MS)),
             (Hold::Until(until), None) => Some(until).filter(|_| !is_asking),
         };

@@ -50,6 +50,9 @@ const WAITS_MS: i64 = 2_000;
 /// A sync that took this long, in milliseconds, with fewer bytes for it than this, was slow. Slow peers share one turn.
 const SLOW: (u64, u64) = (10_000, 16);
 
+/// Syncs with a peer that fail before signing waits for it no longer: it may be silent on purpose.
+const MAX_FAILED: u32 = 3;
+
 /// Peers whose ban is remembered, at most; the oldest go first.
 const MAX_BANNED: usize = 1_024;
 
@@ -70,6 +73,8 @@ pub(super) struct Syncing {
     /// When the last sync with each connected peer ended.
     ended: BTreeMap<StationId, Timestamp>,
     banned: HashMap<StationId, Timestamp>,
+    /// How often a sync failed with those from whom this station waits to hear of its own log.
+    failed: BTreeMap<StationId, u32>,
     /// Whether a sync with some peer ended without fault since the start.
     is_synced: bool,
 }
@@ -83,6 +88,7 @@ impl Syncing {
             slow: BTreeSet::new(),
             ended: BTreeMap::new(),
             banned: HashMap::new(),
+            failed: BTreeMap::new(),
             is_synced: false,
         }
     }
@@ -115,9 +121,10 @@ impl Syncing {
         self.banned.get(peer).is_some_and(|until| *until > now)
     }
 
-    /// Whether a sync is under way, or should have begun.
-    pub(super) fn is_asking(&self, now: Timestamp) -> bool {
-        !self.running.is_empty() || self.waiting().any(|(_, due)| due <= now)
+    /// Those with whom a sync is under way, or should have begun.
+    fn asked(&self, now: Timestamp) -> impl Iterator<Item = StationId> {
+        let waiting = self.waiting().filter(move |(_, due)| *due <= now).map(|(peer, _)| peer);
+        self.running.iter().copied().chain(waiting)
     }
 
     /// Every connected peer is asked as soon as may be.
@@ -158,6 +165,12 @@ impl<R: LedgerRead> State<R> {
         self.peers.entry(peer).or_default();
         let banned_until = self.syncing.banned.get(&peer).copied().filter(|until| *until > now);
         self.syncing.due.insert(peer, banned_until.unwrap_or(now));
+    }
+
+    pub(super) fn on_familiar(&mut self, peer: &StationId) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.is_familiar = true;
+        }
     }
 
     pub(super) fn on_subscribed(&mut self, peer: StationId, now: Timestamp) {
@@ -216,12 +229,17 @@ impl<R: LedgerRead> State<R> {
                 self.syncing.slow.remove(&peer);
             }
         }
+        if !self.is_learning_log() {
+            self.syncing.failed.clear();
+        } else if self.is_heard_of_own_log(&peer) && report.fault.as_ref().is_some_and(|it| *it != Fault::GaveWay) {
+            *self.syncing.failed.entry(peer).or_default() += 1;
+        }
         match &report.fault {
             None => {
                 self.syncing.is_synced = true;
                 let own_end = self.ledger.log_end(&self.ledger.own().station())?;
                 if report.your_log.is_some_and(|told| told.next <= own_end.next) {
-                    self.signing.answered(now);
+                    self.on_own_log_told(&peer, now)?;
                 }
             }
             // Of several connections to one peer that one broke, or it is back already: what it knows is waited for.
@@ -243,6 +261,41 @@ impl<R: LedgerRead> State<R> {
         }
         effects.push(Effect::Event(Event::Sync(Box::new(report))));
         Ok(())
+    }
+
+    /// The own log has reached all that a peer told of it. Where none of those who count is heard of for long, a stranger
+    /// does in the end, but not where there is a roster.
+    fn on_own_log_told(&mut self, peer: &StationId, now: Timestamp) -> Result<(), ReadError> {
+        if self.may_tell_own_log(peer)? {
+            self.signing.answered(now);
+        } else if !self.ledger.rules().has_roster() {
+            self.signing.answered_by_stranger(now);
+        }
+        Ok(())
+    }
+
+    /// Whether this station signs on the word of this peer that there is no more of its log: with a roster on that of those
+    /// admitted, else on that of those who are familiar. A stranger may want it to sign a place of its log twice.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn may_tell_own_log(&self, peer: &StationId) -> Result<bool, ReadError> {
+        if self.ledger.rules().has_roster() { self.ledger.is_admitted(peer) } else { Ok(self.is_familiar(peer)) }
+    }
+
+    fn is_familiar(&self, peer: &StationId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.is_familiar)
+    }
+
+    /// Whether this station waits for what this peer tells of its log: not for strangers, who could be silent for good.
+    fn is_heard_of_own_log(&self, peer: &StationId) -> bool {
+        let is_known = self.is_familiar(peer) || self.ledger.rules().is_founder(peer);
+        is_known && self.syncing.failed.get(peer).is_none_or(|failed| *failed < MAX_FAILED)
+    }
+
+    /// Whether a sync is under way or due that may be bringing this station's own log.
+    pub(super) fn is_asking_for_own_log(&self, now: Timestamp) -> bool {
+        self.syncing.asked(now).any(|peer| self.is_heard_of_own_log(&peer))
     }
 
     /// Whether nothing is signed before a peer has told of this station's log.

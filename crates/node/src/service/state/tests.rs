@@ -11,7 +11,7 @@ use qfzz_ledger_core::ledger::NoBlock;
 use qfzz_ledger_core::memory::MemoryStore;
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::record::Record;
-use qfzz_ledger_core::testing::{Author, at, interaction, key, ledger, proof, rules, station};
+use qfzz_ledger_core::testing::{Author, at, interaction, key, ledger, proof, rules, rules_with_roster, station};
 
 use qfzz_sync::alive::{OtherRun, Run, Statement};
 use qfzz_sync::peer::SessionError;
@@ -38,6 +38,7 @@ fn state(rules: &Arc<Rules>) -> State<MemoryStore> {
     let mut state = State::new(ledger(rules, 1).0, config);
     for peer in [2, 3] {
         state.handle(Input::Connected(station(peer)), at(0));
+        state.handle(Input::Familiar(station(peer)), at(0));
     }
     state
 }
@@ -517,6 +518,68 @@ fn signing_goes_on_only_when_the_own_log_is_as_long_as_a_peer_told() {
     let signed = signed.expect("it signs now");
     assert_eq!((signed.sequence(), signed.header().previous), (Sequence::new(2), own[1].id()));
     assert_eq!(state.own_equivocation(), None);
+}
+
+/// Test station 1, which connects with station 4, a stranger, and with nobody else.
+fn met_by_a_stranger(rules: &Arc<Rules>, hold: Hold) -> State<MemoryStore> {
+    let config = StateConfig {
+        mining: MiningConfig { enabled: false, interval_ms: 1_000, records: 100, slot_ms: 0 },
+        sync: SyncConfig { interval_ms: 30_000 },
+        hold,
+        run: run(1, 0),
+    };
+    let mut state = State::new(ledger(rules, 1).0, config);
+    assert_eq!(begun(&state.handle(Input::Connected(station(4)), at(0))), [station(4)]);
+    state
+}
+
+#[test]
+fn a_stranger_who_says_that_the_log_is_empty_lets_nobody_sign_while_somebody_known_may_come() {
+    let told_by = |state: &mut State<MemoryStore>, peer: u8, now: i64| {
+        state.handle(Input::SyncEnded(Box::new(report(peer, LogEnd::EMPTY, None))), at(now));
+        state.not_signing()
+    };
+    let mut open = met_by_a_stranger(&rules(), Hold::UntilAnswered);
+    assert_eq!(told_by(&mut open, 4, 10), Some(NotSigning::LogUnknown));
+    assert_eq!(told_by(&mut open, 4, 50_000), Some(NotSigning::LogUnknown));
+    assert_eq!(open.wake_at(at(60_009)), at(60_010));
+    open.handle(Input::Tick, at(60_010));
+    assert_eq!(open.not_signing(), None, "nobody else came within a minute");
+
+    let mut known = met_by_a_stranger(&rules(), Hold::UntilAnswered);
+    told_by(&mut known, 4, 10);
+    known.handle(Input::Connected(station(5)), at(20));
+    known.handle(Input::Familiar(station(5)), at(20));
+    assert_eq!(told_by(&mut known, 5, 30), None);
+
+    let mut roster = met_by_a_stranger(&rules_with_roster(2), Hold::UntilAnswered);
+    told_by(&mut roster, 4, 10);
+    roster.handle(Input::Familiar(station(4)), at(20));
+    assert_eq!(told_by(&mut roster, 4, 60_000_000), Some(NotSigning::LogUnknown), "it is not admitted");
+    roster.handle(Input::Connected(station(2)), at(60_000_000));
+    told_by(&mut roster, 2, 60_000_010);
+    roster.handle(Input::Tick, at(60_005_010));
+    assert_eq!(roster.not_signing(), None, "a founder is");
+}
+
+#[test]
+fn who_is_silent_keeps_nobody_from_signing_for_long() {
+    let mut state = met_by_a_stranger(&rules(), Hold::Until(at(HOLD_UNTIL)));
+    let come = |state: &mut State<MemoryStore>, peer: u8, now: i64| {
+        state.handle(Input::Connected(station(peer)), at(now));
+        state.handle(Input::Familiar(station(peer)), at(now));
+    };
+    come(&mut state, 5, 0);
+    come(&mut state, 6, 0);
+    // Two take turns: each leaves when the other is being asked, and comes back, so that it is asked again at once.
+    for (now, peer) in (20_000..).step_by(10_000).zip([5, 6, 5, 6, 5, 6]) {
+        assert_eq!(state.not_signing(), Some(NotSigning::LearningLog), "{now}: somebody known is being asked");
+        let silent = report(peer, LogEnd::EMPTY, Some(Fault::Session(SessionError::Timeout)));
+        state.handle(Input::SyncEnded(Box::new(silent)), at(now));
+        state.handle(Input::Disconnected(station(peer)), at(now));
+        come(&mut state, peer, now);
+    }
+    assert_eq!(state.not_signing(), None, "each was asked three times, the stranger is not waited for");
 }
 
 #[test]
