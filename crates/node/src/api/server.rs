@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::Access;
@@ -46,7 +47,7 @@ pub struct Limits {
     pub answer_time: Duration,
     /// For the station to mine, dial, sync or verify.
     pub work_time: Duration,
-    /// For a client of a bulk request to take the next part of the answer.
+    /// For a client to take the next part of an answer; who takes none is cut off.
     pub take_time: Duration,
     /// For open requests to end at a stop; after it they are cut off. The node has 5 s to stop in all.
     pub stop_time: Duration,
@@ -155,9 +156,9 @@ impl Worker {
 
     fn on_connection(&mut self, socket: TcpStream, permit: OwnedSemaphorePermit) {
         while self.connections.try_join_next().is_some() {}
-        let (router, stop, head_time) = (self.router.clone(), self.stop.clone(), self.limits.head_time);
+        let (router, stop, limits) = (self.router.clone(), self.stop.clone(), self.limits);
         self.connections.spawn(async move {
-            let mut served = pin!(serve(socket, router, head_time, stop));
+            let mut served = pin!(serve(socket, router, limits, stop));
             // An answer leaves in the turn in which it is made, before what is put off in it.
             let served = poll_fn(|context| after::run(|| served.as_mut().poll(context)));
             if let Err(error) = served.await {
@@ -172,16 +173,18 @@ impl Worker {
 async fn serve(
     socket: TcpStream,
     router: Router,
-    head_time: Duration,
+    limits: Limits,
     stop: CancellationToken,
 ) -> Result<(), hyper::Error> {
     // Answers are small and latency is what a client sees; without it events would wait for acknowledgements.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY cannot be set");
     }
+    let mut socket = TimeoutStream::new(socket);
+    socket.set_write_timeout(Some(limits.take_time));
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(HEAD_BYTES);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(router)));
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(HEAD_BYTES);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(Box::pin(socket)), TowerToHyperService::new(router)));
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),

@@ -11,7 +11,6 @@ use qfzz_ledger_core::score::Score;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::App;
@@ -93,7 +92,7 @@ async fn answer<S: Station>(
         if answer.as_ref().is_ok_and(Vec::is_empty) {
             continue;
         }
-        if !matches!(timeout(app.limits.take_time, chunks.send(answer)).await, Ok(Ok(()))) || is_over {
+        if chunks.send(answer).await.is_err() || is_over {
             return;
         }
     }

@@ -117,6 +117,21 @@ async fn connections_beyond_the_limit_wait_for_their_turn() {
 }
 
 #[tokio::test]
+async fn who_takes_no_answer_loses_the_connection_to_those_who_wait() {
+    let api = Api::with(Limits { connections: 1, take_time: SOON, ..Limits::default() }).await;
+    let mut deaf = TcpStream::connect(api.address()).await.expect("a connection");
+    // Until the buffers of both sides are full, and the daemon waits for room in them.
+    let ask = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    let fill = async {
+        while tokio::time::timeout(SOON / 2, deaf.write_all(ask.as_bytes())).await.is_ok_and(|written| written.is_ok()) {}
+    };
+    tokio::time::timeout(Duration::from_secs(20), fill).await.expect("full buffers");
+    let served = tokio::time::timeout(Duration::from_secs(5), api.get("/livez")).await.expect("a turn");
+    assert_eq!(served.status, 200);
+    drop(deaf);
+}
+
+#[tokio::test]
 async fn a_stop_lets_requests_end_and_cuts_those_that_do_not() {
     let api = Api::with(Limits { stop_time: SOON, ..Limits::default() }).await;
     let address = api.address();
