@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq;
 
@@ -17,6 +18,9 @@ const PUBLIC: u32 = 0o644;
 
 /// Bytes of the API's token.
 const TOKEN_BYTES: usize = 32;
+
+/// How long the directory's lock is waited for: whoever asks who has it takes it for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Bytes that are read of a small file, at most: what is longer was not written by this program.
 const MAX_SMALL_FILE: u64 = 1024 * 1024;
@@ -366,6 +370,15 @@ impl DataDir {
         }
     }
 
+    /// The pid of the process that has the directory for itself; `None` where nobody has, or it cannot be read.
+    pub fn user(&self) -> Option<u32> {
+        let file = File::open(self.path.join("lock")).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => pid_in(file),
+            _ => None,
+        }
+    }
+
     /// Takes the directory for this process; it must exist.
     ///
     /// # Errors
@@ -377,20 +390,26 @@ impl DataDir {
         // Never truncated before it is ours: it holds the other's pid. Never removed: a lock is on the file, not its name.
         options.read(true).write(true).create(true).truncate(false).mode(PUBLIC);
         let mut file = options.open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let read = file.take(32).read_to_string(&mut text);
-                let pid = read.ok().and_then(|_| text.trim().parse().ok());
-                return Err(DataDirError::InUse { path: self.path, pid });
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_PATIENCE / 10),
+                Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { path: self.path, pid: pid_in(file) }),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         file.set_len(0).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
         Ok(LockedDataDir { dir: self, _lock: file })
     }
+}
+
+/// The pid that a process writes into the lock that it has.
+fn pid_in(lock: File) -> Option<u32> {
+    let mut text = String::new();
+    lock.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 /// A data directory that is this process's alone, as long as this value lives.
@@ -533,7 +552,9 @@ mod tests {
             }
             other => panic!("locked twice: {other:?}"),
         }
+        assert_eq!(dir.user(), Some(std::process::id()));
         drop(locked);
+        assert_eq!(dir.user(), None);
         dir.lock().expect("free again");
     }
 

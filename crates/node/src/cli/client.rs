@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{Body, Method, Request, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 
 use super::failure::Failure;
@@ -47,7 +47,10 @@ impl Client {
             None => dir.read_api_address()?,
         };
         let Some(address) = api.or(told.as_deref()) else {
-            return Err(Failure::NoDaemon { path: dir.path().to_owned(), start: start_command(&dir) });
+            return Err(match dir.user() {
+                Some(pid) => Failure::NotYet { pid },
+                None => Failure::NoDaemon { path: dir.path().to_owned(), start: start_command(&dir) },
+            });
         };
         let base = parse_base(address)?;
         // A missing or unreadable token matters only if the daemon asks for it.
@@ -189,7 +192,7 @@ impl Client {
         if let Patience::Short = patience {
             request = request.timeout(READ_TIMEOUT);
         }
-        // Reads need no token, so it is not shown to whatever may be listening.
+        // Most daemons answer reads without it, so it is not shown to whatever may be listening.
         Ok(match &self.token {
             Some(token) if is_write => request.bearer_auth(token.as_str()),
             _ => request,
@@ -197,13 +200,18 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        // A read, which can be sent again: one whose API listens beyond loopback wants the token.
+        let again = request.try_clone().filter(|_| self.token.is_some());
         let request = request.build().map_err(|error| self.unreachable(&error))?;
-        let (asked, started) = (format!("{} {}", request.method(), request.url()), Instant::now());
-        let response = self.http.execute(request).await.map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
-        if self.is_verbose {
-            notice(format_args!("{asked}: {status} after {} ms", started.elapsed().as_millis()));
+        let is_bare = !request.headers().contains_key(header::AUTHORIZATION);
+        let mut response = self.execute(request).await?;
+        if let (StatusCode::UNAUTHORIZED, true, Some(again), Some(token)) =
+            (response.status(), is_bare, again, &self.token)
+        {
+            let request = again.bearer_auth(token.as_str()).build().map_err(|error| self.unreachable(&error))?;
+            response = self.execute(request).await?;
         }
+        let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
@@ -218,6 +226,15 @@ impl Client {
             }
             _ => Err(not_a_daemon),
         }
+    }
+
+    async fn execute(&self, request: Request) -> Result<Response, Failure> {
+        let (asked, started) = (format!("{} {}", request.method(), request.url()), Instant::now());
+        let response = self.http.execute(request).await.map_err(|error| self.unreachable(&error))?;
+        if self.is_verbose {
+            notice(format_args!("{asked}: {} after {} ms", response.status(), started.elapsed().as_millis()));
+        }
+        Ok(response)
     }
 
     async fn json(&self, response: Response) -> Result<Value, Failure> {

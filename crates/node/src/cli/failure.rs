@@ -66,6 +66,11 @@ pub(super) enum Failure {
     StopInterrupted,
     #[error("no daemon runs on {}: start it with `{start}`", path.display())]
     NoDaemon { path: PathBuf, start: String },
+    #[error(
+        "the daemon with pid {pid} does not answer yet: it starts, which takes 5 s while no station to join can be reached, \
+         or stops; ask again, and if that stays so look at its log"
+    )]
+    NotYet { pid: u32 },
     #[error("the daemon at {url} cannot be reached ({why}): start it with `{start}`, or give its address with --api")]
     Unreachable { url: String, why: String, start: String },
     #[error(
@@ -148,7 +153,7 @@ impl Failure {
             Self::Refused { code, .. } if code == Code::BadImport.as_str() => exit::NOT_VERIFIED,
             // What was asked is wrong in itself, such as a delta that is not the action's.
             Self::Refused { status: 400 | 422, .. } => exit::USAGE,
-            Self::NoDaemon { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
+            Self::NoDaemon { .. } | Self::NotYet { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
             Self::NotFound { .. } => exit::NOT_FOUND,
             Self::BelowThreshold { .. }
             | Self::ChainInvalid { .. }

@@ -109,7 +109,7 @@ fn asked(global: &Global) -> Result<Option<Value>, Failure> {
     match asked {
         Ok(status) => Ok(Some(status)),
         // An address that was given must be right; one that a killed daemon left behind need not be.
-        Err(Failure::NoDaemon { .. }) => Ok(None),
+        Err(Failure::NoDaemon { .. } | Failure::NotYet { .. }) => Ok(None),
         Err(Failure::Unreachable { .. }) if global.api.as_deref().is_none_or(str::is_empty) => Ok(None),
         Err(failure) => Err(failure),
     }

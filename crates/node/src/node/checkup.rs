@@ -231,8 +231,10 @@ fn token(dir: &DataDir, treatment: Treatment, checkup: &mut Checkup) -> Result<(
 fn ports(dir: &DataDir, config: &Config, is_daemon: bool, checkup: &mut Checkup) {
     let api = config.api.listen.get();
     if is_daemon {
-        let told = dir.read_api_address().ok().flatten();
-        let address = told.as_deref().and_then(|text| text.parse::<SocketAddr>().ok());
+        let Some(told) = dir.read_api_address().ok().flatten() else {
+            return checkup.fine("api port", "the daemon starts or stops, and does not answer at the moment");
+        };
+        let address = told.parse::<SocketAddr>().ok();
         match address.filter(|address| TcpStream::connect_timeout(address, CONNECT).is_ok()) {
             Some(address) => checkup.fine("api port", format!("the daemon answers on {address}")),
             None => checkup.wrong("api port", "the daemon does not answer", "look at its log, and restart it"),
