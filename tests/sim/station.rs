@@ -285,7 +285,7 @@ impl World {
             Effect::PublishBatch(batch) => self.publish_batch(number, &batch),
             Effect::PublishBlock(block) => self.publish_block(number, &block),
             Effect::Verdict(message, Verdict::Accept) => self.pass_on(number, message),
-            Effect::Verdict(_, Verdict::Ignore) => {}
+            Effect::Verdict(_, Verdict::Ignore | Verdict::Unseen) => {}
             Effect::Verdict(_, Verdict::Reject) => self.fail(format_args!("s{number} rejects an honest message")),
             Effect::Reply(token, reply) => self.on_reply(number, token, reply),
             Effect::Event(told) => self.on_told(number, &told),

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::OnceLock;
 
 use crate::batch::VerifiedBatch;
-use crate::codec::{Decode, Encode, encode};
+use crate::codec::{Decode, Encode, encode_onto};
 use crate::crypto::{Tag, TaggedHash};
 use crate::equivocation::BatchEquivocation;
 use crate::federation::{Limits, Rules};
@@ -78,6 +78,12 @@ struct Log {
 }
 
 impl Log {
+    /// Where it ends.
+    fn end(&self) -> Option<LogEnd> {
+        let last = &self.batches.back()?.batch;
+        Some(LogEnd { next: last.sequence().next()?, last: last.id() })
+    }
+
     fn arrival(&self) -> u64 {
         self.batches.front().map_or(0, |waiting| waiting.arrival)
     }
@@ -175,8 +181,7 @@ impl Mempool {
 
     /// Where a station's log ends with what waits; `None` if nothing of it waits.
     pub fn log_end(&self, station: &StationId) -> Option<LogEnd> {
-        let last = &self.logs.get(station)?.batches.back()?.batch;
-        Some(LogEnd { next: last.sequence().next()?, last: last.id() })
+        self.logs.get(station)?.end()
     }
 
     /// A batch by its place.
@@ -210,7 +215,7 @@ impl Mempool {
     pub fn log_ends(&self, after: Option<StationId>) -> impl Iterator<Item = (StationId, LogEnd)> {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let logs = self.logs.range((after, Bound::Unbounded));
-        logs.filter_map(|(station, _)| Some((*station, self.log_end(station)?)))
+        logs.filter_map(|(station, log)| Some((*station, log.end()?)))
     }
 
     /// A digest of what waits: stations in order of their ids, each with where its log ends. Two pools with the same
@@ -218,8 +223,8 @@ impl Mempool {
     pub fn digest(&self, rules: &Rules) -> [u8; 32] {
         *self.digest.get_or_init(|| {
             let hash = TaggedHash::new(Tag::Pending, &rules.federation(), &[]);
-            let ends = self.log_ends(None);
-            let encoded: Vec<u8> = ends.flat_map(|(station, end)| encode(&(station, end.next, end.last))).collect();
+            let mut encoded = Vec::new();
+            self.log_ends(None).for_each(|(station, end)| encode_onto(&(station, end.next, end.last), &mut encoded));
             hash.hash(&[&encoded])
         })
     }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::ids::Name;
 use qfzz_ledger_core::score::Score;
 use qfzz_sync::global_trust::Policy;
@@ -57,7 +58,7 @@ pub struct Station {
 pub struct Network {
     /// Where libp2p listens; port 0 takes a free one. TCP and QUIC on port 4811 of all IPv4 interfaces by default.
     #[serde(with = "text::many")]
-    pub listen: Vec<Multiaddr>,
+    pub listen: Vec<ListenMultiaddr>,
     /// Whom to call at start; nobody by default.
     #[serde(with = "text::many")]
     pub join: Vec<JoinTarget>,
@@ -167,7 +168,7 @@ impl Default for Station {
 impl Default for Network {
     fn default() -> Self {
         let listen = ["/ip4/0.0.0.0/tcp/4811", "/ip4/0.0.0.0/udp/4811/quic-v1"];
-        let listen = listen.map(|address| address.parse().expect("a multiaddress")).to_vec();
+        let listen = listen.map(|address| address.parse().expect("an address to listen on")).to_vec();
         Self { listen, join: Vec::new(), mdns: false }
     }
 }
@@ -227,6 +228,9 @@ pub enum ValueError {
     /// Not an IP address with a port.
     #[error("is not ADDRESS:PORT, such as 127.0.0.1:4810")]
     NotAListenAddress,
+    /// Not a multiaddress of an IP address with TCP or QUIC.
+    #[error("is no address to listen on: give one such as /ip4/0.0.0.0/tcp/4811 or /ip4/0.0.0.0/udp/4811/quic-v1")]
+    NotAListenMultiaddr,
     /// Not a host name.
     #[error("is not a host name: leave out scheme, port and path")]
     NotAHostName,
@@ -261,6 +265,37 @@ impl FromStr for ListenAddress {
 }
 
 impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A multiaddress to listen on: an IP address, and TCP or QUIC over UDP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenMultiaddr(Multiaddr);
+
+impl ListenMultiaddr {
+    /// The address; port 0 means any free one.
+    pub const fn get(&self) -> &Multiaddr {
+        &self.0
+    }
+}
+
+impl FromStr for ListenMultiaddr {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let address: Multiaddr = text.parse().map_err(|_| ValueError::NotAListenMultiaddr)?;
+        let parts: Vec<Protocol<'_>> = address.iter().collect();
+        match parts[..] {
+            [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)]
+            | [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Udp(_), Protocol::QuicV1] => Ok(Self(address)),
+            _ => Err(ValueError::NotAListenMultiaddr),
+        }
+    }
+}
+
+impl fmt::Display for ListenMultiaddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -395,7 +395,9 @@ impl DataDir {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_PATIENCE / 10),
-                Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { path: self.path, pid: pid_in(file) }),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(DataDirError::InUse { path: self.path, pid: pid_in(file) });
+                }
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
         }

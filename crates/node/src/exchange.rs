@@ -282,10 +282,10 @@ impl Exchange {
             NetworkEvent::OtherFederation { peer, federation } => {
                 self.observers.metrics.refused(federation.is_some());
                 match federation {
-                    Some((id, name)) => {
+                    Some((id, name)) if locked(&self.told).spend(1, clock::now().as_millis()) => {
                         tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
                     }
-                    None => tracing::debug!(%peer, "peer is no station of a federation"),
+                    _ => tracing::debug!(%peer, "peer is of another federation, or of none"),
                 }
             }
         }
@@ -304,7 +304,8 @@ impl Exchange {
             }
         };
         let has_drawn_all = !locked(&self.allowances).allows(&peer, now);
-        let welcome = locked(&self.neighbours).asks(&peer, has_drawn_all, now);
+        let is_status = matches!(request, Some(Request::Status { .. }));
+        let welcome = locked(&self.neighbours).asks(&peer, is_status, has_drawn_all, now);
         match welcome {
             Welcome::Answer => {}
             Welcome::Busy => return respond.send(encode::<Response>(&Response::Busy)),

@@ -249,7 +249,7 @@ impl Node {
     pub async fn start(config: Config, dir: LockedDataDir, identity: Identity) -> Result<Self, NodeError> {
         let token = dir.token()?;
         importing::tidy(&dir);
-        let genesis = mending::genesis(&dir)?;
+        let genesis = mending::whole_genesis(&dir)?;
         let address = config.api.listen.get();
         let cannot_listen = |source| NodeError::Api { address, source };
         let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
@@ -292,6 +292,11 @@ impl Node {
             Some(member) => member.addresses().await,
             None => Vec::new(),
         }
+    }
+
+    /// Whether this node has a federation.
+    pub fn has_federation(&self) -> bool {
+        self.shared.member().is_some()
     }
 
     /// What others join with; `None` before this node has a federation.

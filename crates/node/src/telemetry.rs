@@ -25,12 +25,14 @@ pub fn start(
     directives: Option<&str>,
 ) -> Result<(), ParseError> {
     let libraries = if level == LogLevel::Trace { level } else { level.min(LogLevel::Warn) };
-    // These warn of whatever strangers do; the node itself tells with whom it parts, and why, within measure.
+    // These warn of whatever strangers do; the node itself tells with whom it parts, and why, within measure. sled tells of
+    // damage in its own words, before the store says what is to be done.
     let strangers = if level == LogLevel::Trace { "trace" } else { "off" };
     let filter = match directives {
         Some(directives) => EnvFilter::try_new(directives)?,
         None => EnvFilter::new(format!(
             "{libraries},libp2p_kad=error,libp2p_gossipsub={strangers},libp2p_swarm={strangers},yamux={strangers},\
+             libp2p_identify={strangers},libp2p_request_response={strangers},sled={strangers},\
              qfzz_node={level},qfzz_sync={level},qfzz_ledger_core={level}"
         )),
     };

@@ -1,6 +1,6 @@
 //! Answers: how far a user, a content, a creator or a dataset is trusted, by the ledger and by each station.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::dataset::{DatasetEvidence, DatasetOpinion};
 use super::value::{ContentLedger, ContentOpinion, CreatorLedger, CreatorOpinion, RecordPlace, UserOpinion, Value};
@@ -152,11 +152,11 @@ pub(super) fn fold<'r, R: StateRead>(
     scratch: &mut Scratch<'_, R>,
     pending: impl IntoIterator<Item = PendingRecord<'r>>,
 ) -> Result<Vec<(u32, StationId)>, ReadError> {
-    let mut authors = Vec::new();
+    let (mut authors, mut known) = (Vec::new(), HashSet::new());
     for record in pending {
         scratch.apply(record)?;
         let author = record.batch.station;
-        if !authors.iter().any(|(_, known)| *known == author) {
+        if known.insert(author) {
             authors.push((scratch.station_or_new(&author)?.number, author));
         }
     }

@@ -170,12 +170,7 @@ impl Worker {
 }
 
 /// Serves one connection until it ends; at the stop, until the request under way is answered.
-async fn serve(
-    socket: TcpStream,
-    router: Router,
-    limits: Limits,
-    stop: CancellationToken,
-) -> Result<(), hyper::Error> {
+async fn serve(socket: TcpStream, router: Router, limits: Limits, stop: CancellationToken) -> Result<(), hyper::Error> {
     // Answers are small and latency is what a client sees; without it events would wait for acknowledgements.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY cannot be set");

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::output::{Output, clean, notice, show};
 use super::{record, trust};
+use crate::api::json::{MetadataError, ObjectError, canonical_object};
 
 /// Records that one command may write, at most: as many as anybody means to.
 const MAX_TIMES: i64 = 100_000;
@@ -66,12 +67,14 @@ pub(super) struct Repeat {
     times: Option<i64>,
 }
 
-/// An object only; its depth and keys are the daemon's to judge.
+/// An object as the daemon takes it: a key that is there twice would be lost here.
 fn parse_metadata(text: &str) -> Result<Value, String> {
-    match serde_json::from_str(text) {
-        Ok(object @ Value::Object(_)) => Ok(object),
-        Ok(_) => Err("give a JSON object, such as {\"tags\":[\"original\"]}".to_owned()),
-        Err(why) => Err(format!("is not JSON: {why}")),
+    match canonical_object(text) {
+        Ok(canonical) => serde_json::from_str(&canonical).map_err(|why| format!("is not JSON: {why}")),
+        Err(MetadataError::Object(ObjectError::NotAnObject)) => {
+            Err("give a JSON object, such as {\"tags\":[\"original\"]}".to_owned())
+        }
+        Err(why) => Err(why.to_string()),
     }
 }
 

@@ -153,7 +153,9 @@ impl Failure {
             Self::Refused { code, .. } if code == Code::BadImport.as_str() => exit::NOT_VERIFIED,
             // What was asked is wrong in itself, such as a delta that is not the action's.
             Self::Refused { status: 400 | 422, .. } => exit::USAGE,
-            Self::NoDaemon { .. } | Self::NotYet { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => exit::NO_DAEMON,
+            Self::NoDaemon { .. } | Self::NotYet { .. } | Self::Unreachable { .. } | Self::BrokeOff { .. } => {
+                exit::NO_DAEMON
+            }
             Self::NotFound { .. } => exit::NOT_FOUND,
             Self::BelowThreshold { .. }
             | Self::ChainInvalid { .. }

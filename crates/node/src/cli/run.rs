@@ -4,14 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
-use libp2p::Multiaddr;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
 use super::output::Output;
 use super::{Global, init, wait_for};
-use crate::config::{Config, Flag, ListenAddress, LogFormat};
+use crate::config::{Config, Flag, ListenAddress, ListenMultiaddr, LogFormat};
 use crate::data_dir::{DataDir, LockedDataDir};
 use crate::identity::Identity;
 use crate::node::Node;
@@ -25,7 +24,7 @@ const STOP_SECONDS: u64 = 4;
 pub(super) struct RunArgs {
     /// Where libp2p listens instead of what the settings say; may be given several times
     #[arg(long, value_name = "MULTIADDR")]
-    listen: Vec<Multiaddr>,
+    listen: Vec<ListenMultiaddr>,
     /// Whom to call at start instead of whom the settings name; may be given several times
     #[arg(long, value_name = "TICKET|MULTIADDR")]
     join: Vec<JoinTarget>,
@@ -149,6 +148,9 @@ async fn announce(daemon: &Node, out: &mut Output) -> Result<(), Failure> {
         addresses.iter().try_for_each(|address| out.line(format_args!("address: {address}")))?;
         match &ticket {
             Some(ticket) => out.line(format_args!("ticket: {ticket}"))?,
+            None if daemon.has_federation() => {
+                tracing::warn!("no address to be reached at, so no ticket: set network.listen");
+            }
             None => {
                 tracing::warn!(
                     "no federation yet, so no ticket: `qfzz ticket` shows it once this station has joined one"

@@ -1,6 +1,7 @@
 //! This station as `sync_with` sees it.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,8 +58,8 @@ pub(super) async fn on_pool<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (respond_to, done) = oneshot::channel();
-    // Whoever asked may have gone.
-    pool.spawn(move || drop(respond_to.send(work())));
+    // Whoever asked may have gone. A panic that leaves the pool's thread would end the process.
+    pool.spawn(move || drop(catch_unwind(AssertUnwindSafe(work)).map(|done| respond_to.send(done))));
     done.await.ok()
 }
 
@@ -135,5 +136,18 @@ impl SyncSink for Local {
         let keys = self.keys.of_batches(&self.service, &self.rules, &batches).await;
         let checked = check(&self.verifiers, &self.rules, keys, batches).await;
         self.service.take_batches(peer, checked).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_the_pool_ends_nothing_but_its_own_work() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+        let broken = on_pool(&pool, || (0..2).into_par_iter().map(|number| 1 / number).sum::<i32>()).await;
+        assert_eq!(broken, None);
+        assert_eq!(on_pool(&pool, || 2).await, Some(2));
     }
 }

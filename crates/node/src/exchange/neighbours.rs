@@ -10,6 +10,10 @@ use crate::rate::{Bucket, Rate};
 /// Requests that a peer is answered. A sync over loopback makes hundreds a second, over any other link far fewer.
 const REQUESTS: Rate = Rate::per_second(1_024, 256);
 
+/// What a question for the status counts as: where much waits, its digest reads all of it in the service's turn. An honest
+/// peer asks once a sync, that is five times a second at most.
+const STATUS: u64 = 8;
+
 /// How often a peer may ask again while it is told that we are busy: an honest one waits a second each time.
 const BUSY: Rate = Rate::per_second(512, 64);
 
@@ -134,12 +138,13 @@ impl Neighbours {
         self.peers.contains_key(peer)
     }
 
-    /// A request came; `has_drawn_all` where the peer has drawn its share of bytes. What is to be answered counts as
+    /// A request came, for the status or for something else; `has_drawn_all` where the peer has drawn its share of bytes. What is to be answered counts as
     /// being answered until [`answered`](Self::answered).
-    pub(super) fn asks(&mut self, peer: &StationId, has_drawn_all: bool, now: Timestamp) -> Welcome {
+    pub(super) fn asks(&mut self, peer: &StationId, is_status: bool, has_drawn_all: bool, now: Timestamp) -> Welcome {
         let Some(neighbour) = self.peers.get_mut(peer) else { return Welcome::Busy };
         let now = now.as_millis();
-        if neighbour.requests.spend(1, now) && !has_drawn_all && neighbour.answering.begin() {
+        let cost = if is_status { STATUS } else { 1 };
+        if neighbour.requests.spend(cost, now) && !has_drawn_all && neighbour.answering.begin() {
             return Welcome::Answer;
         }
         if neighbour.busy.spend(1, now) { Welcome::Busy } else { Welcome::Enough }
@@ -213,11 +218,22 @@ mod tests {
     }
 
     #[test]
+    fn a_status_counts_for_several_requests() {
+        let mut neighbours = one();
+        let answered = (0..1_000).filter(|_| {
+            let welcome = neighbours.asks(&PEER, true, false, NOW);
+            neighbours.answered(&PEER, false, NOW);
+            welcome == Welcome::Answer
+        });
+        assert_eq!(answered.count() as u64, REQUESTS.burst() / STATUS);
+    }
+
+    #[test]
     fn who_asks_on_and_on_is_told_that_we_are_busy_and_then_left() {
         let mut neighbours = one();
         let mut welcomes = Vec::new();
         for _ in 0..2_000 {
-            let welcome = neighbours.asks(&PEER, false, NOW);
+            let welcome = neighbours.asks(&PEER, false, false, NOW);
             if welcome == Welcome::Answer {
                 assert!(neighbours.answered(&PEER, false, NOW));
             }
@@ -231,7 +247,7 @@ mod tests {
     #[test]
     fn one_peer_has_only_its_share_of_what_is_under_way() {
         let mut neighbours = one();
-        let asked = (0..50).filter(|_| neighbours.asks(&PEER, false, NOW) == Welcome::Answer).count();
+        let asked = (0..50).filter(|_| neighbours.asks(&PEER, false, false, NOW) == Welcome::Answer).count();
         assert_eq!(asked, MAX_ANSWERING);
         assert_eq!((0..50).filter(|_| neighbours.may_fetch(&PEER)).count(), MAX_FETCHING);
         neighbours.fetched(&PEER);

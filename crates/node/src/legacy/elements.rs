@@ -9,7 +9,7 @@ pub enum ElementError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Something else is there than the array, or what stands between its elements.
-    #[error("it is not JSON: {expected} is expected")]
+    #[error("{expected} is expected")]
     Expected {
         /// What should be there.
         expected: &'static str,

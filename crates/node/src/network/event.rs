@@ -26,8 +26,10 @@ pub enum Topic {
 pub enum Verdict {
     /// Good: it is forwarded.
     Accept,
-    /// Not forwarded, and nobody is blamed: unknown parent, duplicate, full mempool, our own trouble.
+    /// Not forwarded, and nobody is blamed, but for too much of it: unknown parent, duplicate, full mempool.
     Ignore,
+    /// Not forwarded, and nobody is blamed: our own trouble, such as a full disk.
+    Unseen,
     /// Not forwarded, and who sent it to us loses score: only for what the sender is answerable for.
     Reject,
 }

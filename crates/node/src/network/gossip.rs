@@ -132,7 +132,7 @@ fn scores(names: &Names) -> (PeerScoreParams, PeerScoreThresholds) {
 pub(super) fn acceptance(verdict: Verdict) -> MessageAcceptance {
     match verdict {
         Verdict::Accept => MessageAcceptance::Accept,
-        Verdict::Ignore => MessageAcceptance::Ignore,
+        Verdict::Ignore | Verdict::Unseen => MessageAcceptance::Ignore,
         Verdict::Reject => MessageAcceptance::Reject,
     }
 }

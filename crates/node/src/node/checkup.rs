@@ -143,7 +143,7 @@ pub(crate) async fn checkup(
     ports(&dir, &config, is_daemon, &mut checkup);
     disk(&dir, &mut checkup);
     open_files(&mut checkup);
-    let genesis = genesis(&dir, &mut checkup);
+    let genesis = genesis(&dir, treatment, &mut checkup)?;
     let newest = match (locked, identity, genesis) {
         (Some(locked), Some(identity), Some(genesis)) => {
             store(locked, config, identity, genesis, treatment, &mut checkup).await?
@@ -193,7 +193,9 @@ fn key(
     let identity = match Identity::load(dir) {
         Ok(Some(identity)) => identity,
         Ok(None) => {
-            checkup.wrong("key", "there is none", "restore `key` from a backup, or make a station with `qfzz init`");
+            let remedy = "restore `key` from a backup; if there is none, the station is lost: make another one with \
+                          `qfzz init` in an empty directory";
+            checkup.wrong("key", "there is none", remedy);
             return Ok(None);
         }
         Err(error) => {
@@ -250,7 +252,7 @@ fn ports(dir: &DataDir, config: &Config, is_daemon: bool, checkup: &mut Checkup)
         ),
     }
     for address in &config.network.listen {
-        match try_listening(address) {
+        match try_listening(address.get()) {
             Some(Ok(())) => checkup.fine("libp2p port", format!("{address} is free")),
             Some(Err(error)) => checkup.wrong(
                 "libp2p port",
@@ -302,21 +304,29 @@ fn open_files(checkup: &mut Checkup) {
     }
 }
 
-fn genesis(dir: &DataDir, checkup: &mut Checkup) -> Option<Genesis> {
-    match mending::genesis(dir) {
-        Ok(Some(genesis)) => {
-            checkup.fine("genesis", format!("federation {} ({})", genesis.parameters.name, genesis.id()));
-            Some(genesis)
-        }
+fn genesis(dir: &DataDir, treatment: Treatment, checkup: &mut Checkup) -> Result<Option<Genesis>, NodeError> {
+    let (genesis, is_damaged) = match mending::genesis(dir) {
+        Ok(Some(found)) => found,
         Ok(None) => {
             checkup.fine("genesis", "none: this station has no federation yet");
-            None
+            return Ok(None);
         }
         Err(error) => {
             checkup.wrong("genesis", error.to_string(), "restore it from a backup, or move it away and join again");
-            None
+            return Ok(None);
         }
+    };
+    let federation = format!("federation {} ({})", genesis.parameters.name, genesis.id());
+    if !is_damaged {
+        checkup.fine("genesis", federation);
+    } else if treatment.repair {
+        dir.write_genesis(&genesis.encode())?;
+        checkup.did("the genesis file was lost or damaged: written again from the journal");
+        checkup.fine("genesis", federation);
+    } else {
+        checkup.wrong("genesis", "the file is lost or damaged; the journal holds it", REPAIR);
     }
+    Ok(Some(genesis))
 }
 
 /// Checks the store, and repairs it; the time of its newest block.
@@ -419,7 +429,7 @@ fn journal(salvage: &Salvage, is_pending: bool, checkup: &mut Checkup) {
         checkup.wrong("journal", "a repair of it has not ended", REPAIR);
     } else if holes.is_empty() {
         let (batches, height) = (salvage.batches(), here.height);
-        checkup.fine("journal", format!("every byte is as it was written: {batches} batches, height {height}"));
+        checkup.fine("journal", format!("every entry is as it was written: {batches} batches, height {height}"));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Datasets as the API asks for them: looked up, listed part by part, and what users do with them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::sync::Arc;
 
 use qfzz_ledger_core::batch::VerifiedBatch;
@@ -102,10 +104,16 @@ fn look(ledger: &Ledger<StoreReader>, from: u64) -> Result<Looked, ReadError> {
     }
     let first = from.max(count);
     let skipped = usize::try_from(first - count).unwrap_or(usize::MAX);
+    // Many may name the same one, and looking at it means reading all that waits about it.
+    let mut named: HashMap<&Id, Option<Entry>> = HashMap::new();
     for (number, (batch, index)) in (first..end).zip(ledger.pool().registrations_from(skipped)) {
         let Some(Record::DatasetRegistered(dataset)) = batch.records().get(usize::from(index)) else { continue };
         // One that names what is registered already has no effect, and stands in the list only once.
-        let entry = Entry::of(ledger, &dataset.dataset_id)?.filter(|entry| entry.id == batch.record_id(index));
+        let found = match named.entry(&dataset.dataset_id) {
+            Occupied(found) => found.into_mut(),
+            Vacant(unknown) => unknown.insert(Entry::of(ledger, &dataset.dataset_id)?),
+        };
+        let entry = found.take_if(|entry| entry.id == batch.record_id(index));
         entries.extend(entry.map(|entry| (number, entry)));
     }
     Ok(Looked { entries, next: (end < total).then_some(end) })

@@ -30,9 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Between two syncs with each peer, while something is missing.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// The genesis of a data directory. The journal holds it too: a file that is damaged or lost is written again from
-/// there, and one that differs from it is not this store's.
-pub(super) fn genesis(dir: &DataDir) -> Result<Option<Genesis>, NodeError> {
+/// The genesis of a data directory, and whether its file is damaged or lost: the journal holds it too, and a file that
+/// differs from it is not this store's.
+pub(super) fn genesis(dir: &DataDir) -> Result<Option<(Genesis, bool)>, NodeError> {
     let bytes = dir.read_genesis().or_else(|error| match error {
         // It is no genesis, and need not be read.
         data_dir::DataDirError::Damaged { .. } => Ok(Some(Vec::new())),
@@ -41,16 +41,22 @@ pub(super) fn genesis(dir: &DataDir) -> Result<Option<Genesis>, NodeError> {
     let in_file = bytes.as_deref().map(usable);
     let in_journal = repair::genesis(dir.path()).as_deref().map(usable).and_then(Result::ok);
     match (in_file, in_journal) {
-        (Some(Ok(file)), None) => Ok(Some(file)),
-        (Some(Ok(file)), Some(journal)) if file.id() == journal.id() => Ok(Some(file)),
-        (_, Some(journal)) => {
-            tracing::warn!("the genesis file was damaged: written again from the journal");
-            dir.write_genesis(&journal.encode())?;
-            Ok(Some(journal))
-        }
+        (Some(Ok(file)), None) => Ok(Some((file, false))),
+        (Some(Ok(file)), Some(journal)) if file.id() == journal.id() => Ok(Some((file, false))),
+        (_, Some(journal)) => Ok(Some((journal, true))),
         (Some(Err(why)), None) => Err(NodeError::GenesisDamaged { path: dir.genesis_file(), why }),
         (None, None) => Ok(None),
     }
+}
+
+/// The same, to start with: the file is written again where that is needed.
+pub(super) fn whole_genesis(dir: &DataDir) -> Result<Option<Genesis>, NodeError> {
+    let Some((genesis, is_damaged)) = genesis(dir)? else { return Ok(None) };
+    if is_damaged {
+        tracing::warn!("the genesis file was lost or damaged: written again from the journal");
+        dir.write_genesis(&genesis.encode())?;
+    }
+    Ok(Some(genesis))
 }
 
 fn usable(bytes: &[u8]) -> Result<Genesis, GenesisError> {

@@ -219,9 +219,10 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
     let expects_others =
         !member.is_founder() || !shared.config.network.join.is_empty() || shared.dir.peers_file().exists();
     if peers.is_empty() && expects_others {
+        let goes_on = if known.not_signing.is_none() { "records and mining go on, and " } else { "" };
         trouble(
             "no_peer",
-            "no other station is connected; records and mining go on, and the others are called again".to_owned(),
+            format!("no other station is connected; {goes_on}the others are called again"),
             "check the network and the other stations, or join by another address: qfzz join ADDRESS",
         );
     }

@@ -141,6 +141,8 @@ pub enum Verdict {
     Accept,
     /// Nobody's fault: don't pass it on.
     Ignore,
+    /// Nobody looked at it, for this station could not keep it: nobody's fault, however much of it comes.
+    Unseen,
     /// The sender is answerable for it.
     Reject,
 }

@@ -39,7 +39,7 @@ const MAX_TICK: Duration = Duration::from_secs(1);
 /// Gossiped messages whose verdict is owed, at most; the oldest are forgotten, and then not passed on.
 const MAX_MESSAGES: usize = 4_096;
 
-/// How often the log tells why a sync ended early: strangers must not fill it.
+/// How often the log tells how syncs end, and of reorganisations: strangers must not fill it.
 const TOLD: Rate = Rate::per_minute(200, 60);
 
 /// Orders that may wait for the exchange; the worker waits when there are more.
@@ -119,7 +119,7 @@ struct Worker {
     oldest_message: MessageToken,
     tokens: u64,
     last_tick: Instant,
-    /// How often it may yet be told how syncs end.
+    /// How often it may yet be told how syncs end, and of reorganisations.
     told: Bucket,
     block_lines: BlockLines,
     /// Takes note that a peer has told of this station's log.
@@ -428,8 +428,10 @@ impl Worker {
                 self.observers.metrics.reorganised(depth);
                 if depth > DEEP_REORGANISATION {
                     tracing::warn!(depth, %from, %to, "deep reorganisation: a long branch lost to one with more work");
-                } else {
+                } else if self.told.spend(1, clock::now().as_millis()) {
                     tracing::info!(depth, %from, %to, "reorganisation");
+                } else {
+                    tracing::debug!(depth, %from, %to, "reorganisation");
                 }
                 self.observers.events.publish(Event::Reorganisation { depth, from, to });
             }
@@ -505,7 +507,7 @@ const DEEP_REORGANISATION: u64 = 100;
 const fn word_of(verdict: effect::Verdict) -> &'static str {
     match verdict {
         effect::Verdict::Accept => "accept",
-        effect::Verdict::Ignore => "ignore",
+        effect::Verdict::Ignore | effect::Verdict::Unseen => "ignore",
         effect::Verdict::Reject => "reject",
     }
 }
@@ -514,6 +516,7 @@ const fn verdict_of(verdict: effect::Verdict) -> Verdict {
     match verdict {
         effect::Verdict::Accept => Verdict::Accept,
         effect::Verdict::Ignore => Verdict::Ignore,
+        effect::Verdict::Unseen => Verdict::Unseen,
         effect::Verdict::Reject => Verdict::Reject,
     }
 }

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::App;
 use super::bulk::{self, BULK_BYTES, CHUNKS, LINES, Line, text_of};
-use crate::api::json::members;
+use crate::api::json::{ObjectError, members};
 use crate::api::port::{MAX_SCORES, Station};
 use crate::api::problem::{Code, Problem, quoted};
 use crate::api::query::Query;
@@ -127,7 +127,13 @@ async fn filter_group<S: Station>(station: &S, at_least: Score, group: &[Line<'_
 }
 
 fn read<'a>(line: &'a [u8]) -> Result<Entry<'a>, FieldError> {
-    let members = members(text_of(line)?)?;
+    let members = members(text_of(line)?).map_err(|error| {
+        let is_no_object = matches!(error, ObjectError::NotAnObject | ObjectError::NotJson { field: None, .. });
+        let told = error.to_string();
+        let error = FieldError::from(error);
+        let remedy = "send one object such as {\"content_id\":\"a\",\"creator_id\":\"b\"}";
+        if is_no_object { FieldError { detail: format!("{told}: {remedy}"), ..error } } else { error }
+    })?;
     let id = |field: &str| {
         let refused = |code, detail| FieldError { field: Some(field.to_owned()), code, detail };
         let value = members.get(field);

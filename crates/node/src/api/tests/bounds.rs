@@ -123,7 +123,9 @@ async fn who_takes_no_answer_loses_the_connection_to_those_who_wait() {
     // Until the buffers of both sides are full, and the daemon waits for room in them.
     let ask = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     let fill = async {
-        while tokio::time::timeout(SOON / 2, deaf.write_all(ask.as_bytes())).await.is_ok_and(|written| written.is_ok()) {}
+        while tokio::time::timeout(SOON / 2, deaf.write_all(ask.as_bytes())).await.is_ok_and(|written| written.is_ok())
+        {
+        }
     };
     tokio::time::timeout(Duration::from_secs(20), fill).await.expect("full buffers");
     let served = tokio::time::timeout(Duration::from_secs(5), api.get("/livez")).await.expect("a turn");

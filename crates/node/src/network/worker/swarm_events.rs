@@ -193,7 +193,8 @@ impl Worker {
         self.tell_waiters(station, || Err(foreign_error(station, federation.clone())));
         if self.peers.is_foreign(station, federation.clone(), now) {
             tracing::debug!(peer = %station, ?federation, "a peer is not of our federation");
-            self.outbox.push(NetworkEvent::OtherFederation { peer: station, federation });
+            // Lost where many wait: it is only told.
+            let _ = self.outbox.push_if_few(NetworkEvent::OtherFederation { peer: station, federation });
         }
     }
 

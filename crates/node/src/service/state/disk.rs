@@ -41,7 +41,7 @@ impl<R: LedgerRead> State<R> {
                 Some(Effect::Reply(token, Reply::Taken(Taken::default(), Err(Fault::Here))))
             }
             Input::GossipBatch { message, .. } | Input::GossipBlock { message, .. } => {
-                Some(Effect::Verdict(message, Verdict::Ignore))
+                Some(Effect::Verdict(message, Verdict::Unseen))
             }
             Input::Tick | Input::FetchedBatches { .. } | Input::FetchedLog { .. } | Input::Mined(_) => None,
             Input::Connected(_)

@@ -106,14 +106,7 @@ pub(super) struct Signing {
 
 impl Signing {
     pub(super) const fn new(run: Run, hold: Hold) -> Self {
-        Self {
-            run,
-            hold,
-            answered: None,
-            answered_by_stranger: None,
-            another: Another::Nowhere,
-            is_followed: false,
-        }
+        Self { run, hold, answered: None, answered_by_stranger: None, another: Another::Nowhere, is_followed: false }
     }
 
     pub(super) const fn run(&self) -> Run {

@@ -345,7 +345,7 @@ fn with_a_full_disk_nothing_is_decided_and_all_that_wait_are_told() {
         effects.extend(state.handle(input, at(HOLD_UNTIL + 1)));
     }
     assert_eq!(refused(&effects), [3, 4, 5, 6]);
-    assert_eq!(verdicts(&effects), [(7, Verdict::Ignore), (8, Verdict::Ignore)]);
+    assert_eq!(verdicts(&effects), [(7, Verdict::Unseen), (8, Verdict::Unseen)], "nobody is blamed for it");
     assert!(!effects.iter().any(|it| matches!(it, Effect::Persist(_) | Effect::StartMining(_) | Effect::Sync(_))));
     assert!(state.ledger().pool().is_empty() && state.ledger().chain().height() == Height::ZERO);
 
