@@ -101,6 +101,26 @@ fn permissions_token_and_key_are_put_right() {
 }
 
 #[test]
+fn a_genesis_file_that_is_damaged_or_lost_is_told_of_and_written_again_only_where_that_is_asked_for() {
+    let _turn = beside_others();
+    let (station, _) = stopped(1);
+    let file = station.data_dir().join("genesis");
+    let whole = fs::read(&file).expect("there");
+    let flipped: Vec<u8> = whole.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == 20)).collect();
+    for damaged in [Some(flipped), None] {
+        match &damaged {
+            Some(bytes) => fs::write(&file, bytes).expect("ours"),
+            None => fs::remove_file(&file).expect("ours"),
+        }
+        let sick = station.qfzz(&["doctor"]).exits(1);
+        assert!(sick.stdout.contains("PROBLEM  genesis: the file is lost or damaged"), "{}", sick.stdout);
+        assert_eq!(fs::read(&file).ok(), damaged, "doctor alone changes nothing");
+        station.qfzz(&["doctor", "--repair"]).exits(0);
+        assert_eq!(fs::read(&file).expect("there again"), whole);
+    }
+}
+
+#[test]
 fn a_station_that_finds_its_chain_damaged_says_so_and_adds_nothing_to_it() {
     let _turn = beside_others();
     let (mut station, _) = stopped(0);

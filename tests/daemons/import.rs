@@ -148,7 +148,8 @@ fn a_file_that_was_changed_is_refused_whole_at_its_block() {
         assert_eq!(pending(&north), 0);
     }
     for (text, why) in [
-        ("", "block 0: it is not JSON: an array of blocks"),
+        ("", "block 0: an array of blocks, which begins with `[`, is expected"),
+        ("{}", "block 0: an array of blocks, which begins with `[`, is expected"),
         ("[]", "block 0: the file holds no block"),
         ("[{}]", "block 0: it is no block of a chain"),
         (&CHAIN[..1_000], "block 1: the file breaks off"),

@@ -278,6 +278,8 @@ fn the_command_line_refuses_bad_input_with_2_and_a_sentence() {
         (&["content", "add", "track_001", "artist_001", "--score", "NaN"], "score"),
         (&["content", "add", "track_001", "artist_001", "--metadata", "tags"], "metadata"),
         (&["content", "add", "track_001", "artist_001", "--metadata", "[1]"], "metadata"),
+        (&["content", "add", "track_001", "artist_001", "--metadata", "{\"a\":1,\"a\":2}"], "metadata"),
+        (&["run", "--listen", "/ip4/127.0.0.1"], "/ip4/0.0.0.0/tcp/4811"),
         (&["content", "verify", "", "artist_001"], "content"),
         (&["content", "report", "track_001", &long], "creator"),
         (&["content", "verify", "track_001", "artist_001", "--times", "0"], "times"),

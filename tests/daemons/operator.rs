@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use qfzz_tests::harness::{Daemon, Finished, Recipe, beside_others, qfzz, wait_for};
@@ -411,6 +411,43 @@ fn a_taken_port_is_refused_with_the_flag_that_helps_and_how_to_find_the_other_pr
             assert!(refused.stderr.contains(part), "{part}: {refused:?}");
         }
     }
+}
+
+#[test]
+fn a_daemon_beyond_loopback_and_one_that_does_not_answer_yet_are_told_apart_from_none() {
+    let _turn = beside_others();
+    let station = Recipe::new("wide").prepare();
+    station.qfzz(&["init", "--name", "wide", "--new-federation", "wide", "--difficulty", "1", "--yes"]).exits(0);
+    let run = |more: &[&str]| {
+        let mut command = station.command();
+        command.args(["run", "--listen", "/ip4/127.0.0.1/tcp/0"]).args(more).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started")
+    };
+    let end = |mut child: Child| {
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("an own child can be signalled");
+        assert!(child.wait().expect("it ends").success());
+    };
+    let daemon = run(&["--api-listen", "0.0.0.0:0"]);
+    wait_for("it serves", PATIENCE, || {
+        if station.data_dir().join("api.addr").exists() { Ok(()) } else { Err("no api.addr yet".to_owned()) }
+    });
+    for command in [&["status"][..], &["peers"], &["chain", "stats"], &["chain", "export"], &["trust", "user", "u"]] {
+        station.qfzz(command).exits(0);
+    }
+    fs::rename(station.data_dir().join("api.token"), station.data_dir().join("hidden")).expect("ours");
+    let refused = station.qfzz(&["status"]).exits(1);
+    assert!(refused.stderr.contains("token"), "{refused:?}");
+    end(daemon);
+
+    let daemon = run(&["--api-listen", "127.0.0.1:0", "--join", "/ip4/127.0.0.1/tcp/1"]);
+    let starts = format!("the daemon with pid {} does not answer yet", daemon.id());
+    wait_for("it is seen to start", PATIENCE, || {
+        let refused = station.qfzz(&["status"]).exits(4);
+        if refused.stderr.contains(&starts) { Ok(()) } else { Err(refused.stderr) }
+    });
+    end(daemon);
+    let refused = station.qfzz(&["status"]).exits(4);
+    assert!(refused.stderr.contains("no daemon runs on"), "{refused:?}");
 }
 
 #[test]

@@ -128,11 +128,13 @@ async fn filter_group<S: Station>(station: &S, at_least: Score, group: &[Line<'_
 
 fn read<'a>(line: &'a [u8]) -> Result<Entry<'a>, FieldError> {
     let members = members(text_of(line)?).map_err(|error| {
-        let is_no_object = matches!(error, ObjectError::NotAnObject | ObjectError::NotJson { field: None, .. });
-        let told = error.to_string();
-        let error = FieldError::from(error);
-        let remedy = "send one object such as {\"content_id\":\"a\",\"creator_id\":\"b\"}";
-        if is_no_object { FieldError { detail: format!("{told}: {remedy}"), ..error } } else { error }
+        let told = match &error {
+            ObjectError::NotJson { field: None, reason } => format!("this is not JSON ({reason})"),
+            ObjectError::NotAnObject => "this is JSON, but not an object".to_owned(),
+            ObjectError::NotJson { .. } | ObjectError::Duplicate { .. } => return FieldError::from(error),
+        };
+        let detail = format!("{told}: send one object such as {{\"content_id\":\"a\",\"creator_id\":\"b\"}}");
+        FieldError { detail, ..FieldError::from(error) }
     })?;
     let id = |field: &str| {
         let refused = |code, detail| FieldError { field: Some(field.to_owned()), code, detail };
