@@ -440,7 +440,7 @@ fn a_daemon_beyond_loopback_and_one_that_does_not_answer_yet_are_told_apart_from
     end(daemon);
 
     let daemon = run(&["--api-listen", "127.0.0.1:0", "--join", "/ip4/127.0.0.1/tcp/1"]);
-    let starts = format!("the daemon with pid {} does not answer yet", daemon.id());
+    let starts = format!("process {} has the data directory and does not answer yet", daemon.id());
     wait_for("it is seen to start", PATIENCE, || {
         let refused = station.qfzz(&["status"]).exits(4);
         if refused.stderr.contains(&starts) { Ok(()) } else { Err(refused.stderr) }

@@ -192,6 +192,7 @@ impl World {
         self.line(format_args!("s{} and s{} are connected", link.0, link.1));
         for (side, (station, peer)) in [link, (link.1, link.0)].into_iter().enumerate() {
             self.input(station, Input::Connected(self.stations[peer].id));
+            self.input(station, Input::Familiar(self.stations[peer].id));
             let delay = self.network.between(1, 300);
             self.after(delay, Event::Subscribed { link, side, epoch });
         }

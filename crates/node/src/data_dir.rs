@@ -284,7 +284,10 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::Io`].
     pub fn mark_log_unknown(&self) -> Result<(), DataDirError> {
-        write_public(&self.log_unknown_file(), b"nothing is signed before a peer has told of this station's log\n")
+        write_public(
+            &self.log_unknown_file(),
+            b"nothing is signed before a station known here has told of this station's log\n",
+        )
     }
 
     /// Whether that was noted.

@@ -15,7 +15,7 @@ mod turns;
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qfzz_ledger_core::batch::SignedBatch;
 use qfzz_ledger_core::codec::{CodecError, Encode, encode};
@@ -74,6 +74,9 @@ const PAUSE_MS: i64 = 60_000;
 /// How often the log tells with whom was parted; strangers must not fill it. The status shows the others, too.
 const TOLD: Rate = Rate::per_minute(100, 20);
 
+/// How often peers are asked where they are, however often a client asks that: each answer costs them something.
+const HEADS_EVERY: Duration = Duration::from_secs(1);
+
 /// How often it is looked who may come back.
 const LET_IN_EVERY: Duration = Duration::from_secs(1);
 
@@ -99,6 +102,8 @@ pub(crate) struct Exchange {
     verifiers: Arc<rayon::ThreadPool>,
     allowances: Arc<Mutex<Allowances>>,
     heads: Heads,
+    /// When the peers were asked for them last.
+    heads_asked: Arc<Mutex<Option<Instant>>>,
     /// Which daemons of other stations are alive.
     runs: Arc<Mutex<Runs>>,
     neighbours: Arc<Mutex<Neighbours>>,
@@ -142,6 +147,7 @@ impl Exchange {
             verifiers,
             allowances: Arc::default(),
             heads: Arc::default(),
+            heads_asked: Arc::default(),
             runs: Arc::default(),
             neighbours: Arc::new(Mutex::new(Neighbours::new(clock::now()))),
             bans: Arc::default(),
@@ -193,8 +199,15 @@ impl Exchange {
         Session::new(self.network.clone(), peer, Arc::clone(&self.heads), Arc::clone(&self.verifiers))
     }
 
-    /// Asks connected peers where they are; what they told before stands for those that don't answer at once.
+    /// Asks connected peers where they are, unless they were asked just now; what they told before stands for those that
+    /// don't answer at once.
     pub(crate) async fn ask_heads(&self, peers: &[StationId]) {
+        let now = Instant::now();
+        let before = locked(&self.heads_asked).replace(now);
+        if before.is_some_and(|before| now.duration_since(before) < HEADS_EVERY) {
+            *locked(&self.heads_asked) = before;
+            return;
+        }
         let ask = |peer: &StationId| {
             let session = self.session(*peer);
             async move { tokio::time::timeout(ASK_FOR, session.request(Request::Status { alive: None })).await }

@@ -67,6 +67,7 @@ impl Ledgerless {
                 join: Vec::new(),
                 mdns: false,
                 address_book: home.path().join("peers"),
+                remembers_callers: Arc::new(AtomicBool::new(true)),
             };
             let (network, mut events) = network::start(config).expect("the network starts");
             let rules = Arc::clone(rules);

@@ -25,6 +25,8 @@ pub(super) struct Client {
     base: Url,
     dir: DataDir,
     token: Option<ApiToken>,
+    /// Whether its address was found in the data directory: whoever has that port may be another program by now.
+    is_found: bool,
     /// Whether to tell of each request.
     is_verbose: bool,
 }
@@ -61,7 +63,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Failure::BadAnswer { why: innermost(&error) })?;
-        Ok(Self { http, base, dir, token, is_verbose })
+        Ok(Self { http, base, dir, token, is_found: api.is_none(), is_verbose })
     }
 
     /// GETs the JSON at `path` (its parts, encoded here) with `query`.
@@ -201,12 +203,13 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         // A read, which can be sent again: one whose API listens beyond loopback wants the token.
-        let again = request.try_clone().filter(|_| self.token.is_some());
+        let again = request.try_clone();
         let request = request.build().map_err(|error| self.unreachable(&error))?;
         let is_bare = !request.headers().contains_key(header::AUTHORIZATION);
         let mut response = self.execute(request).await?;
         if let (StatusCode::UNAUTHORIZED, true, Some(again), Some(token)) =
             (response.status(), is_bare, again, &self.token)
+            && (!self.is_found || self.dir.user().is_some())
         {
             let request = again.bearer_auth(token.as_str()).build().map_err(|error| self.unreachable(&error))?;
             response = self.execute(request).await?;

@@ -67,8 +67,8 @@ pub(super) enum Failure {
     #[error("no daemon runs on {}: start it with `{start}`", path.display())]
     NoDaemon { path: PathBuf, start: String },
     #[error(
-        "the daemon with pid {pid} does not answer yet: it starts, which takes 5 s while no station to join can be reached, \
-         or stops; ask again, and if that stays so look at its log"
+        "process {pid} has the data directory and does not answer yet: a daemon that starts, which takes 5 s while no \
+         station to join can be reached, or stops; ask again, and if that stays so look at its log"
     )]
     NotYet { pid: u32 },
     #[error("the daemon at {url} cannot be reached ({why}): start it with `{start}`, or give its address with --api")]

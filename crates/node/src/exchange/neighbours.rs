@@ -11,7 +11,7 @@ use crate::rate::{Bucket, Rate};
 const REQUESTS: Rate = Rate::per_second(1_024, 256);
 
 /// What a question for the status counts as: where much waits, its digest reads all of it in the service's turn. An honest
-/// peer asks once a sync, that is five times a second at most.
+/// peer asks once a sync, that is five times a second at most, and once a second for its clients.
 const STATUS: u64 = 8;
 
 /// How often a peer may ask again while it is told that we are busy: an honest one waits a second each time.

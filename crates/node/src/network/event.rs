@@ -254,7 +254,10 @@ pub enum NetworkEvent {
 impl NetworkEvent {
     /// Whether this event only says that `station` is here.
     fn is_presence_of(&self, station: StationId) -> bool {
-        matches!(self, Self::Connected { peer, .. } | Self::Familiar { peer } | Self::Subscribed { peer } if *peer == station)
+        match self {
+            Self::Connected { peer, .. } | Self::Familiar { peer } | Self::Subscribed { peer } => *peer == station,
+            _ => false,
+        }
     }
 }
 
@@ -372,6 +375,7 @@ mod tests {
         outbox.push(connected(1));
         for _ in 0..1_000 {
             outbox.push(connected(2));
+            outbox.push(NetworkEvent::Familiar { peer: station(2) });
             outbox.push(NetworkEvent::Subscribed { peer: station(2) });
             outbox.push(NetworkEvent::Disconnected { peer: station(2) });
             outbox.push(NetworkEvent::Disconnected { peer: station(1) });

@@ -28,6 +28,8 @@ mod worker;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
@@ -93,6 +95,9 @@ pub struct NetworkConfig {
     pub mdns: bool,
     /// The file that remembers stations across restarts. Created when missing; its directory must exist.
     pub address_book: PathBuf,
+    /// Whether that file remembers who called us, too, and not only whom we know from before or found where the operator
+    /// said: at the next start they are all familiar. May change while the network runs.
+    pub remembers_callers: Arc<AtomicBool>,
 }
 
 /// Why the network could not be started.

@@ -133,11 +133,14 @@ pub(super) struct Peers {
     blocked: VecDeque<StationId>,
     foreign: VecDeque<(StationId, Federation)>,
     changed: bool,
+    /// Whether the book that was written last holds those who called us, too.
+    remembered_callers: bool,
 }
 
 impl Peers {
     pub(super) fn new(own: StationId, book: Vec<Entry>, join: Vec<Multiaddr>, now: Instant) -> Self {
-        let familiar = book.iter().map(|entry| entry.station).collect();
+        let named = join.iter().filter_map(|address| station_of(&peer_in(address)?));
+        let familiar = book.iter().map(|entry| entry.station).chain(named).collect();
         let known = book
             .into_iter()
             .filter(|entry| entry.station != own)
@@ -164,6 +167,7 @@ impl Peers {
             blocked: VecDeque::new(),
             foreign: VecDeque::new(),
             changed: false,
+            remembered_callers: true,
         }
     }
 
@@ -218,7 +222,7 @@ impl Peers {
         }
     }
 
-    /// `station` was found at an address that the operator asked for.
+    /// The operator asked for `station`, or for an address where it was found.
     pub(super) fn asked_for(&mut self, station: StationId) {
         self.familiar.insert(station);
     }
@@ -438,15 +442,18 @@ impl Peers {
         victim.is_some_and(|station| self.known.remove(&station).is_some())
     }
 
-    /// What belongs into the address book, if that has changed since the last call; newest first.
-    pub(super) fn changed_book(&mut self) -> Option<Vec<Entry>> {
-        if !std::mem::take(&mut self.changed) {
+    /// What belongs into the address book, if that has changed since the last call; newest first. With
+    /// `remembers_callers` also those who are not familiar.
+    pub(super) fn changed_book(&mut self, remembers_callers: bool) -> Option<Vec<Entry>> {
+        let is_other = std::mem::replace(&mut self.remembered_callers, remembers_callers) != remembers_callers;
+        if !std::mem::take(&mut self.changed) && !is_other {
             return None;
         }
         let mut entries: Vec<Entry> = self
             .known
             .iter()
             .filter(|(_, known)| !known.addresses.is_empty())
+            .filter(|(station, _)| remembers_callers || self.familiar.contains(station))
             .filter_map(|(station, known)| {
                 known.last_seen.map(|last_seen| Entry {
                     station: *station,

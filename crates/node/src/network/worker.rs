@@ -7,7 +7,7 @@ mod swarm_events;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
@@ -81,6 +81,8 @@ struct Worker {
     /// Connections end because we do.
     is_ending: bool,
     book: AddressBook,
+    /// Whether the book holds those who called us, too.
+    remembers_callers: Arc<AtomicBool>,
 }
 
 /// Starts the task.
@@ -117,6 +119,7 @@ pub(super) fn spawn(
         discovery_due: false,
         is_ending: false,
         book,
+        remembers_callers: config.remembers_callers,
     };
     tokio::spawn(worker.run());
     (NetworkHandle { station, commands, dropped_gossip }, event_receiver)
@@ -145,9 +148,9 @@ impl Worker {
             }
         };
         self.drain().await;
-        let Self { swarm, mut peers, mut book, .. } = self;
+        let Self { swarm, mut peers, mut book, remembers_callers, .. } = self;
         drop(swarm);
-        book.close(peers.changed_book()).await;
+        book.close(peers.changed_book(remembers_callers.load(Ordering::Acquire))).await;
         if let Some(respond_to) = stopped {
             // Whoever asked may have left meanwhile.
             let _ = respond_to.send(());
@@ -276,7 +279,8 @@ impl Worker {
         {
             tracing::debug!(%error, "nobody to ask for other stations");
         }
-        self.book.save_if_due(now, || self.peers.changed_book());
+        let remembers_callers = self.remembers_callers.load(Ordering::Acquire);
+        self.book.save_if_due(now, || self.peers.changed_book(remembers_callers));
     }
 
     /// Lets answers and messages under way leave, then closes all connections.

@@ -438,7 +438,7 @@ fn own_log(dir: &DataDir, salvage: &Salvage, checkup: &mut Checkup) {
         let detail = format!("the journal holds batches that {other} signed as its own: the key is another station's");
         checkup.wrong("own log", detail, "restore this station's `key` from a backup");
     } else if dir.is_log_unknown() {
-        let detail = "nothing is signed before a peer has told how far this station's log goes";
+        let detail = "nothing is signed before a station known here has told how far this station's log goes";
         checkup.wrong("own log", detail, "start the daemon where another station can be reached");
     } else {
         let (next, pending) = (salvage.here().own_next, salvage.own_pending());

@@ -81,7 +81,11 @@ impl Member {
         let (state, store, reader) =
             opening.await.map_err(|error| NodeError::Thread(std::io::Error::other(error)))??;
         let dir: DataDir = shared.dir.clone();
+        // Who calls a station that does not know its own log may want to be believed after a restart.
+        let remembers_callers = Arc::new(AtomicBool::new(!dir.is_log_unknown()));
+        let is_log_known = Arc::clone(&remembers_callers);
         let on_log_known = Box::new(move || {
+            is_log_known.store(true, Ordering::Release);
             if let Err(error) = dir.unmark_log_unknown() {
                 tracing::warn!(%error, "it is not noted that this station's log is known: the next start waits for a peer");
             }
@@ -100,6 +104,7 @@ impl Member {
             join: addresses_of(&shared.config.network.join),
             mdns: shared.config.network.mdns,
             address_book: shared.dir.peers_file(),
+            remembers_callers,
         });
         let (network, network_events) = match started {
             Ok(started) => started,
@@ -278,7 +283,9 @@ fn open(
     let hold = if duty == Duty::CatchUp {
         Hold::Throughout
     } else if dir.is_log_unknown() {
-        tracing::info!("the store is new: nothing is signed before a peer has told of this station's log");
+        tracing::info!(
+            "the store is new: nothing is signed before a station known here has told of this station's log"
+        );
         Hold::UntilAnswered
     } else if has_met_others || !shared.config.network.join.is_empty() {
         Hold::Until(clock::now().saturating_add(HOLD_MS))

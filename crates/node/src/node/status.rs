@@ -188,7 +188,9 @@ async fn take_part(shared: &Shared, member: &Member, status: &mut Status) -> Res
         let remedy = match reason {
             // That takes seconds, and is over by itself.
             NotSigning::LearningLog | NotSigning::Repairing => None,
-            NotSigning::LogUnknown => Some("connect to a peer: qfzz join ADDRESS"),
+            NotSigning::LogUnknown => {
+                Some("join a station that the federation admitted, or the founder: qfzz join ADDRESS")
+            }
             NotSigning::AnotherSeen => {
                 Some("stop one of the two; if the other one has stopped, this one goes on by itself within minutes")
             }

@@ -493,9 +493,10 @@ impl From<PortError> for Problem {
             PortError::NotConnected => (Code::UnknownPeer, "connect to it first with `qfzz join`, or see `qfzz peers`"),
             PortError::Unreachable { .. } => (Code::Unreachable, "check the address, and that the station runs there"),
             PortError::NotReady { .. } => (Code::NotReady, "try again in a few seconds"),
-            PortError::LogUnknown { .. } => {
-                (Code::LogUnknown, "connect to a peer (`qfzz join ADDRESS`), or try again in a few seconds")
-            }
+            PortError::LogUnknown { .. } => (
+                Code::LogUnknown,
+                "join a station that the federation admitted, or the founder (`qfzz join ADDRESS`), or try again in a few seconds",
+            ),
             PortError::AnotherSeen { .. } => {
                 (Code::AnotherDaemonSeen, "stop one of the two; if the other one has stopped, try again in two minutes")
             }

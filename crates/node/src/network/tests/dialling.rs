@@ -49,6 +49,17 @@ async fn who_calls_us_is_no_familiar_station_until_we_find_it_where_the_operator
 }
 
 #[tokio::test]
+async fn who_has_called_us_is_familiar_once_the_operator_asks_for_it() {
+    let (mut a, b) = (Node::start(1).await, Node::start(2).await);
+    b.handle.dial(a.listening.clone()).await.expect("reachable");
+    a.connected(b.id()).await;
+    let is_familiar = |event: &NetworkEvent| matches!(event, NetworkEvent::Familiar { .. });
+    assert!(!a.has(is_familiar));
+    assert_eq!(a.handle.dial(b.full_address()).await.expect("connected"), b.id());
+    a.expect("b to be familiar", is_familiar).await;
+}
+
+#[tokio::test]
 async fn stations_connect_over_quic() {
     let quic = |config: &mut NetworkConfig| config.listen = vec![address("/ip4/127.0.0.1/udp/0/quic-v1")];
     let (mut a, b) = (Node::start_with(1, quic).await, Node::start_with(2, quic).await);

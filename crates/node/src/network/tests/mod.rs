@@ -10,6 +10,8 @@ mod rude;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
@@ -51,6 +53,7 @@ fn config(seed: u8, directory: &Path) -> NetworkConfig {
         join: Vec::new(),
         mdns: false,
         address_book: directory.join("peers.json"),
+        remembers_callers: Arc::new(AtomicBool::new(true)),
     }
 }
 

@@ -117,7 +117,7 @@ fn who_was_only_heard_of_is_tried_three_times_and_then_forgotten() {
     }
     assert!(peers.is_lost(station(2)));
     assert_eq!(peers.plan(after(now, 60_000)), []);
-    assert_eq!(peers.changed_book(), None, "it never was in the book");
+    assert_eq!(peers.changed_book(true), None, "it never was in the book");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn hearsay_never_pushes_out_a_station_that_was_seen() {
         peers.reachable_at(stranger(n), [address(2)]);
     }
     assert_eq!(peers.known.len(), MAX_KNOWN);
-    assert!(peers.changed_book().is_some_and(|book| book.len() == MAX_KNOWN));
+    assert!(peers.changed_book(true).is_some_and(|book| book.len() == MAX_KNOWN));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn blocked_paused_and_foreign_stations_are_left_alone() {
     peers.heard_of(station(4), vec![address(4)], start);
     peers.unblock(station(2), after(start, 30_000));
     assert_eq!(peers.plan(after(start, 60_000)), [to(2)]);
-    assert!(peers.changed_book().is_some_and(|book| book.iter().all(|entry| entry.station != station(4))));
+    assert!(peers.changed_book(true).is_some_and(|book| book.iter().all(|entry| entry.station != station(4))));
 }
 
 #[test]
@@ -180,13 +180,37 @@ fn of_many_blocked_stations_the_oldest_is_let_in_again() {
 fn the_book_holds_who_was_seen_newest_first_and_is_written_when_it_changed() {
     let start = Instant::now();
     let mut peers = Peers::new(station(1), vec![entry(2)], vec![], start);
-    assert_eq!(peers.changed_book(), None);
+    assert_eq!(peers.changed_book(true), None);
     let seen = Timestamp::from_millis(5).expect("in range");
     peers.confirmed(station(3), start, seen);
-    assert_eq!(peers.changed_book(), Some(vec![entry(2)]), "nobody knows yet where 3 can be dialled");
+    assert_eq!(peers.changed_book(true), Some(vec![entry(2)]), "nobody knows yet where 3 can be dialled");
     peers.reachable_at(station(3), [address(3), address(3), address(4)]);
     let three = Entry { station: station(3), addresses: vec![address(3), address(4)], last_seen: seen };
-    assert_eq!(peers.changed_book(), Some(vec![three, entry(2)]));
+    assert_eq!(peers.changed_book(true), Some(vec![three, entry(2)]));
     peers.reachable_at(station(3), [address(3), address(4)]);
-    assert_eq!(peers.changed_book(), None);
+    assert_eq!(peers.changed_book(true), None);
+}
+
+#[test]
+fn who_only_called_us_is_no_familiar_station_and_gets_into_the_book_where_callers_are_remembered() {
+    let start = Instant::now();
+    let named = format!("/ip4/10.0.0.9/tcp/4811/p2p/{}", crate::network::names::peer_of(named_station()))
+        .parse()
+        .expect("an address");
+    let mut peers = Peers::new(station(1), vec![entry(2)], vec![named], start);
+    peers.confirmed(station(3), start, Timestamp::EPOCH);
+    peers.reachable_at(station(3), [address(3)]);
+    let familiar = |peers: &Peers| [station(2), station(3), named_station()].map(|it| peers.is_familiar(it));
+    assert_eq!(familiar(&peers), [true, false, true]);
+    assert_eq!(peers.changed_book(false), Some(vec![entry(2)]));
+    assert_eq!(peers.changed_book(false), None);
+    assert_eq!(peers.changed_book(true).map(|book| book.len()), Some(2), "from now on");
+    assert_eq!(peers.changed_book(true), None);
+    peers.asked_for(station(3));
+    assert_eq!(familiar(&peers), [true; 3]);
+}
+
+/// One whose id is a key, so that an address can name it.
+fn named_station() -> StationId {
+    qfzz_ledger_core::testing::station(9)
 }

@@ -54,6 +54,7 @@ impl Worker {
                     return reply(respond_to, Err(DialError::Blocked));
                 }
                 if self.links.get(station).is_some() {
+                    self.on_asked_for(station);
                     return self.wait_for(station, respond_to);
                 }
                 to_peer(peer, vec![address.clone()], PeerCondition::Always)
@@ -101,6 +102,7 @@ impl Worker {
             // Refused perhaps because the other side's dial was faster.
             Dial::Asked { respond_to, .. } if found.is_some_and(|station| self.links.get(station).is_some()) => {
                 if let Some(station) = found {
+                    self.on_asked_for(station);
                     self.wait_for(station, respond_to);
                 }
             }

@@ -117,10 +117,7 @@ impl Worker {
             }
             None => return,
         }
-        // It may have called us before we found it.
-        if self.links.is_confirmed(station) {
-            self.tell_if_familiar(station);
-        }
+        self.tell_if_familiar(station);
     }
 
     fn on_closed(&mut self, peer: PeerId, connection: ConnectionId, cause: Option<&ConnectionError>) {
@@ -198,8 +195,15 @@ impl Worker {
         }
     }
 
+    /// The operator asked for a station that is here already.
+    pub(super) fn on_asked_for(&mut self, station: StationId) {
+        self.peers.asked_for(station);
+        self.tell_if_familiar(station);
+    }
+
+    /// Tells it of a confirmed station: it may have called us before we found it.
     fn tell_if_familiar(&mut self, station: StationId) {
-        if self.peers.is_familiar(station) {
+        if self.links.is_confirmed(station) && self.peers.is_familiar(station) {
             self.outbox.push(NetworkEvent::Familiar { peer: station });
         }
     }

@@ -124,7 +124,7 @@ impl<R: LedgerRead> State<R> {
             Input::Submit { token, records } => self.on_submit(token, records, now, effects),
             Input::Mine { token } => self.on_mine(token, now, effects),
             Input::Connected(peer) => self.on_connected(peer, now),
-            Input::Familiar(peer) => self.on_familiar(&peer),
+            Input::Familiar(peer) => self.on_familiar(peer, now),
             Input::Subscribed(peer) => self.on_subscribed(peer, now),
             Input::Disconnected(peer) => self.on_disconnected(peer),
             Input::GossipBatch { message, from, data } => self.on_gossip_batch(message, from, &data, now, effects)?,
@@ -151,7 +151,7 @@ impl<R: LedgerRead> State<R> {
             let change = self.signing.met_foreign(created_at, now);
             self.on_signing_changed(change, now, effects);
         }
-        let change = self.signing.tick(self.is_asking_for_own_log(now), now);
+        let change = self.signing.tick(self.is_asking_for_own_log(now), self.may_believe_strangers(), now);
         self.on_signing_changed(change, now, effects);
         if self.is_disk_full {
             return Ok(());
@@ -199,7 +199,7 @@ impl<R: LedgerRead> State<R> {
             return latest;
         }
         let signing = [self.clients.wake_at(), self.mining.wake_at()].into_iter().filter(|_| self.signing.may_sign());
-        let held = self.signing.wake_at(self.is_asking_for_own_log(now));
+        let held = self.signing.wake_at(self.is_asking_for_own_log(now), self.may_believe_strangers());
         let wishes = signing.chain([held, self.gossip.wake_at(), self.syncing.wake_at()]);
         wishes.flatten().min().unwrap_or(latest).min(latest)
     }

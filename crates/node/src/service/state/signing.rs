@@ -28,7 +28,7 @@ pub enum Hold {
     No,
     /// It waits for its peers' answers until this time, then goes on.
     Until(Timestamp),
-    /// Its store is new or was lost: it waits for a peer's answer.
+    /// Its store is new or was lost: it waits for the answer of a peer whose word counts.
     UntilAnswered,
     /// It takes over what others have, and signs nothing while it runs.
     Throughout,
@@ -40,8 +40,10 @@ pub enum NotSigning {
     /// It waits for what its peers know of its own log.
     #[error("this station asks its peers for the newest records of its own log, and signs nothing before it has them")]
     LearningLog,
-    /// Its store is new or was lost, and no peer has told of its log.
-    #[error("the store is new or was lost, and no peer has told of this station's log: nothing is signed before that")]
+    /// Its store is new or was lost, and nobody whose word counts has told of its log.
+    #[error(
+        "the store is new or was lost, and no station known here has told of this station's log: nothing is signed before that"
+    )]
     LogUnknown,
     /// Its store is being repaired.
     #[error("the store is being repaired: nothing is signed meanwhile")]
@@ -134,6 +136,11 @@ impl Signing {
         self.is_followed
     }
 
+    /// Whether this station waits for its peers before it signs.
+    pub(super) const fn is_holding(&self) -> bool {
+        matches!(self.hold, Hold::Until(_) | Hold::UntilAnswered)
+    }
+
     /// The own log has reached all that a peer told of it.
     pub(super) fn answered(&mut self, now: Timestamp) {
         self.answered.get_or_insert(now);
@@ -145,15 +152,15 @@ impl Signing {
     }
 
     /// Goes on where what was waited for has come, or its time is over. `is_asking`: a sync is under way or due with
-    /// somebody who may be bringing this station's own log.
-    pub(super) fn tick(&mut self, is_asking: bool, now: Timestamp) -> Option<Change> {
+    /// somebody who may be bringing this station's own log. `may_believe_strangers`: in the end.
+    pub(super) fn tick(&mut self, is_asking: bool, may_believe_strangers: bool, now: Timestamp) -> Option<Change> {
         let others_had_time = self.answered.is_some_and(|at| !is_asking || now.since(at) >= OTHERS_MS);
         let is_over = match self.hold {
             Hold::No | Hold::Throughout => false,
             Hold::Until(until) => others_had_time || (now >= until && !is_asking),
             Hold::UntilAnswered => {
                 let nobody_else = self.answered_by_stranger.is_some_and(|at| now.since(at) >= STRANGERS_MS);
-                others_had_time || (nobody_else && !is_asking)
+                others_had_time || (nobody_else && may_believe_strangers && !is_asking)
             }
         };
         if is_over {
@@ -176,11 +183,11 @@ impl Signing {
     }
 
     /// When [`tick`](Self::tick) changes something by itself.
-    pub(super) fn wake_at(&self, is_asking: bool) -> Option<Timestamp> {
+    pub(super) fn wake_at(&self, is_asking: bool, may_believe_strangers: bool) -> Option<Timestamp> {
         let hold = match (self.hold, self.answered) {
             (Hold::No | Hold::Throughout, _) => None,
             (Hold::UntilAnswered, None) => {
-                let at = self.answered_by_stranger.filter(|_| !is_asking);
+                let at = self.answered_by_stranger.filter(|_| may_believe_strangers && !is_asking);
                 at.map(|at| at.saturating_add(STRANGERS_MS))
             }
             (Hold::Until(_) | Hold::UntilAnswered, Some(at)) => Some(at.saturating_add(OTHERS_MS)),
@@ -267,7 +274,7 @@ mod tests {
         assert_eq!(later.heard_of(&told(earlier, START + 5, 0), at(START + 10)), Some(Change::Stopped));
         assert_eq!(later.reason(), Some(NotSigning::AnotherDaemon));
         assert_eq!(later.heard_of(&told(earlier, START + 6, 0), at(START + 10)), None, "it is told once");
-        assert_eq!(later.tick(false, at(START + 100 * REMEMBERED_MS)), None);
+        assert_eq!(later.tick(false, true, at(START + 100 * REMEMBERED_MS)), None);
         assert!(!later.may_sign());
 
         let mut earlier = signing();
@@ -289,10 +296,10 @@ mod tests {
         assert_eq!(signing.heard_of(&told(before, START - 20, 20), at(START + 5)), Some(Change::Suspected));
         assert_eq!(signing.reason(), Some(NotSigning::AnotherSeen));
         let silent = START + 5 - 20 + REMEMBERED_MS;
-        assert_eq!(signing.wake_at(false), Some(at(silent)));
-        signing.tick(false, at(silent - 1));
+        assert_eq!(signing.wake_at(false, true), Some(at(silent)));
+        signing.tick(false, true, at(silent - 1));
         assert!(!signing.may_sign());
-        signing.tick(false, at(silent));
+        signing.tick(false, true, at(silent));
         assert!(signing.may_sign(), "it has gone");
     }
 
@@ -304,7 +311,7 @@ mod tests {
         assert!(signing.may_sign());
         // What was recent at the start is repeated as if it were heard just now, again and again.
         for now in (0..10 * REMEMBERED_MS).step_by(1_000) {
-            signing.tick(false, at(START + now));
+            signing.tick(false, true, at(START + now));
             signing.heard_of(&told(old, START - 5_000, 0), at(START + now));
             assert_eq!(signing.may_sign(), now >= SEEN_AT_MOST_MS, "{now} ms after the start");
         }
@@ -336,8 +343,8 @@ mod tests {
 
         let mut unheard = self::signing();
         unheard.met_foreign(at(START + 1), at(START + 10));
-        assert_eq!(unheard.tick(false, at(START + 9 + SUSPECTED_MS)), None);
-        assert_eq!(unheard.tick(false, at(START + 10 + SUSPECTED_MS)), Some(Change::Stopped));
+        assert_eq!(unheard.tick(false, true, at(START + 9 + SUSPECTED_MS)), None);
+        assert_eq!(unheard.tick(false, true, at(START + 10 + SUSPECTED_MS)), Some(Change::Stopped));
         let mut learning = Signing::new(run(5, START), Hold::Until(at(START + 5_000)));
         assert_eq!(learning.met_foreign(at(START + 1), at(START + 10)), None);
     }
@@ -346,23 +353,23 @@ mod tests {
     fn a_hold_ends_when_all_who_are_asked_have_answered_or_its_time_is_over() {
         let until = START + 5_000;
         let mut signing = Signing::new(run(5, START), Hold::Until(at(until)));
-        signing.tick(true, at(until + 10));
+        signing.tick(true, true, at(until + 10));
         assert!(!signing.may_sign(), "a sync under way may bring it");
-        signing.tick(false, at(until + 20));
+        signing.tick(false, true, at(until + 20));
         assert!(signing.may_sign(), "nobody told");
 
         let mut answered = Signing::new(run(5, START), Hold::Until(at(until)));
         answered.answered(at(START + 100));
-        answered.tick(true, at(START + 200));
+        answered.tick(true, true, at(START + 200));
         assert!(!answered.may_sign(), "another one is being asked, who may know more");
-        answered.tick(false, at(START + 300));
+        answered.tick(false, true, at(START + 300));
         assert!(answered.may_sign());
 
         let mut lost = Signing::new(run(5, START), Hold::UntilAnswered);
-        assert_eq!(lost.tick(false, at(START + 10_000_000)), None);
+        assert_eq!(lost.tick(false, true, at(START + 10_000_000)), None);
         assert_eq!(lost.reason(), Some(NotSigning::LogUnknown));
         lost.answered(at(START + 10_000_000));
-        assert_eq!(lost.tick(true, at(START + 10_000_000 + OTHERS_MS)), Some(Change::LogKnown));
+        assert_eq!(lost.tick(true, true, at(START + 10_000_000 + OTHERS_MS)), Some(Change::LogKnown));
         assert!(lost.may_sign());
     }
 }

@@ -8,7 +8,7 @@ use qfzz_ledger_core::ids::{BlockHash, Sequence, StationId};
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::overlay::LedgerRead;
 use qfzz_ledger_core::severity::Severity;
-use qfzz_ledger_core::state::ReadError;
+use qfzz_ledger_core::state::{ReadError, roster_len};
 use qfzz_ledger_core::time::Timestamp;
 use qfzz_sync::alive::Statement;
 use qfzz_sync::message::Status;
@@ -50,8 +50,11 @@ const WAITS_MS: i64 = 2_000;
 /// A sync that took this long, in milliseconds, with fewer bytes for it than this, was slow. Slow peers share one turn.
 const SLOW: (u64, u64) = (10_000, 16);
 
-/// Syncs with a peer that fail before signing waits for it no longer: it may be silent on purpose.
+/// Long syncs with a peer that fail before signing waits for it no longer: it may be silent on purpose.
 const MAX_FAILED: u32 = 3;
+
+/// What a long sync takes, in milliseconds. Between shorter ones that fail there is time in which nobody is waited for.
+const LONG_MS: u64 = 1_000;
 
 /// Peers whose ban is remembered, at most; the oldest go first.
 const MAX_BANNED: usize = 1_024;
@@ -167,9 +170,11 @@ impl<R: LedgerRead> State<R> {
         self.syncing.due.insert(peer, banned_until.unwrap_or(now));
     }
 
-    pub(super) fn on_familiar(&mut self, peer: &StationId) {
-        if let Some(known) = self.peers.get_mut(peer) {
-            known.is_familiar = true;
+    pub(super) fn on_familiar(&mut self, peer: StationId, now: Timestamp) {
+        let is_news = self.peers.get_mut(&peer).is_some_and(|known| !std::mem::replace(&mut known.is_familiar, true));
+        if is_news && self.is_learning_log() && self.syncing.ended.contains_key(&peer) {
+            // What it told as a stranger did not count.
+            self.syncing.want(peer, now);
         }
     }
 
@@ -229,9 +234,10 @@ impl<R: LedgerRead> State<R> {
                 self.syncing.slow.remove(&peer);
             }
         }
+        let has_failed = report.fault.as_ref().is_some_and(|fault| !matches!(fault, Fault::GaveWay | Fault::Here));
         if !self.is_learning_log() {
             self.syncing.failed.clear();
-        } else if self.is_heard_of_own_log(&peer) && report.fault.as_ref().is_some_and(|it| *it != Fault::GaveWay) {
+        } else if has_failed && report.elapsed_ms >= LONG_MS && self.is_heard_of_own_log(&peer) {
             *self.syncing.failed.entry(peer).or_default() += 1;
         }
         match &report.fault {
@@ -263,24 +269,36 @@ impl<R: LedgerRead> State<R> {
         Ok(())
     }
 
-    /// The own log has reached all that a peer told of it. Where none of those who count is heard of for long, a stranger
-    /// does in the end, but not where there is a roster.
+    /// The own log has reached all that a peer told of it.
     fn on_own_log_told(&mut self, peer: &StationId, now: Timestamp) -> Result<(), ReadError> {
         if self.may_tell_own_log(peer)? {
             self.signing.answered(now);
-        } else if !self.ledger.rules().has_roster() {
+        } else {
             self.signing.answered_by_stranger(now);
         }
         Ok(())
     }
 
     /// Whether this station signs on the word of this peer that there is no more of its log: with a roster on that of those
-    /// admitted, else on that of those who are familiar. A stranger may want it to sign a place of its log twice.
+    /// admitted, else on that of founders and those who are familiar. A stranger may want it to sign a place of its log
+    /// twice.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn may_tell_own_log(&self, peer: &StationId) -> Result<bool, ReadError> {
-        if self.ledger.rules().has_roster() { self.ledger.is_admitted(peer) } else { Ok(self.is_familiar(peer)) }
+        let rules = self.ledger.rules();
+        if rules.has_roster() {
+            return self.ledger.is_admitted(peer);
+        }
+        Ok(rules.is_founder(peer) || self.is_familiar(peer))
+    }
+
+    /// Whether a stranger's word counts where that of nobody else is heard for long: not with a roster that names others.
+    pub(super) fn may_believe_strangers(&self) -> bool {
+        let rules = self.ledger.rules();
+        let founders = &rules.parameters().founders;
+        let is_alone = || founders.len() == 1 && roster_len(self.ledger.read()).is_ok_and(|others| others == 0);
+        !rules.has_roster() || is_alone()
     }
 
     fn is_familiar(&self, peer: &StationId) -> bool {
@@ -289,13 +307,14 @@ impl<R: LedgerRead> State<R> {
 
     /// Whether this station waits for what this peer tells of its log: not for strangers, who could be silent for good.
     fn is_heard_of_own_log(&self, peer: &StationId) -> bool {
-        let is_known = self.is_familiar(peer) || self.ledger.rules().is_founder(peer);
+        // Who cannot be looked up is rather waited for.
+        let is_known = self.is_familiar(peer) || self.may_tell_own_log(peer).unwrap_or(true);
         is_known && self.syncing.failed.get(peer).is_none_or(|failed| *failed < MAX_FAILED)
     }
 
-    /// Whether a sync is under way or due that may be bringing this station's own log.
+    /// Whether a sync is under way or due that may be bringing this station's own log, while that is waited for.
     pub(super) fn is_asking_for_own_log(&self, now: Timestamp) -> bool {
-        self.syncing.asked(now).any(|peer| self.is_heard_of_own_log(&peer))
+        self.signing.is_holding() && self.syncing.asked(now).any(|peer| self.is_heard_of_own_log(&peer))
     }
 
     /// Whether nothing is signed before a peer has told of this station's log.

@@ -11,7 +11,9 @@ use qfzz_ledger_core::ledger::NoBlock;
 use qfzz_ledger_core::memory::MemoryStore;
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::record::Record;
-use qfzz_ledger_core::testing::{Author, at, interaction, key, ledger, proof, rules, rules_with_roster, station};
+use qfzz_ledger_core::testing::{
+    Author, at, interaction, key, ledger, proof, rules, rules_with, rules_with_roster, station,
+};
 
 use qfzz_sync::alive::{OtherRun, Run, Statement};
 use qfzz_sync::peer::SessionError;
@@ -552,6 +554,20 @@ fn a_stranger_who_says_that_the_log_is_empty_lets_nobody_sign_while_somebody_kno
     known.handle(Input::Familiar(station(5)), at(20));
     assert_eq!(told_by(&mut known, 5, 30), None);
 
+    let mut later = met_by_a_stranger(&rules(), Hold::UntilAnswered);
+    told_by(&mut later, 4, 10);
+    assert_eq!(begun(&later.handle(Input::Familiar(station(4)), at(20))), [], "it takes a breath");
+    assert_eq!(begun(&later.handle(Input::Tick, at(210))), [station(4)], "it is asked again when it is known");
+    assert_eq!(told_by(&mut later, 4, 220), None);
+
+    let mut founder = met_by_a_stranger(&rules_with(|it| it.add_founder(station(4), None)), Hold::UntilAnswered);
+    assert_eq!(told_by(&mut founder, 4, 10), None, "whom genesis names is no stranger");
+
+    let mut alone = met_by_a_stranger(&rules_with_roster(1), Hold::UntilAnswered);
+    told_by(&mut alone, 4, 10);
+    alone.handle(Input::Tick, at(60_010));
+    assert_eq!(alone.not_signing(), None, "the roster names nobody who could come");
+
     let mut roster = met_by_a_stranger(&rules_with_roster(2), Hold::UntilAnswered);
     told_by(&mut roster, 4, 10);
     roster.handle(Input::Familiar(station(4)), at(20));
@@ -560,6 +576,16 @@ fn a_stranger_who_says_that_the_log_is_empty_lets_nobody_sign_while_somebody_kno
     told_by(&mut roster, 2, 60_000_010);
     roster.handle(Input::Tick, at(60_005_010));
     assert_eq!(roster.not_signing(), None, "a founder is");
+}
+
+#[test]
+fn a_sync_with_an_admitted_station_that_called_is_waited_for() {
+    let mut state = met_by_a_stranger(&rules_with_roster(2), Hold::Until(at(HOLD_UNTIL)));
+    state.handle(Input::Connected(station(2)), at(4_000));
+    state.handle(Input::Tick, at(HOLD_UNTIL));
+    assert_eq!(state.not_signing(), Some(NotSigning::LearningLog), "it may be bringing this station's log");
+    state.handle(Input::SyncEnded(Box::new(report(2, LogEnd::EMPTY, None))), at(7_000));
+    assert_eq!(state.not_signing(), None, "the stranger is not waited for");
 }
 
 #[test]
@@ -575,6 +601,7 @@ fn who_is_silent_keeps_nobody_from_signing_for_long() {
     for (now, peer) in (20_000..).step_by(10_000).zip([5, 6, 5, 6, 5, 6]) {
         assert_eq!(state.not_signing(), Some(NotSigning::LearningLog), "{now}: somebody known is being asked");
         let silent = report(peer, LogEnd::EMPTY, Some(Fault::Session(SessionError::Timeout)));
+        let silent = SyncReport { elapsed_ms: 20_000, ..silent };
         state.handle(Input::SyncEnded(Box::new(silent)), at(now));
         state.handle(Input::Disconnected(station(peer)), at(now));
         come(&mut state, peer, now);
