@@ -263,6 +263,54 @@ fn a_restored_backup_and_a_lost_store_take_over_the_own_log_before_they_sign() {
     assert_eq!(of_station["batches"], next + 2, "no place was left out");
 }
 
+/// How many syncs have ended.
+fn syncs(daemon: &Daemon) -> u64 {
+    let text = daemon.api().try_get("/metrics").expect("it answers").body;
+    let counts =
+        text.lines().filter(|line| line.starts_with("qfzz_syncs_total")).filter_map(|line| line.rsplit(' ').next());
+    counts.map(|count| count.parse::<u64>().expect("a number")).sum()
+}
+
+#[test]
+fn without_store_and_address_book_a_strangers_word_lets_nobody_sign_neither_at_once_nor_after_a_restart() {
+    let _turn = beside_others();
+    let recipe = |name: &str| Recipe::new(name).set("sync.interval", "1s");
+    let mut founder = recipe("founder").found("strangers", &[]);
+    let mut station = recipe("station").join(&founder.address());
+    let stranger = recipe("stranger").join(&founder.address());
+    let last = sequence(&station.api().record(&user_action("before")));
+    wait_for("the founder has it", PATIENCE, || {
+        let pending = founder.api().get("/v1/chain")["pending_records"].as_u64().expect("a number");
+        if pending >= 1 { Ok(()) } else { Err(pending.to_string()) }
+    });
+    founder.api().mine().expect("a record is pending");
+    station.kill();
+    founder.signal(Signal::TERM, PATIENCE);
+    for part in ["journal", "view", "side"] {
+        fs::remove_dir_all(station.data_dir().join(part)).expect("an own directory");
+    }
+    for part in ["journal.mark", "peers"] {
+        fs::remove_file(station.data_dir().join(part)).expect("an own file");
+    }
+    for _ in ["at once", "after a restart"] {
+        station.start();
+        stranger.qfzz(&["join", &station.address()]).exits(0);
+        wait_for("two syncs with the stranger", PATIENCE, || match syncs(&station) {
+            2.. => Ok(()),
+            count => Err(count.to_string()),
+        });
+        assert_eq!(refused(&station), (503, "log_unknown".to_owned()));
+        station.signal(Signal::TERM, PATIENCE);
+    }
+    station.start();
+    founder.start();
+    let (id, _) = wait_for("it signs when the founder is back", PATIENCE, || {
+        created(&station.api().try_post("/v1/records", &user_action("after")).expect("it lives"))
+    });
+    assert_eq!(sequence(&id), last + 1);
+    nobody_equivocated(&[&station, &founder]);
+}
+
 fn created(answer: &Answer) -> Result<String, String> {
     match answer.status {
         201 => Ok(answer.json()["record_id"].as_str().expect("an id").to_owned()),
