@@ -266,8 +266,10 @@ fn a_restored_backup_and_a_lost_store_take_over_the_own_log_before_they_sign() {
 /// How many syncs have ended.
 fn syncs(daemon: &Daemon) -> u64 {
     let text = daemon.api().try_get("/metrics").expect("it answers").body;
-    let counts =
-        text.lines().filter(|line| line.starts_with("qfzz_syncs_total")).filter_map(|line| line.rsplit(' ').next());
+    let counts = text
+        .lines()
+        .filter(|line| line.starts_with("qfzz_syncs_total{outcome=\"done\"}"))
+        .filter_map(|line| line.rsplit(' ').next());
     counts.map(|count| count.parse::<u64>().expect("a number")).sum()
 }
 

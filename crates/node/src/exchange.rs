@@ -203,10 +203,12 @@ impl Exchange {
     /// don't answer at once.
     pub(crate) async fn ask_heads(&self, peers: &[StationId]) {
         let now = Instant::now();
-        let before = locked(&self.heads_asked).replace(now);
-        if before.is_some_and(|before| now.duration_since(before) < HEADS_EVERY) {
-            *locked(&self.heads_asked) = before;
-            return;
+        {
+            let mut asked = locked(&self.heads_asked);
+            if peers.is_empty() || asked.is_some_and(|asked| now.duration_since(asked) < HEADS_EVERY) {
+                return;
+            }
+            *asked = Some(now);
         }
         let ask = |peer: &StationId| {
             let session = self.session(*peer);

@@ -202,11 +202,11 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        // A read, which can be sent again: one whose API listens beyond loopback wants the token.
         let again = request.try_clone();
         let request = request.build().map_err(|error| self.unreachable(&error))?;
         let is_bare = !request.headers().contains_key(header::AUTHORIZATION);
         let mut response = self.execute(request).await?;
+        // A read: a daemon whose API listens beyond loopback wants the token for that, too.
         if let (StatusCode::UNAUTHORIZED, true, Some(again), Some(token)) =
             (response.status(), is_bare, again, &self.token)
             && (!self.is_found || self.dir.user().is_some())

@@ -138,7 +138,13 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn new(own: StationId, book: Vec<Entry>, join: Vec<Multiaddr>, now: Instant) -> Self {
+    pub(super) fn new(
+        own: StationId,
+        book: Vec<Entry>,
+        join: Vec<Multiaddr>,
+        remembers_callers: bool,
+        now: Instant,
+    ) -> Self {
         let named = join.iter().filter_map(|address| station_of(&peer_in(address)?));
         let familiar = book.iter().map(|entry| entry.station).chain(named).collect();
         let known = book
@@ -167,7 +173,7 @@ impl Peers {
             blocked: VecDeque::new(),
             foreign: VecDeque::new(),
             changed: false,
-            remembered_callers: true,
+            remembered_callers: remembers_callers,
         }
     }
 
@@ -227,8 +233,8 @@ impl Peers {
         self.familiar.insert(station);
     }
 
-    /// Whether this station knew `station` before its start, or found it where the operator said: no stranger becomes so
-    /// by calling us.
+    /// Whether this station knew `station` before its start, or the operator named it, or it was found where the operator
+    /// said: no stranger becomes so by calling us.
     pub(super) fn is_familiar(&self, station: StationId) -> bool {
         self.familiar.contains(&station)
     }
@@ -425,8 +431,8 @@ impl Peers {
         self.foreign.iter().find(|(foreign, _)| *foreign == station).map(|(_, federation)| federation)
     }
 
-    /// Makes room for one more: stations only heard of go first, then who was not seen for longest, but the latter
-    /// only for one that is connected. Returns whether there is room.
+    /// Makes room for one more: stations only heard of go first, then who was not seen for longest, familiar ones last, but
+    /// the latter only for one that is connected. Returns whether there is room.
     fn make_room(&mut self, for_connected: bool) -> bool {
         if self.known.len() < MAX_KNOWN {
             return true;
@@ -437,7 +443,7 @@ impl Peers {
             .filter(|(station, known)| {
                 !self.connected.contains(station) && (for_connected || known.last_seen.is_none())
             })
-            .min_by_key(|(_, known)| known.last_seen)
+            .min_by_key(|(station, known)| (self.familiar.contains(station), known.last_seen))
             .map(|(station, _)| *station);
         victim.is_some_and(|station| self.known.remove(&station).is_some())
     }

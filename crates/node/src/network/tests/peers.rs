@@ -23,8 +23,8 @@ fn after(start: Instant, millis: u64) -> Instant {
 #[test]
 fn the_station_with_the_lower_id_dials_first() {
     let start = Instant::now();
-    let mut low = Peers::new(station(1), vec![entry(2)], vec![], start);
-    let mut high = Peers::new(station(2), vec![entry(1)], vec![], start);
+    let mut low = Peers::new(station(1), vec![entry(2)], vec![], true, start);
+    let mut high = Peers::new(station(2), vec![entry(1)], vec![], true, start);
     assert_eq!(low.plan(start), [to(2)]);
     assert_eq!(low.plan(after(start, 60_000)), [], "it is being dialled");
     assert_eq!(high.plan(after(start, 999)), []);
@@ -34,7 +34,7 @@ fn the_station_with_the_lower_id_dials_first() {
 #[test]
 fn failures_lengthen_the_wait_to_5_s_alone_and_30_s_in_company() {
     let start = Instant::now();
-    let mut peers = Peers::new(station(1), vec![entry(2)], vec![], start);
+    let mut peers = Peers::new(station(1), vec![entry(2)], vec![], true, start);
     let mut waits = Vec::new();
     let mut now = start;
     for _ in 0..8 {
@@ -63,7 +63,7 @@ impl Peers {
 #[test]
 fn a_station_is_dialled_again_soon_after_it_left_and_never_while_it_is_here() {
     let start = Instant::now();
-    let mut peers = Peers::new(station(1), vec![entry(2)], vec![], start);
+    let mut peers = Peers::new(station(1), vec![entry(2)], vec![], true, start);
     assert_eq!(peers.plan(start), [to(2)]);
     peers.answered(Dialled::Station(station(2)), station(2));
     peers.confirmed(station(2), start, Timestamp::EPOCH);
@@ -76,7 +76,7 @@ fn a_station_is_dialled_again_soon_after_it_left_and_never_while_it_is_here() {
 #[test]
 fn a_station_that_keeps_closing_its_connections_is_dialled_less_and_less() {
     let start = Instant::now();
-    let mut peers = Peers::new(station(1), vec![entry(2)], vec![], start);
+    let mut peers = Peers::new(station(1), vec![entry(2)], vec![], true, start);
     let mut now = start;
     for expected in [500, 1_000, 2_000] {
         assert_eq!(peers.plan(now), [to(2)]);
@@ -90,7 +90,7 @@ fn a_station_that_keeps_closing_its_connections_is_dialled_less_and_less() {
 #[test]
 fn an_address_to_join_is_dialled_as_it_is_until_its_station_is_connected_and_again_after() {
     let start = Instant::now();
-    let mut peers = Peers::new(station(5), vec![], vec![address(9)], start);
+    let mut peers = Peers::new(station(5), vec![], vec![address(9)], true, start);
     let join = Plan::Join { number: 0, address: address(9) };
     assert_eq!(peers.plan(start), std::slice::from_ref(&join));
     peers.answered(Dialled::Join(0), station(9));
@@ -106,7 +106,7 @@ fn an_address_to_join_is_dialled_as_it_is_until_its_station_is_connected_and_aga
 #[test]
 fn who_was_only_heard_of_is_tried_three_times_and_then_forgotten() {
     let start = Instant::now();
-    let mut peers = Peers::new(station(1), vec![], vec![], start);
+    let mut peers = Peers::new(station(1), vec![], vec![], true, start);
     peers.heard_of(station(2), vec![address(2)], start);
     let mut now = start;
     for attempt in 0..3 {
@@ -123,7 +123,7 @@ fn who_was_only_heard_of_is_tried_three_times_and_then_forgotten() {
 #[test]
 fn hearsay_never_pushes_out_a_station_that_was_seen() {
     let start = Instant::now();
-    let mut peers = Peers::new(StationId::ZERO, vec![entry(1)], vec![], start);
+    let mut peers = Peers::new(StationId::ZERO, vec![entry(1)], vec![], true, start);
     let stranger = |n: usize| {
         let mut bytes = [0xff; 32];
         bytes[..8].copy_from_slice(&n.to_be_bytes());
@@ -145,7 +145,7 @@ fn hearsay_never_pushes_out_a_station_that_was_seen() {
 #[test]
 fn blocked_paused_and_foreign_stations_are_left_alone() {
     let start = Instant::now();
-    let mut peers = Peers::new(station(1), vec![entry(2), entry(3), entry(4)], vec![], start);
+    let mut peers = Peers::new(station(1), vec![entry(2), entry(3), entry(4)], vec![], true, start);
     peers.block(station(2));
     peers.pause(station(3), start);
     let federation = Some((FederationId::ZERO, Name::new("Others").expect("a name")));
@@ -162,7 +162,7 @@ fn blocked_paused_and_foreign_stations_are_left_alone() {
 
 #[test]
 fn of_many_blocked_stations_the_oldest_is_let_in_again() {
-    let mut peers = Peers::new(station(1), vec![], vec![], Instant::now());
+    let mut peers = Peers::new(station(1), vec![], vec![], true, Instant::now());
     let stranger = |n: usize| {
         let mut bytes = [0xff; 32];
         bytes[..8].copy_from_slice(&n.to_be_bytes());
@@ -179,7 +179,7 @@ fn of_many_blocked_stations_the_oldest_is_let_in_again() {
 #[test]
 fn the_book_holds_who_was_seen_newest_first_and_is_written_when_it_changed() {
     let start = Instant::now();
-    let mut peers = Peers::new(station(1), vec![entry(2)], vec![], start);
+    let mut peers = Peers::new(station(1), vec![entry(2)], vec![], true, start);
     assert_eq!(peers.changed_book(true), None);
     let seen = Timestamp::from_millis(5).expect("in range");
     peers.confirmed(station(3), start, seen);
@@ -197,7 +197,7 @@ fn who_only_called_us_is_no_familiar_station_and_gets_into_the_book_where_caller
     let named = format!("/ip4/10.0.0.9/tcp/4811/p2p/{}", crate::network::names::peer_of(named_station()))
         .parse()
         .expect("an address");
-    let mut peers = Peers::new(station(1), vec![entry(2)], vec![named], start);
+    let mut peers = Peers::new(station(1), vec![entry(2)], vec![named], true, start);
     peers.confirmed(station(3), start, Timestamp::EPOCH);
     peers.reachable_at(station(3), [address(3)]);
     let familiar = |peers: &Peers| [station(2), station(3), named_station()].map(|it| peers.is_familiar(it));

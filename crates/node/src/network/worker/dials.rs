@@ -53,8 +53,8 @@ impl Worker {
                 if self.peers.is_blocked(station) {
                     return reply(respond_to, Err(DialError::Blocked));
                 }
+                self.on_asked_for(station);
                 if self.links.get(station).is_some() {
-                    self.on_asked_for(station);
                     return self.wait_for(station, respond_to);
                 }
                 to_peer(peer, vec![address.clone()], PeerCondition::Always)

@@ -195,7 +195,7 @@ impl Worker {
         }
     }
 
-    /// The operator asked for a station that is here already.
+    /// The operator asked for a station, which may be here already.
     pub(super) fn on_asked_for(&mut self, station: StationId) {
         self.peers.asked_for(station);
         self.tell_if_familiar(station);

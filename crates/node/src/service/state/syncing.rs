@@ -50,11 +50,9 @@ const WAITS_MS: i64 = 2_000;
 /// A sync that took this long, in milliseconds, with fewer bytes for it than this, was slow. Slow peers share one turn.
 const SLOW: (u64, u64) = (10_000, 16);
 
-/// Long syncs with a peer that fail before signing waits for it no longer: it may be silent on purpose.
-const MAX_FAILED: u32 = 3;
-
-/// What a long sync takes, in milliseconds. Between shorter ones that fail there is time in which nobody is waited for.
-const LONG_MS: u64 = 1_000;
+/// What syncs with a peer that failed may take in all, in milliseconds, before signing waits for it no longer: it may be
+/// silent on purpose. A first silence takes 20 s.
+const MAX_FAILED_MS: u64 = 50_000;
 
 /// Peers whose ban is remembered, at most; the oldest go first.
 const MAX_BANNED: usize = 1_024;
@@ -76,8 +74,8 @@ pub(super) struct Syncing {
     /// When the last sync with each connected peer ended.
     ended: BTreeMap<StationId, Timestamp>,
     banned: HashMap<StationId, Timestamp>,
-    /// How often a sync failed with those from whom this station waits to hear of its own log.
-    failed: BTreeMap<StationId, u32>,
+    /// What syncs took that failed with those from whom this station waits to hear of its own log, in milliseconds.
+    failed_ms: BTreeMap<StationId, u64>,
     /// Whether a sync with some peer ended without fault since the start.
     is_synced: bool,
 }
@@ -91,7 +89,7 @@ impl Syncing {
             slow: BTreeSet::new(),
             ended: BTreeMap::new(),
             banned: HashMap::new(),
-            failed: BTreeMap::new(),
+            failed_ms: BTreeMap::new(),
             is_synced: false,
         }
     }
@@ -126,8 +124,9 @@ impl Syncing {
 
     /// Those with whom a sync is under way, or should have begun.
     fn asked(&self, now: Timestamp) -> impl Iterator<Item = StationId> {
-        let waiting = self.waiting().filter(move |(_, due)| *due <= now).map(|(peer, _)| peer);
-        self.running.iter().copied().chain(waiting)
+        // Also a slow one that waits for its turn.
+        let due = self.due.iter().filter(move |(peer, due)| **due <= now && !self.running.contains(peer));
+        self.running.iter().chain(due.map(|(peer, _)| peer)).copied()
     }
 
     /// Every connected peer is asked as soon as may be.
@@ -172,7 +171,7 @@ impl<R: LedgerRead> State<R> {
 
     pub(super) fn on_familiar(&mut self, peer: StationId, now: Timestamp) {
         let is_news = self.peers.get_mut(&peer).is_some_and(|known| !std::mem::replace(&mut known.is_familiar, true));
-        if is_news && self.is_learning_log() && self.syncing.ended.contains_key(&peer) {
+        if is_news && self.signing.is_holding() && self.syncing.ended.contains_key(&peer) {
             // What it told as a stranger did not count.
             self.syncing.want(peer, now);
         }
@@ -235,10 +234,12 @@ impl<R: LedgerRead> State<R> {
             }
         }
         let has_failed = report.fault.as_ref().is_some_and(|fault| !matches!(fault, Fault::GaveWay | Fault::Here));
-        if !self.is_learning_log() {
-            self.syncing.failed.clear();
-        } else if has_failed && report.elapsed_ms >= LONG_MS && self.is_heard_of_own_log(&peer) {
-            *self.syncing.failed.entry(peer).or_default() += 1;
+        if !self.signing.is_holding() {
+            self.syncing.failed_ms.clear();
+        } else if has_failed && self.is_heard_of_own_log(&peer) {
+            // With the time until it is asked again, so that what is short counts, too.
+            let took = report.elapsed_ms.max(AGAIN_MS.unsigned_abs());
+            *self.syncing.failed_ms.entry(peer).or_default() += took;
         }
         match &report.fault {
             None => {
@@ -249,7 +250,7 @@ impl<R: LedgerRead> State<R> {
                 }
             }
             // Of several connections to one peer that one broke, or it is back already: what it knows is waited for.
-            Some(Fault::Session(SessionError::Disconnected)) if self.is_learning_log() => {
+            Some(Fault::Session(SessionError::Disconnected)) if self.signing.is_holding() => {
                 self.syncing.put_off(&peer, now.saturating_add(AGAIN_MS));
             }
             Some(
@@ -293,12 +294,13 @@ impl<R: LedgerRead> State<R> {
         Ok(rules.is_founder(peer) || self.is_familiar(peer))
     }
 
-    /// Whether a stranger's word counts where that of nobody else is heard for long: not with a roster that names others.
+    /// Whether a stranger's word counts where that of nobody else is heard for long: not with a roster that names others, as
+    /// far as it is known here.
     pub(super) fn may_believe_strangers(&self) -> bool {
         let rules = self.ledger.rules();
-        let founders = &rules.parameters().founders;
-        let is_alone = || founders.len() == 1 && roster_len(self.ledger.read()).is_ok_and(|others| others == 0);
-        !rules.has_roster() || is_alone()
+        let is_only_founder = rules.parameters().founders.len() == 1 && rules.is_founder(&self.ledger.own().station());
+        let names_nobody = || roster_len(self.ledger.read()).is_ok_and(|others| others == 0);
+        self.signing.is_holding() && (!rules.has_roster() || (is_only_founder && names_nobody()))
     }
 
     fn is_familiar(&self, peer: &StationId) -> bool {
@@ -309,17 +311,12 @@ impl<R: LedgerRead> State<R> {
     fn is_heard_of_own_log(&self, peer: &StationId) -> bool {
         // Who cannot be looked up is rather waited for.
         let is_known = self.is_familiar(peer) || self.may_tell_own_log(peer).unwrap_or(true);
-        is_known && self.syncing.failed.get(peer).is_none_or(|failed| *failed < MAX_FAILED)
+        is_known && self.syncing.failed_ms.get(peer).is_none_or(|failed| *failed < MAX_FAILED_MS)
     }
 
     /// Whether a sync is under way or due that may be bringing this station's own log, while that is waited for.
     pub(super) fn is_asking_for_own_log(&self, now: Timestamp) -> bool {
         self.signing.is_holding() && self.syncing.asked(now).any(|peer| self.is_heard_of_own_log(&peer))
-    }
-
-    /// Whether nothing is signed before a peer has told of this station's log.
-    const fn is_learning_log(&self) -> bool {
-        matches!(self.signing.reason(), Some(NotSigning::LearningLog | NotSigning::LogUnknown))
     }
 
     /// Parts with a peer for `ms` milliseconds, because of what it did, in the past tense.

@@ -12,7 +12,7 @@ use qfzz_ledger_core::memory::MemoryStore;
 use qfzz_ledger_core::mempool::LogEnd;
 use qfzz_ledger_core::record::Record;
 use qfzz_ledger_core::testing::{
-    Author, at, interaction, key, ledger, proof, rules, rules_with, rules_with_roster, station,
+    Author, admits, at, interaction, key, ledger, proof, rules, rules_with, rules_with_roster, station,
 };
 
 use qfzz_sync::alive::{OtherRun, Run, Statement};
@@ -524,13 +524,18 @@ fn signing_goes_on_only_when_the_own_log_is_as_long_as_a_peer_told() {
 
 /// Test station 1, which connects with station 4, a stranger, and with nobody else.
 fn met_by_a_stranger(rules: &Arc<Rules>, hold: Hold) -> State<MemoryStore> {
+    met_as(1, rules, hold)
+}
+
+/// The same, of the test station `own`.
+fn met_as(own: u8, rules: &Arc<Rules>, hold: Hold) -> State<MemoryStore> {
     let config = StateConfig {
         mining: MiningConfig { enabled: false, interval_ms: 1_000, records: 100, slot_ms: 0 },
         sync: SyncConfig { interval_ms: 30_000 },
         hold,
         run: run(1, 0),
     };
-    let mut state = State::new(ledger(rules, 1).0, config);
+    let mut state = State::new(ledger(rules, own).0, config);
     assert_eq!(begun(&state.handle(Input::Connected(station(4)), at(0))), [station(4)]);
     state
 }
@@ -568,6 +573,11 @@ fn a_stranger_who_says_that_the_log_is_empty_lets_nobody_sign_while_somebody_kno
     alone.handle(Input::Tick, at(60_010));
     assert_eq!(alone.not_signing(), None, "the roster names nobody who could come");
 
+    let mut member = met_as(2, &rules_with_roster(1), Hold::UntilAnswered);
+    told_by(&mut member, 4, 10);
+    member.handle(Input::Tick, at(600_000));
+    assert_eq!(member.not_signing(), Some(NotSigning::LogUnknown), "it names the founder");
+
     let mut roster = met_by_a_stranger(&rules_with_roster(2), Hold::UntilAnswered);
     told_by(&mut roster, 4, 10);
     roster.handle(Input::Familiar(station(4)), at(20));
@@ -580,33 +590,40 @@ fn a_stranger_who_says_that_the_log_is_empty_lets_nobody_sign_while_somebody_kno
 
 #[test]
 fn a_sync_with_an_admitted_station_that_called_is_waited_for() {
-    let mut state = met_by_a_stranger(&rules_with_roster(2), Hold::Until(at(HOLD_UNTIL)));
-    state.handle(Input::Connected(station(2)), at(4_000));
+    let rules = rules_with_roster(2);
+    let mut state = met_by_a_stranger(&rules, Hold::Until(at(HOLD_UNTIL)));
+    let mut founder = Author::new(&rules, 2);
+    let batch = founder.batch(at(0), vec![admits(station(5))]);
+    let block = founder.block((Height::ZERO, rules.genesis_hash()), 0, at(1), vec![batch]);
+    state.handle(Input::SyncedBlocks { token: 9, blocks: vec![block] }, at(10));
+    state.handle(Input::Connected(station(5)), at(4_000));
     state.handle(Input::Tick, at(HOLD_UNTIL));
     assert_eq!(state.not_signing(), Some(NotSigning::LearningLog), "it may be bringing this station's log");
-    state.handle(Input::SyncEnded(Box::new(report(2, LogEnd::EMPTY, None))), at(7_000));
+    state.handle(Input::SyncEnded(Box::new(report(5, LogEnd::EMPTY, None))), at(7_000));
     assert_eq!(state.not_signing(), None, "the stranger is not waited for");
 }
 
 #[test]
 fn who_is_silent_keeps_nobody_from_signing_for_long() {
-    let mut state = met_by_a_stranger(&rules(), Hold::Until(at(HOLD_UNTIL)));
-    let come = |state: &mut State<MemoryStore>, peer: u8, now: i64| {
-        state.handle(Input::Connected(station(peer)), at(now));
-        state.handle(Input::Familiar(station(peer)), at(now));
-    };
-    come(&mut state, 5, 0);
-    come(&mut state, 6, 0);
-    // Two take turns: each leaves when the other is being asked, and comes back, so that it is asked again at once.
-    for (now, peer) in (20_000..).step_by(10_000).zip([5, 6, 5, 6, 5, 6]) {
-        assert_eq!(state.not_signing(), Some(NotSigning::LearningLog), "{now}: somebody known is being asked");
-        let silent = report(peer, LogEnd::EMPTY, Some(Fault::Session(SessionError::Timeout)));
-        let silent = SyncReport { elapsed_ms: 20_000, ..silent };
-        state.handle(Input::SyncEnded(Box::new(silent)), at(now));
-        state.handle(Input::Disconnected(station(peer)), at(now));
-        come(&mut state, peer, now);
+    for (took, often) in [(20_000, 6), (900, 112)] {
+        let mut state = met_by_a_stranger(&rules(), Hold::Until(at(HOLD_UNTIL)));
+        let come = |state: &mut State<MemoryStore>, peer: u8, now: i64| {
+            state.handle(Input::Connected(station(peer)), at(now));
+            state.handle(Input::Familiar(station(peer)), at(now));
+        };
+        come(&mut state, 5, 0);
+        come(&mut state, 6, 0);
+        // Two take turns: each leaves when the other is being asked, and comes back, so that it is asked again at once.
+        for (now, peer) in (20_000..).step_by(400).zip([5, 6].into_iter().cycle()).take(often) {
+            assert_eq!(state.not_signing(), Some(NotSigning::LearningLog), "{now}: somebody known is being asked");
+            let silent = report(peer, LogEnd::EMPTY, Some(Fault::Session(SessionError::Disconnected)));
+            let silent = SyncReport { elapsed_ms: took, ..silent };
+            state.handle(Input::SyncEnded(Box::new(silent)), at(now));
+            state.handle(Input::Disconnected(station(peer)), at(now));
+            come(&mut state, peer, now);
+        }
+        assert_eq!(state.not_signing(), None, "each was waited for long enough, the stranger is not waited for");
     }
-    assert_eq!(state.not_signing(), None, "each was asked three times, the stranger is not waited for");
 }
 
 #[test]
