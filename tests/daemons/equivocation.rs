@@ -177,6 +177,14 @@ fn forged(rules: &Arc<Rules>, hostile: &Hostile, daemon: &Daemon, pair: &[Verifi
     });
 }
 
+/// Removes the store of a station that does not run.
+fn lose_store(station: &Daemon) {
+    for part in ["journal", "view", "side"] {
+        fs::remove_dir_all(station.data_dir().join(part)).expect("an own directory");
+    }
+    fs::remove_file(station.data_dir().join("journal.mark")).expect("an own file");
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory can be made");
     for entry in fs::read_dir(from).expect("a directory") {
@@ -235,10 +243,7 @@ fn a_restored_backup_and_a_lost_store_take_over_the_own_log_before_they_sign() {
     // What is in the memory of a peer alone is gone with that peer's power; what is on the chain is not.
     other.api().mine().expect("records are pending");
     station.kill();
-    for part in ["journal", "view", "side"] {
-        fs::remove_dir_all(station.data_dir().join(part)).expect("an own directory");
-    }
-    fs::remove_file(station.data_dir().join("journal.mark")).expect("an own file");
+    lose_store(&station);
     other.signal(Signal::TERM, PATIENCE);
     station.start();
     let asked = Instant::now();
@@ -288,12 +293,8 @@ fn without_store_and_address_book_a_strangers_word_lets_nobody_sign_neither_at_o
     founder.api().mine().expect("a record is pending");
     station.kill();
     founder.signal(Signal::TERM, PATIENCE);
-    for part in ["journal", "view", "side"] {
-        fs::remove_dir_all(station.data_dir().join(part)).expect("an own directory");
-    }
-    for part in ["journal.mark", "peers"] {
-        fs::remove_file(station.data_dir().join(part)).expect("an own file");
-    }
+    lose_store(&station);
+    fs::remove_file(station.data_dir().join("peers")).expect("an own file");
     for _ in ["at once", "after a restart"] {
         station.start();
         stranger.qfzz(&["join", &station.address()]).exits(0);

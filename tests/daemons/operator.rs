@@ -330,15 +330,19 @@ fn objects(log: &str) -> Vec<Value> {
     log.lines().map(parse).collect()
 }
 
+fn wait_until_it_serves(data_dir: &Path) {
+    wait_for("it serves", PATIENCE, || {
+        if data_dir.join("api.addr").exists() { Ok(()) } else { Err("no api.addr yet".to_owned()) }
+    });
+}
+
 /// Starts `qfzz run` on an empty directory, waits until it serves, asks it to stop, and returns what it printed.
 fn run_briefly(data_dir: &Path, variables: &[(&str, &str)], flags: &[&str]) -> Finished {
     let mut command = qfzz(data_dir);
     command.envs(variables.iter().copied()).args(flags);
     command.args(["run", "--listen", "/ip4/127.0.0.1/tcp/0", "--api-listen", "127.0.0.1:0"]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
-    wait_for("it serves", PATIENCE, || {
-        if data_dir.join("api.addr").exists() { Ok(()) } else { Err("no api.addr yet".to_owned()) }
-    });
+    wait_until_it_serves(data_dir);
     kill_process(Pid::from_child(&child), Signal::TERM).expect("an own child can be signalled");
     let ended = child.wait_with_output().expect("it ends");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
@@ -428,9 +432,7 @@ fn a_daemon_beyond_loopback_and_one_that_does_not_answer_yet_are_told_apart_from
         assert!(child.wait().expect("it ends").success());
     };
     let daemon = run(&["--api-listen", "0.0.0.0:0"]);
-    wait_for("it serves", PATIENCE, || {
-        if station.data_dir().join("api.addr").exists() { Ok(()) } else { Err("no api.addr yet".to_owned()) }
-    });
+    wait_until_it_serves(station.data_dir());
     for command in [&["status"][..], &["peers"], &["chain", "stats"], &["chain", "export"], &["trust", "user", "u"]] {
         station.qfzz(command).exits(0);
     }

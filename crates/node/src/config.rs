@@ -4,7 +4,7 @@ mod load;
 mod text;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -270,14 +270,24 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// A multiaddress to listen on: an IP address, and TCP or QUIC over UDP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenMultiaddr(Multiaddr);
+/// Where libp2p listens; port 0 means any free one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenMultiaddr {
+    /// Over TCP.
+    Tcp(SocketAddr),
+    /// Over QUIC, which is UDP.
+    Quic(SocketAddr),
+}
 
 impl ListenMultiaddr {
-    /// The address; port 0 means any free one.
-    pub const fn get(&self) -> &Multiaddr {
-        &self.0
+    /// The address as libp2p takes it.
+    pub fn to_multiaddr(self) -> Multiaddr {
+        match self {
+            Self::Tcp(socket) => Multiaddr::from(socket.ip()).with(Protocol::Tcp(socket.port())),
+            Self::Quic(socket) => {
+                Multiaddr::from(socket.ip()).with(Protocol::Udp(socket.port())).with(Protocol::QuicV1)
+            }
+        }
     }
 }
 
@@ -286,10 +296,15 @@ impl FromStr for ListenMultiaddr {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let address: Multiaddr = text.parse().map_err(|_| ValueError::NotAListenMultiaddr)?;
-        let parts: Vec<Protocol<'_>> = address.iter().collect();
-        match parts[..] {
-            [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)]
-            | [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Udp(_), Protocol::QuicV1] => Ok(Self(address)),
+        let mut parts = address.iter();
+        let ip: IpAddr = match parts.next() {
+            Some(Protocol::Ip4(ip)) => ip.into(),
+            Some(Protocol::Ip6(ip)) => ip.into(),
+            _ => return Err(ValueError::NotAListenMultiaddr),
+        };
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(Protocol::Tcp(port)), None, _) => Ok(Self::Tcp(SocketAddr::new(ip, port))),
+            (Some(Protocol::Udp(port)), Some(Protocol::QuicV1), None) => Ok(Self::Quic(SocketAddr::new(ip, port))),
             _ => Err(ValueError::NotAListenMultiaddr),
         }
     }
@@ -297,7 +312,7 @@ impl FromStr for ListenMultiaddr {
 
 impl fmt::Display for ListenMultiaddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.to_multiaddr().fmt(f)
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) use bans::Ban;
 use bans::Bans;
 use keys::KeySource;
 use local::{Local, check};
-use neighbours::{Gave, Neighbours, Welcome};
+use neighbours::{Gave, Neighbours, Welcome, cost_of};
 use session::Session;
 use turns::Turns;
 
@@ -194,6 +194,11 @@ impl Exchange {
         tasks.spawn(task);
     }
 
+    /// Whether the log may tell one more thing that a stranger can cause.
+    fn may_tell(&self) -> bool {
+        locked(&self.told).spend(1, clock::now().as_millis())
+    }
+
     /// Requests to a connected peer.
     fn session(&self, peer: StationId) -> Session {
         Session::new(self.network.clone(), peer, Arc::clone(&self.heads), Arc::clone(&self.verifiers))
@@ -297,7 +302,7 @@ impl Exchange {
             NetworkEvent::OtherFederation { peer, federation } => {
                 self.observers.metrics.refused(federation.is_some());
                 match federation {
-                    Some((id, name)) if locked(&self.told).spend(1, clock::now().as_millis()) => {
+                    Some((id, name)) if self.may_tell() => {
                         tracing::warn!(%peer, "peer belongs to the federation `{name}` ({id}), not to ours")
                     }
                     _ => tracing::debug!(%peer, "peer is of another federation, or of none"),
@@ -319,8 +324,7 @@ impl Exchange {
             }
         };
         let has_drawn_all = !locked(&self.allowances).allows(&peer, now);
-        let is_status = matches!(request, Some(Request::Status { .. }));
-        let welcome = locked(&self.neighbours).asks(&peer, is_status, has_drawn_all, now);
+        let welcome = locked(&self.neighbours).asks(&peer, cost_of(request.as_ref()), has_drawn_all, now);
         match welcome {
             Welcome::Answer => {}
             Welcome::Busy => return respond.send(encode::<Response>(&Response::Busy)),
@@ -494,7 +498,7 @@ impl Exchange {
         }
         self.observers.metrics.banned();
         let seconds = until.since(now).max(0) / 1_000;
-        if locked(&self.told).spend(1, now.as_millis()) {
+        if self.may_tell() {
             tracing::warn!(%peer, "peer {reason}: parting with it for {seconds} s");
         } else {
             tracing::debug!(%peer, "peer {reason}: parting with it for {seconds} s");

@@ -110,6 +110,13 @@ impl From<FieldError> for Problem {
 
 impl From<ObjectError> for FieldError {
     fn from(error: ObjectError) -> Self {
+        Self::of_object(error, "{\"kind\":\"content_verified\",...}")
+    }
+}
+
+impl FieldError {
+    /// What is wrong with what was sent instead of an object such as `example`.
+    pub(super) fn of_object(error: ObjectError, example: &str) -> Self {
         match error {
             ObjectError::NotJson { field: Some(field), reason } => {
                 let name = quoted(&field);
@@ -124,15 +131,12 @@ impl From<ObjectError> for FieldError {
                 Self { field: Some(field), code: Code::NotJson, detail }
             }
             ObjectError::NotJson { field: None, reason } => {
-                let detail = format!(
-                    "this is not JSON ({reason}): send one object such as {{\"kind\":\"content_verified\",...}}"
-                );
+                let detail = format!("this is not JSON ({reason}): send one object such as {example}");
                 Self { field: None, code: Code::NotJson, detail }
             }
             ObjectError::NotAnObject => {
-                let detail =
-                    "this is JSON, but not an object: send one in braces, such as {\"kind\":\"content_verified\",...}";
-                Self { field: None, code: Code::NotAnObject, detail: detail.to_owned() }
+                let detail = format!("this is JSON, but not an object: send one in braces, such as {example}");
+                Self { field: None, code: Code::NotAnObject, detail }
             }
             ObjectError::Duplicate { field } => {
                 let detail = format!("the field {} is there twice: send it once", quoted(&field));

@@ -6,7 +6,7 @@ use qfzz_ledger_core::ids::{Reason, Sequence, StationId};
 use qfzz_ledger_core::record::{Record, StationAdmitted};
 use qfzz_ledger_core::state::{ReadError, Standing};
 
-use super::{Exchange, locked};
+use super::Exchange;
 use crate::clock;
 use crate::invitations::{Shown, Welcome};
 use crate::network::Responder;
@@ -38,7 +38,7 @@ impl Exchange {
         let exchange = self.clone();
         self.spawn(async move {
             let welcome = exchange.welcome(peer, shown).await.unwrap_or(Welcome::Later);
-            if locked(&exchange.told).spend(1, clock::now().as_millis()) {
+            if exchange.may_tell() {
                 tracing::info!(%peer, ?welcome, "a station showed an invitation");
             }
             respond.send(welcome.to_bytes());

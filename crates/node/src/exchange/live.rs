@@ -106,7 +106,7 @@ impl Exchange {
     /// Tells the log whose answer does not count, as often as it may.
     fn tell(&self, station: &StationId, why: Unanswered) {
         let name = why.as_str();
-        if why.is_fault() && locked(&self.told).spend(1, clock::now().as_millis()) {
+        if why.is_fault() && self.may_tell() {
             tracing::warn!(peer = %station, "a live opinion is ignored: {name}");
         } else {
             tracing::info!(peer = %station, "no live opinion: {name}");

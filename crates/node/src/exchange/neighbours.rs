@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::time::Timestamp;
+use qfzz_sync::message::Request;
 
 use crate::rate::{Bucket, Rate};
 
@@ -13,6 +14,11 @@ const REQUESTS: Rate = Rate::per_second(1_024, 256);
 /// What a question for the status counts as: where much waits, its digest reads all of it in the service's turn. An honest
 /// peer asks once a sync, that is five times a second at most, and once a second for its clients.
 const STATUS: u64 = 8;
+
+/// As how many a request counts; `None` for one that cannot be read.
+pub(super) const fn cost_of(request: Option<&Request>) -> u64 {
+    if let Some(Request::Status { .. }) = request { STATUS } else { 1 }
+}
 
 /// How often a peer may ask again while it is told that we are busy: an honest one waits a second each time.
 const BUSY: Rate = Rate::per_second(512, 64);
@@ -138,12 +144,11 @@ impl Neighbours {
         self.peers.contains_key(peer)
     }
 
-    /// A request came, for the status or for something else; `has_drawn_all` where the peer has drawn its share of bytes. What is to be answered counts as
-    /// being answered until [`answered`](Self::answered).
-    pub(super) fn asks(&mut self, peer: &StationId, is_status: bool, has_drawn_all: bool, now: Timestamp) -> Welcome {
+    /// A request came that counts as `cost` of them; `has_drawn_all` where the peer has drawn its share of bytes. What is to
+    /// be answered counts as being answered until [`answered`](Self::answered).
+    pub(super) fn asks(&mut self, peer: &StationId, cost: u64, has_drawn_all: bool, now: Timestamp) -> Welcome {
         let Some(neighbour) = self.peers.get_mut(peer) else { return Welcome::Busy };
         let now = now.as_millis();
-        let cost = if is_status { STATUS } else { 1 };
         if neighbour.requests.spend(cost, now) && !has_drawn_all && neighbour.answering.begin() {
             return Welcome::Answer;
         }
@@ -221,7 +226,7 @@ mod tests {
     fn a_status_counts_for_several_requests() {
         let mut neighbours = one();
         let answered = (0..1_000).filter(|_| {
-            let welcome = neighbours.asks(&PEER, true, false, NOW);
+            let welcome = neighbours.asks(&PEER, cost_of(Some(&Request::Status { alive: None })), false, NOW);
             neighbours.answered(&PEER, false, NOW);
             welcome == Welcome::Answer
         });
@@ -233,7 +238,7 @@ mod tests {
         let mut neighbours = one();
         let mut welcomes = Vec::new();
         for _ in 0..2_000 {
-            let welcome = neighbours.asks(&PEER, false, false, NOW);
+            let welcome = neighbours.asks(&PEER, 1, false, NOW);
             if welcome == Welcome::Answer {
                 assert!(neighbours.answered(&PEER, false, NOW));
             }
@@ -247,7 +252,7 @@ mod tests {
     #[test]
     fn one_peer_has_only_its_share_of_what_is_under_way() {
         let mut neighbours = one();
-        let asked = (0..50).filter(|_| neighbours.asks(&PEER, false, false, NOW) == Welcome::Answer).count();
+        let asked = (0..50).filter(|_| neighbours.asks(&PEER, 1, false, NOW) == Welcome::Answer).count();
         assert_eq!(asked, MAX_ANSWERING);
         assert_eq!((0..50).filter(|_| neighbours.may_fetch(&PEER)).count(), MAX_FETCHING);
         neighbours.fetched(&PEER);

@@ -5,8 +5,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use libp2p::Multiaddr;
-use libp2p::multiaddr::Protocol;
 use qfzz_ledger_core::federation::{Genesis, Rules};
 use qfzz_ledger_core::ids::StationId;
 use qfzz_ledger_core::limits::MAX_CLOCK_SKEW_MS;
@@ -15,7 +13,7 @@ use serde::Serialize;
 
 use super::{NodeError, Shared, mending};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, ListenMultiaddr};
 use crate::data_dir::{DataDir, DataDirError, LockedDataDir};
 use crate::disk_space::{self, RESERVE_BYTES, in_mib};
 use crate::identity::Identity;
@@ -252,30 +250,19 @@ fn ports(dir: &DataDir, config: &Config, is_daemon: bool, checkup: &mut Checkup)
         ),
     }
     for address in &config.network.listen {
-        match try_listening(address.get()) {
-            Some(Ok(())) => checkup.fine("libp2p port", format!("{address} is free")),
-            Some(Err(error)) => checkup.wrong(
+        // For a moment.
+        let listened = match address {
+            ListenMultiaddr::Tcp(socket) => TcpListener::bind(socket).map(drop),
+            ListenMultiaddr::Quic(socket) => UdpSocket::bind(socket).map(drop),
+        };
+        match listened {
+            Ok(()) => checkup.fine("libp2p port", format!("{address} is free")),
+            Err(error) => checkup.wrong(
                 "libp2p port",
                 format!("{address} cannot be listened on: {error}"),
                 "stop what listens there, or set network.listen to another port",
             ),
-            None => checkup.fine("libp2p port", format!("{address}, not checked")),
         }
-    }
-}
-
-/// Listens for a moment; `None` for what is neither TCP nor UDP.
-fn try_listening(address: &Multiaddr) -> Option<std::io::Result<()>> {
-    let mut parts = address.iter();
-    let ip = match parts.next()? {
-        Protocol::Ip4(ip) => ip.into(),
-        Protocol::Ip6(ip) => ip.into(),
-        _ => return None,
-    };
-    match parts.next()? {
-        Protocol::Tcp(port) => Some(TcpListener::bind(SocketAddr::new(ip, port)).map(drop)),
-        Protocol::Udp(port) => Some(UdpSocket::bind(SocketAddr::new(ip, port)).map(drop)),
-        _ => None,
     }
 }
 

@@ -100,7 +100,7 @@ impl Member {
             name: shared.config.station.name.clone(),
             federation_name: rules.parameters().name.clone(),
             genesis: encoded_genesis,
-            listen: shared.config.network.listen.iter().map(|address| address.get().clone()).collect(),
+            listen: shared.config.network.listen.iter().map(|address| address.to_multiaddr()).collect(),
             join: addresses_of(&shared.config.network.join),
             mdns: shared.config.network.mdns,
             address_book: shared.dir.peers_file(),

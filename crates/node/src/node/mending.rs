@@ -167,7 +167,7 @@ async fn knows_own_log(member: &Member) -> bool {
     let look = move |state: &State<StoreReader>| -> Result<bool, ReadError> {
         let own = state.ledger().log_end(&station)?.next;
         let is_known = told.iter().all(|(_, next)| *next <= own);
-        Ok(is_known && told.iter().map(|(peer, _)| state.may_tell_own_log(peer)).any(|may| matches!(may, Ok(true))))
+        Ok(is_known && told.iter().any(|(peer, _)| state.may_tell_own_log(peer).is_ok_and(|may| may)))
     };
     matches!(member.service.query(look).await, Ok(Ok(true)))
 }

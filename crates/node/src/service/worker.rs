@@ -309,6 +309,11 @@ impl Worker {
         }
     }
 
+    /// Whether the log may tell one more thing that strangers can cause.
+    fn may_tell(&mut self) -> bool {
+        self.told.spend(1, clock::now().as_millis())
+    }
+
     fn fail(&self, reason: String) {
         fail(&self.failure, reason);
     }
@@ -428,7 +433,7 @@ impl Worker {
                 self.observers.metrics.reorganised(depth);
                 if depth > DEEP_REORGANISATION {
                     tracing::warn!(depth, %from, %to, "deep reorganisation: a long branch lost to one with more work");
-                } else if self.told.spend(1, clock::now().as_millis()) {
+                } else if self.may_tell() {
                     tracing::info!(depth, %from, %to, "reorganisation");
                 } else {
                     tracing::debug!(depth, %from, %to, "reorganisation");
@@ -438,7 +443,7 @@ impl Worker {
             effect::Event::Record(record_id) => self.observers.events.publish(Event::Record { record_id }),
             effect::Event::Sync(report) => {
                 self.observers.metrics.synced(&report);
-                let may_tell = self.told.spend(1, clock::now().as_millis());
+                let may_tell = self.may_tell();
                 match &report.fault {
                     Some(fault) if may_tell => {
                         tracing::info!(peer = %report.peer, "sync ended early: the peer {fault}")

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::App;
 use super::bulk::{self, BULK_BYTES, CHUNKS, LINES, Line, text_of};
-use crate::api::json::{ObjectError, members};
+use crate::api::json::members;
 use crate::api::port::{MAX_SCORES, Station};
 use crate::api::problem::{Code, Problem, quoted};
 use crate::api::query::Query;
@@ -127,15 +127,8 @@ async fn filter_group<S: Station>(station: &S, at_least: Score, group: &[Line<'_
 }
 
 fn read<'a>(line: &'a [u8]) -> Result<Entry<'a>, FieldError> {
-    let members = members(text_of(line)?).map_err(|error| {
-        let told = match &error {
-            ObjectError::NotJson { field: None, reason } => format!("this is not JSON ({reason})"),
-            ObjectError::NotAnObject => "this is JSON, but not an object".to_owned(),
-            ObjectError::NotJson { .. } | ObjectError::Duplicate { .. } => return FieldError::from(error),
-        };
-        let detail = format!("{told}: send one object such as {{\"content_id\":\"a\",\"creator_id\":\"b\"}}");
-        FieldError { detail, ..FieldError::from(error) }
-    })?;
+    let example = "{\"content_id\":\"a\",\"creator_id\":\"b\"}";
+    let members = members(text_of(line)?).map_err(|error| FieldError::of_object(error, example))?;
     let id = |field: &str| {
         let refused = |code, detail| FieldError { field: Some(field.to_owned()), code, detail };
         let value = members.get(field);

@@ -80,9 +80,8 @@ impl Worker {
 
     /// Nobody looks at a message: it is not forwarded, and that is nobody's fault.
     pub(super) fn leave_out(&mut self, message: &MessageRef) {
-        self.unjudged.remove(&message.id, &mut self.links);
         self.dropped_gossip.fetch_add(1, Ordering::Relaxed);
-        self.pass_judgement(message, Verdict::Ignore);
+        self.on_verdict(message, Verdict::Unseen);
     }
 
     /// The owner has judged a message.

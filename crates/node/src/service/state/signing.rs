@@ -154,15 +154,7 @@ impl Signing {
     /// Goes on where what was waited for has come, or its time is over. `is_asking`: a sync is under way or due with
     /// somebody who may be bringing this station's own log. `may_believe_strangers`: in the end.
     pub(super) fn tick(&mut self, is_asking: bool, may_believe_strangers: bool, now: Timestamp) -> Option<Change> {
-        let others_had_time = self.answered.is_some_and(|at| !is_asking || now.since(at) >= OTHERS_MS);
-        let is_over = match self.hold {
-            Hold::No | Hold::Throughout => false,
-            Hold::Until(until) => others_had_time || (now >= until && !is_asking),
-            Hold::UntilAnswered => {
-                let nobody_else = self.answered_by_stranger.is_some_and(|at| now.since(at) >= STRANGERS_MS);
-                others_had_time || (nobody_else && may_believe_strangers && !is_asking)
-            }
-        };
+        let is_over = self.hold_ends_at(is_asking, may_believe_strangers).is_some_and(|at| now >= at);
         if is_over {
             let was = std::mem::replace(&mut self.hold, Hold::No);
             if was == Hold::UntilAnswered {
@@ -182,17 +174,24 @@ impl Signing {
         }
     }
 
-    /// When [`tick`](Self::tick) changes something by itself.
-    pub(super) fn wake_at(&self, is_asking: bool, may_believe_strangers: bool) -> Option<Timestamp> {
-        let hold = match (self.hold, self.answered) {
-            (Hold::No | Hold::Throughout, _) => None,
-            (Hold::UntilAnswered, None) => {
-                let at = self.answered_by_stranger.filter(|_| may_believe_strangers && !is_asking);
+    /// When the hold is over if nothing else comes.
+    fn hold_ends_at(&self, is_asking: bool, may_believe_strangers: bool) -> Option<Timestamp> {
+        let in_the_end = match self.hold {
+            Hold::No | Hold::Throughout => return None,
+            Hold::Until(until) => Some(until),
+            Hold::UntilAnswered => {
+                let at = self.answered_by_stranger.filter(|_| may_believe_strangers);
                 at.map(|at| at.saturating_add(STRANGERS_MS))
             }
-            (Hold::Until(_) | Hold::UntilAnswered, Some(at)) => Some(at.saturating_add(OTHERS_MS)),
-            (Hold::Until(until), None) => Some(until).filter(|_| !is_asking),
         };
+        // At once where nobody is being asked, however the clock was set meanwhile.
+        let answered = self.answered.map(|at| if is_asking { at.saturating_add(OTHERS_MS) } else { Timestamp::EPOCH });
+        answered.into_iter().chain(in_the_end.filter(|_| !is_asking)).min()
+    }
+
+    /// When [`tick`](Self::tick) changes something by itself.
+    pub(super) fn wake_at(&self, is_asking: bool, may_believe_strangers: bool) -> Option<Timestamp> {
+        let hold = self.hold_ends_at(is_asking, may_believe_strangers);
         let another = match self.another {
             Another::Seen { until } | Another::Suspected { until } => Some(until),
             Another::Nowhere | Another::Earlier => None,
